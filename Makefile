@@ -1,0 +1,35 @@
+# One-command loops for work on jadro. `make dev` builds the native modules in place; nothing here is needed to install it.
+PYTHON ?= python3
+BUILD ?= build/dev
+CMAKE_ARGS ?=
+
+.PHONY: dev test lint format bench sanitize clean
+
+dev: ## build the native modules into python/jadro
+	@cmake -S . -B $(BUILD) -G Ninja -Dpybind11_DIR=$$($(PYTHON) -m pybind11 --cmakedir) \
+	  -DPython_EXECUTABLE=$$(command -v $(PYTHON)) -DJADRO_WERROR=ON -DSKBUILD_PROJECT_VERSION=0.1.0 $(CMAKE_ARGS) >/dev/null
+	@cmake --build $(BUILD)
+	@cmake --install $(BUILD) --prefix python >/dev/null
+
+test: dev
+	PYTHONPATH=python $(PYTHON) -m pytest -q
+
+lint:
+	ruff check .
+	ruff format --check .
+	mypy
+	clang-format --dry-run --Werror $$(git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'csrc/*.cuh')
+
+format:
+	ruff check --fix .
+	ruff format .
+	clang-format -i $$(git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'csrc/*.cuh')
+
+bench: dev
+	PYTHONPATH=python $(PYTHON) -m benchmarks
+
+sanitize: ## the native tests under the address and undefined-behaviour sanitizers
+	$(MAKE) dev BUILD=build/sanitize CMAKE_ARGS="-DJADRO_SANITIZE=address,undefined -DJADRO_CUDA=OFF"
+
+clean:
+	rm -rf build python/jadro/_core*.so python/jadro/_cuda*.so

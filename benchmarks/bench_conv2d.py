@@ -1,0 +1,112 @@
+"""2-d convolution: the shapes of residual networks, of LeNet, and the smallest ones, where the call itself is the cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from benchmarks.cases import ITEM, Array, Case, Job, both, grad_job, normal
+
+
+def taps(size: int, kernel: int, stride: int, padding: int) -> int:
+    """Pairs (output, kernel element) along one dimension whose input lies inside the array, not in the padding."""
+    outputs = (size + 2 * padding - kernel) // stride + 1
+    first = np.arange(outputs) * stride - padding
+    return int(sum(np.count_nonzero((first + k >= 0) & (first + k < size)) for k in range(kernel)))
+
+
+@dataclass(frozen=True)
+class Conv2d(Case):
+    """x[n,ic,ih,iw] * w[oc,ic/groups,k,k] + b[oc], padded by k // 2."""
+
+    n: int
+    ic: int
+    ih: int
+    iw: int
+    oc: int
+    kernel: int
+    stride: int = 1
+    groups: int = 1
+
+    group: ClassVar[str] = "conv"
+    op: ClassVar[str] = "conv2d"
+
+    @property
+    def label(self) -> str:
+        depthwise = self.groups == self.ic == self.oc and self.groups > 1
+        kind = "depthwise" if depthwise else "conv"
+        stride = f"s{self.stride}" if self.stride > 1 else ""
+        outputs = "" if depthwise else f"->{self.oc}"
+        return f"{kind}{self.kernel}x{self.kernel}{stride} {self.n}x{self.ic}x{self.ih}x{self.iw}{outputs}"
+
+    @property
+    def padding(self) -> int:
+        return self.kernel // 2
+
+    @property
+    def output_shape(self) -> tuple[int, int, int, int]:
+        oh, ow = ((m + 2 * self.padding - self.kernel) // self.stride + 1 for m in (self.ih, self.iw))
+        return self.n, self.oc, oh, ow
+
+    @property
+    def weight_shape(self) -> tuple[int, int, int, int]:
+        return self.oc, self.ic // self.groups, self.kernel, self.kernel
+
+    @property
+    def flops(self) -> float:
+        pairs = taps(self.ih, self.kernel, self.stride, self.padding) * taps(
+            self.iw, self.kernel, self.stride, self.padding
+        )
+        return (3 if self.train else 1) * 2.0 * self.n * self.oc * (self.ic // self.groups) * pairs
+
+    @property
+    def bytes(self) -> float:
+        x, w, y = self.n * self.ic * self.ih * self.iw, np.prod(self.weight_shape), np.prod(self.output_shape)
+        return (3 if self.train else 1) * ITEM * float(x + w + y)
+
+    def arrays(self) -> dict[str, Array]:
+        rng = np.random.default_rng(0)
+        fan_in = self.ic // self.groups * self.kernel**2
+        arrays = {
+            "x": normal(rng, self.n, self.ic, self.ih, self.iw),
+            "w": normal(rng, *self.weight_shape, scale=fan_in**-0.5),
+            "b": normal(rng, self.oc),
+        }
+        if self.train:
+            arrays["dy"] = normal(rng, *self.output_shape)
+        return arrays
+
+    def jadro(self) -> Job:
+        import jadro
+        import jadro.nn.functional as F
+
+        a = self.arrays()
+        x, w, b = (jadro.tensor(a[k], requires_grad=self.train) for k in "xwb")
+        return grad_job(
+            lambda: F.conv2d(x, w, b, stride=self.stride, padding=self.padding, groups=self.groups),
+            (x, w, b),
+            a.get("dy"),
+        )
+
+
+_SHAPES = (
+    # n, ic, ih, iw, oc, kernel, stride, groups
+    (32, 64, 56, 56, 64, 3),
+    (1, 64, 56, 56, 64, 3),
+    (32, 128, 28, 28, 128, 3),
+    (32, 256, 14, 14, 256, 3),
+    (32, 512, 7, 7, 512, 3),
+    (32, 256, 14, 14, 1024, 1),
+    (32, 64, 56, 56, 256, 1),
+    (8, 3, 224, 224, 64, 7, 2),
+    (32, 128, 56, 56, 128, 3, 2),
+    (128, 1, 28, 28, 32, 5),
+    (128, 32, 14, 14, 64, 5),
+    (64, 3, 32, 32, 32, 3),
+    (32, 128, 28, 28, 128, 3, 1, 128),
+    (1, 1, 28, 28, 8, 3),
+    (1, 16, 32, 32, 16, 3),
+)
+CASES = both(*(Conv2d(False, *shape) for shape in _SHAPES))

@@ -1,0 +1,54 @@
+// Plain descriptions of the problems that kernels solve. Everything is a value or a pointer: no allocation, no behaviour beyond
+// small arithmetic, so that every layer and every instruction set can share them.
+#pragma once
+
+#include <cstdint>
+
+namespace jadro {
+
+using i64 = std::int64_t;
+using u64 = std::uint64_t;
+using u32 = std::uint32_t;
+
+struct Range {
+  i64 begin, end;
+};
+
+// C[m,n] = A[m,k] B[k,n] + bias[n], or C += with accumulate. A and B have any strides, rows of C are contiguous.
+template <class T>
+struct Gemm {
+  i64 m, n, k;
+  const T* a;
+  i64 a_row, a_col;
+  const T* b;
+  i64 b_row, b_col;
+  T* c;
+  i64 c_row;
+  const T* bias;
+  bool accumulate;
+};
+
+struct Conv2d {
+  i64 n, ic, ih, iw;  // x
+  i64 oc, kh, kw;     // w [oc, ic/groups, kh, kw]
+  i64 oh, ow;         // y
+  i64 stride_h, stride_w, pad_top, pad_bottom, pad_left, pad_right, dilation_h, dilation_w, groups;
+};
+
+struct Pool2d {
+  i64 planes, ih, iw, oh, ow;
+  i64 kh, kw, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w;
+};
+
+enum class Cell : int { kRnnTanh, kRnnRelu, kLstm, kGru };
+
+// One direction of one layer over T steps; G gates of H units. Rows of the batch are independent of each other.
+struct Rnn {
+  Cell cell;
+  i64 steps, batch, input, hidden;
+  i64 x_row, y_row;  // distance between rows of x and of y (y may be one half of a bidirectional output)
+  bool reverse;
+  i64 gates() const { return cell == Cell::kLstm ? 4 : cell == Cell::kGru ? 3 : 1; }
+};
+
+}  // namespace jadro

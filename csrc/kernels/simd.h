@@ -1,0 +1,174 @@
+// Vectors of the widest size that the instruction set has, on the compiler's vector extensions: arithmetic and comparison are the
+// language's own operators, `mask ? a : b` selects lane by lane. Every file that includes this is compiled once per instruction
+// set, so everything here has internal linkage.
+#pragma once
+
+#include <cstring>
+#include <utility>
+
+#include "core/shapes.h"
+
+namespace jadro {
+namespace {
+
+#if defined(__AVX512F__)
+constexpr int kVectorBytes = 64;
+#elif defined(__AVX2__)
+constexpr int kVectorBytes = 32;
+#else
+constexpr int kVectorBytes = 16;
+#endif
+
+template <class T>
+struct VecTraits;
+template <>
+struct VecTraits<float> {
+  typedef float Type __attribute__((vector_size(kVectorBytes)));
+  typedef std::int32_t Int __attribute__((vector_size(kVectorBytes)));
+};
+template <>
+struct VecTraits<double> {
+  typedef double Type __attribute__((vector_size(kVectorBytes)));
+  typedef std::int64_t Int __attribute__((vector_size(kVectorBytes)));
+};
+
+template <class T>
+using Vec = typename VecTraits<T>::Type;
+template <class T>
+using VecInt = typename VecTraits<T>::Int;
+template <class T>
+constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(T));
+
+#define JADRO_INLINE inline __attribute__((always_inline))
+
+template <class T>
+JADRO_INLINE Vec<T> load(const T* p) {
+  Vec<T> v;
+  std::memcpy(&v, p, sizeof v);
+  return v;
+}
+template <class T>
+JADRO_INLINE void store(T* p, Vec<T> v) {
+  std::memcpy(p, &v, sizeof v);
+}
+template <class T>
+JADRO_INLINE Vec<T> broadcast(T x) {
+  return x - Vec<T>{};
+}
+// The first `count` lanes from memory, zero above.
+template <class T>
+JADRO_INLINE Vec<T> load_part(const T* p, i64 count) {
+  Vec<T> v{};
+  std::memcpy(&v, p, static_cast<std::size_t>(count) * sizeof(T));
+  return v;
+}
+template <class T>
+JADRO_INLINE void store_part(T* p, Vec<T> v, i64 count) {
+  std::memcpy(p, &v, static_cast<std::size_t>(count) * sizeof(T));
+}
+template <class T>
+JADRO_INLINE T sum_lanes(Vec<T> v) {
+  T s = 0;
+  for (int i = 0; i < kLanes<T>; ++i) s += v[i];
+  return s;
+}
+
+// f(first, count) for the vectors of [0, n): whole ones, then the rest.
+template <class T, class F>
+JADRO_INLINE void for_vectors(i64 n, F f) {
+  i64 i = 0;
+  for (; i + kLanes<T> <= n; i += kLanes<T>) f(i, i64{kLanes<T>});
+  if (i < n) f(i, n - i);
+}
+template <class T>
+JADRO_INLINE Vec<T> load_n(const T* p, i64 count) {
+  return count == kLanes<T> ? load(p) : load_part(p, count);
+}
+template <class T>
+JADRO_INLINE void store_n(T* p, Vec<T> v, i64 count) {
+  if (count == kLanes<T>) {
+    store(p, v);
+  } else {
+    store_part(p, v, count);
+  }
+}
+
+JADRO_INLINE i64 min(i64 a, i64 b) { return a < b ? a : b; }
+JADRO_INLINE i64 max(i64 a, i64 b) { return a > b ? a : b; }
+JADRO_INLINE i64 ceil_div(i64 a, i64 b) { return (a + b - 1) / b; }
+
+// --- exp, tanh, sigmoid --------------------------------------------------------------------------------------------------
+// x = n ln2 + r, |r| <= ln2 / 2; exp(x) - 1 = 2^n (exp(r) - 1) + (2^n - 1), exp(r) - 1 by its Taylor series, whose first left-out
+// term is below half a unit in the last place. Comparisons are written so that NaN passes through.
+template <class T>
+struct ExpTraits;
+template <>
+struct ExpTraits<float> {
+  static constexpr float kMax = 89.0f, kMin = -104.0f, kTanhMax = 9.5f;
+  static constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding and taking it away rounds to an integer
+  static constexpr float kLn2Hi = 0.693359375f, kLn2Lo = -2.12194440e-4f;
+  static constexpr int kTerms = 7, kBias = 127, kMantissa = 23;
+};
+template <>
+struct ExpTraits<double> {
+  static constexpr double kMax = 710.0, kMin = -746.0, kTanhMax = 20.0;
+  static constexpr double kRound = 6755399441055744.0;  // 1.5 * 2^52
+  static constexpr double kLn2Hi = 6.93145751953125e-1, kLn2Lo = 1.42860682030941723212e-6;
+  static constexpr int kTerms = 13, kBias = 1023, kMantissa = 52;
+};
+
+template <class T>
+JADRO_INLINE Vec<T> power_of_two(VecInt<T> n) {
+  const VecInt<T> bits = (n + ExpTraits<T>::kBias) << ExpTraits<T>::kMantissa;
+  Vec<T> v;
+  std::memcpy(&v, &bits, sizeof v);
+  return v;
+}
+
+// exp(r) - 1 and n for x = n ln2 + r.
+template <class T>
+JADRO_INLINE Vec<T> reduced_expm1(Vec<T> x, VecInt<T>* n) {
+  using E = ExpTraits<T>;
+  const Vec<T> whole = (x * T(1.44269504088896340736) + E::kRound) - E::kRound;
+  *n = __builtin_convertvector(whole, VecInt<T>);
+  const Vec<T> r = (x - whole * E::kLn2Hi) - whole * E::kLn2Lo;
+  constexpr double kInverseFactorial[] = {1.0,          1.0,           1.0 / 2,        1.0 / 6,         1.0 / 24,
+                                          1.0 / 120,    1.0 / 720,     1.0 / 5040,     1.0 / 40320,     1.0 / 362880,
+                                          1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800};
+  Vec<T> p = broadcast(T(kInverseFactorial[E::kTerms]));
+#pragma GCC unroll 16
+  for (int i = E::kTerms - 1; i >= 2; --i) p = p * r + T(kInverseFactorial[i]);
+  return r + r * (r * p);
+}
+
+template <class T>
+JADRO_INLINE Vec<T> vexp(Vec<T> x) {
+  using E = ExpTraits<T>;
+  x = x > E::kMax ? broadcast(E::kMax) : x;
+  x = x < E::kMin ? broadcast(E::kMin) : x;
+  VecInt<T> n;
+  const Vec<T> q = reduced_expm1<T>(x, &n);
+  const VecInt<T> half = n >> 1;  // 2^n in two factors: n reaches beyond the exponents of normal numbers
+  return (q + T(1)) * power_of_two<T>(half) * power_of_two<T>(n - half);
+}
+
+template <class T>
+JADRO_INLINE Vec<T> vsigmoid(Vec<T> x) {
+  return T(1) / (T(1) + vexp<T>(-x));
+}
+
+// tanh(x) = e / (e + 2), e = exp(2x) - 1.
+template <class T>
+JADRO_INLINE Vec<T> vtanh(Vec<T> x) {
+  using E = ExpTraits<T>;
+  x = x > E::kTanhMax ? broadcast(E::kTanhMax) : x;
+  x = x < -E::kTanhMax ? broadcast(-E::kTanhMax) : x;
+  VecInt<T> n;
+  const Vec<T> q = reduced_expm1<T>(x + x, &n);
+  const Vec<T> scale = power_of_two<T>(n);
+  const Vec<T> e = scale * q + (scale - T(1));
+  return e / (e + T(2));
+}
+
+}  // namespace
+}  // namespace jadro

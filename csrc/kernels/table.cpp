@@ -1,0 +1,33 @@
+// The one exported symbol of an instruction set.
+#include "core/kernel_table.h"
+
+#include <utility>
+
+#include "kernels/gemm.h"
+
+namespace jadro {
+namespace {
+
+template <class T>
+constexpr Kernels<T> make_kernels() {
+  Kernels<T> k{};
+  k.tile_rows = kMr;
+  k.tile_columns = kNr<T>;
+  k.gemm_scratch = gemm_scratch<T>;
+  k.gemm_block = gemm_block<T>;
+  return k;
+}
+
+#define JADRO_JOIN2(a, b) a##b
+#define JADRO_JOIN(a, b) JADRO_JOIN2(a, b)
+#define JADRO_STRING2(a) #a
+#define JADRO_STRING(a) JADRO_STRING2(a)
+
+constexpr KernelTable table{JADRO_STRING(JADRO_TIER), make_kernels<float>(), make_kernels<double>()};
+
+}  // namespace
+
+const KernelTable& JADRO_JOIN(kernel_table_, JADRO_TIER)();
+const KernelTable& JADRO_JOIN(kernel_table_, JADRO_TIER)() { return table; }
+
+}  // namespace jadro

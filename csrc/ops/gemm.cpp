@@ -1,0 +1,33 @@
+#include "ops/gemm.h"
+
+#include "core/cpu.h"
+#include "core/memory.h"
+#include "core/thread_pool.h"
+#include "ops/split.h"
+
+namespace jadro {
+namespace {
+
+// Blocks of C near this size repay the packing of their operands and leave enough of them to share out.
+constexpr i64 kBlockRows = 336, kBlockColumns = 512;
+
+}  // namespace
+
+template <class T>
+void gemm(const Gemm<T>& g) {
+  if (g.m == 0 || g.n == 0) return;
+  const Kernels<T>& k = kernels_of<T>();
+  const i64 wanted = 2 * num_threads();
+  Split rows(g.m, kBlockRows, k.tile_rows), columns(g.n, kBlockColumns, k.tile_columns);
+  while (rows.count() * columns.count() < wanted && (rows.halve() || columns.halve())) {
+  }
+  const Scratch<T> scratch(k.gemm_scratch(rows.size(), columns.size()), num_threads());
+  parallel_for(static_cast<int>(rows.count() * columns.count()), [&](int task, int rank) {
+    k.gemm_block(g, rows.range(task % rows.count()), columns.range(task / rows.count()), scratch.at(rank));
+  });
+}
+
+template void gemm<float>(const Gemm<float>&);
+template void gemm<double>(const Gemm<double>&);
+
+}  // namespace jadro

@@ -1,0 +1,33 @@
+#pragma once
+
+#include "core/shapes.h"
+
+namespace jadro {
+
+// [0, total) in equal blocks of about `size`, each but the last a multiple of `unit`.
+class Split {
+ public:
+  Split(i64 total, i64 size, i64 unit) : total_(total), unit_(unit) { set((total + size - 1) / size); }
+
+  i64 size() const { return size_; }
+  i64 count() const { return total_ == 0 ? 0 : (total_ + size_ - 1) / size_; }
+  Range range(i64 i) const { return {i * size_, i * size_ + size_ < total_ ? i * size_ + size_ : total_}; }
+
+  // Twice as many blocks; false where they cannot be smaller.
+  bool halve() {
+    if (size_ <= unit_) return false;
+    set(2 * count());
+    return true;
+  }
+
+ private:
+  void set(i64 blocks) {
+    const i64 even = (total_ + blocks - 1) / (blocks > 0 ? blocks : 1);
+    size_ = (even + unit_ - 1) / unit_ * unit_;
+    if (size_ < unit_) size_ = unit_;
+  }
+
+  i64 total_, unit_, size_ = 0;
+};
+
+}  // namespace jadro
