@@ -69,25 +69,6 @@ struct RowPanels {
   i64 size(i64 p) const { return base + (p < extra); }
 };
 
-// dst[k][rows] = a[rows, k].
-template <class T>
-void pack_a(const T* a, i64 row, i64 col, i64 rows, i64 k, T* dst) {
-  if (row == 1) {
-    for (i64 p = 0; p < k; ++p, dst += rows) {
-      for (i64 r = 0; r < rows; ++r) dst[r] = a[p * col + r];
-    }
-    return;
-  }
-  constexpr i64 kBlock = 16;  // columns at a time, so that the lines of every row are used while they are in the L1
-  for (i64 p0 = 0; p0 < k; p0 += kBlock) {
-    const i64 end = min(k, p0 + kBlock);
-    for (i64 r = 0; r < rows; ++r) {
-      const T* source = a + r * row;
-      for (i64 p = p0; p < end; ++p) dst[p * rows + r] = source[p * col];
-    }
-  }
-}
-
 // rows[i][j] of a square block of vectors -> rows[j][i], by exchanging ever larger blocks.
 template <class T, int kDistance>
 JADRO_INLINE void exchange(Vec<T>* rows) {
@@ -114,6 +95,34 @@ JADRO_INLINE void transpose(Vec<T>* rows) {
   }
 }
 
+// dst[k][rows] = a[rows, k], rows <= kMr. Whole vectors are written, the lanes above the last row before what belongs there: dst
+// needs a vector of slack.
+template <class T>
+void pack_a(const T* a, i64 row, i64 col, i64 rows, i64 k, T* dst) {
+  constexpr int kN = kLanes<T>;
+  const i64 groups = ceil_div(rows, kN);
+  i64 p = 0;
+  if (col == 1) {
+    for (; p + kN <= k; p += kN) {
+      for (i64 r0 = (groups - 1) * kN; r0 >= 0; r0 -= kN) {
+        Vec<T> block[kN];
+#pragma GCC unroll 16
+        for (int i = 0; i < kN; ++i) block[i] = load(a + min(r0 + i, rows - 1) * row + p);
+        transpose<T>(block);
+#pragma GCC unroll 16
+        for (int i = 0; i < kN; ++i) store(dst + (p + i) * rows + r0, block[i]);
+      }
+    }
+  } else if (row == 1 && col >= groups * kN) {  // reading past the last row of a column stays inside the next column
+    for (; p + 1 < k; ++p) {
+      for (i64 r = 0; r < rows; r += kN) store(dst + p * rows + r, load(a + p * col + r));
+    }
+  }
+  for (; p < k; ++p) {
+    for (i64 r = 0; r < rows; ++r) dst[p * rows + r] = a[r * row + p * col];
+  }
+}
+
 // dst[k][kNr] = b[k, columns], zero above; columns <= kNr. A source with contiguous columns of k is transposed in registers.
 template <class T>
 void pack_b(const T* b, i64 row, i64 col, i64 k, i64 columns, T* dst) {
@@ -121,12 +130,7 @@ void pack_b(const T* b, i64 row, i64 col, i64 k, i64 columns, T* dst) {
   if (col == 1) {
     for (i64 p = 0; p < k; ++p, dst += kNr<T>) {
       const T* source = b + p * row;
-      if (columns == kNr<T>) {
-#pragma GCC unroll 4
-        for (int v = 0; v < kNv; ++v) store(dst + v * kN, load(source + v * kN));
-      } else {
-        for (i64 j = 0; j < kNr<T>; ++j) dst[j] = j < columns ? source[j] : T(0);
-      }
+      for (i64 j = 0; j < kNr<T>; ++j) dst[j] = j < columns ? source[j] : T(0);
     }
     return;
   }
@@ -135,8 +139,9 @@ void pack_b(const T* b, i64 row, i64 col, i64 k, i64 columns, T* dst) {
     i64 p = 0;
     if (row == 1) {
       for (; p + kN <= k; p += kN) {
-        Vec<T> rows[kN] = {};
-        for (i64 j = 0; j < width; ++j) rows[j] = load(b + (j0 + j) * col + p);
+        Vec<T> rows[kN];
+#pragma GCC unroll 16
+        for (int j = 0; j < kN; ++j) rows[j] = j < width ? load(b + (j0 + j) * col + p) : Vec<T>{};
         transpose<T>(rows);
 #pragma GCC unroll 16
         for (int i = 0; i < kN; ++i) store(dst + (p + i) * kNr<T> + j0, rows[i]);
@@ -151,58 +156,90 @@ void pack_b(const T* b, i64 row, i64 col, i64 k, i64 columns, T* dst) {
 // A whole matrix B[k,n] in panels of kNr columns: panel j starts at j * k * kNr.
 template <class T>
 void pack_b_panels(const T* b, i64 row, i64 col, i64 k, i64 n, T* dst) {
+  if (col == 1) {  // along the rows of B, all whole panels at once: rows a power of two apart share their cache sets
+    const i64 whole = n / kNr<T>;
+    for (i64 p = 0; p < k; ++p) {
+      const T* source = b + p * row;
+      T* d = dst + p * kNr<T>;
+      for (i64 j = 0; j < whole; ++j, source += kNr<T>, d += k * kNr<T>) {
+#pragma GCC unroll 4
+        for (int v = 0; v < kNv; ++v) store(d + v * kLanes<T>, load(source + v * kLanes<T>));
+      }
+    }
+    b += whole * kNr<T>;
+    n -= whole * kNr<T>;
+    dst += whole * k * kNr<T>;
+  }
   for (i64 j = 0; j < n; j += kNr<T>, dst += k * kNr<T>) pack_b(b + j * col, row, col, k, min(kNr<T>, n - j), dst);
+}
+
+// c[rows, columns] = tile + bias, or c += with add.
+template <class T>
+JADRO_INLINE void store_tile(const T* tile, i64 rows, i64 columns, const T* bias, bool add, T* c, i64 c_row) {
+  for (i64 r = 0; r < rows; ++r, c += c_row, tile += kNr<T>) {
+    for_vectors<T>(columns, [&](i64 i, i64 count) {
+      Vec<T> v = load(tile + i);
+      if (bias) v += load_n(bias + i, count);
+      if (add) v += load_n(c + i, count);
+      store_n(c + i, v, count);
+    });
+  }
 }
 
 // All tiles of [rows] x [columns]: a_panel(p) gives the packed rows of panel p, b the packed columns, sink(r0, rows, j0, columns,
 // tile) takes each finished tile.
-template <class T, class PanelA, class Sink>
-JADRO_INLINE void for_tiles(const RowPanels& rows, PanelA a_panel, const T* b, i64 k, i64 columns, Sink sink) {
+template <class T, class PanelA, class Touch, class Sink>
+JADRO_INLINE void for_tiles(const RowPanels& rows, PanelA a_panel, const T* b, i64 k, i64 columns, Touch touch, Sink sink) {
   alignas(64) T tile[kMr * kNr<T>];
   for (i64 j = 0; j < columns; j += kNr<T>, b += k * kNr<T>) {
     const i64 width = min(kNr<T>, columns - j);
     for (i64 p = 0; p < rows.count; ++p) {
+      touch(rows.start(p), rows.size(p), j);
       micro_for<T>(rows.size(p), width)(k, a_panel(p), b, kNr<T>, tile);
       sink(rows.start(p), rows.size(p), j, width, tile);
     }
   }
 }
 
+constexpr i64 kMc = kMr * (256 / kMr);  // rows of A that are packed at a time: they stay in the L2
+
 // Elements of scratch that gemm_block needs.
 template <class T>
 i64 gemm_scratch(i64 m, i64 n) {
-  return m * kKc + ceil_div(n, kNr<T>) * kNr<T> * kKc;
+  return min(m, kMc) * kKc + kLanes<T> + ceil_div(n, kNr<T>) * kNr<T> * kKc;
 }
 
 // C[m,n] over k, of one block of the problem; the passes over k are the same whatever the block.
 template <class T>
 void gemm_block(const Gemm<T>& g, Range m, Range n, T* scratch) {
-  const RowPanels rows(m.end - m.begin);
   const i64 columns = n.end - n.begin;
-  T* const packed_a = scratch;
-  T* const packed_b = scratch + (m.end - m.begin) * kKc;
+  T* const packed_b = scratch;
+  T* const packed_a = scratch + ceil_div(columns, kNr<T>) * kNr<T> * kKc;
   for (i64 k0 = 0; k0 == 0 || k0 < g.k; k0 += kKc) {
     const i64 kc = min(kKc, g.k - k0);
-    for (i64 p = 0; p < rows.count; ++p) {
-      pack_a(g.a + (m.begin + rows.start(p)) * g.a_row + k0 * g.a_col, g.a_row, g.a_col, rows.size(p), kc,
-             packed_a + rows.start(p) * kc);
-    }
+    const bool add = k0 > 0 || g.accumulate;
+    const T* bias = k0 == 0 ? g.bias : nullptr;
     pack_b_panels(g.b + k0 * g.b_row + n.begin * g.b_col, g.b_row, g.b_col, kc, columns, packed_b);
-    const bool first = k0 == 0;
-    for_tiles<T>(
-        rows, [&](i64 p) { return packed_a + rows.start(p) * kc; }, packed_b, kc, columns,
-        [&](i64 r0, i64 height, i64 j0, i64 width, const T* tile) {
-          const T* bias = g.bias && first ? g.bias + n.begin + j0 : nullptr;
-          for (i64 r = 0; r < height; ++r) {
-            T* c = g.c + (m.begin + r0 + r) * g.c_row + n.begin + j0;
-            for_vectors<T>(width, [&](i64 i, i64 count) {
-              Vec<T> v = load(tile + r * kNr<T> + i);
-              if (bias) v += load_n(bias + i, count);
-              if (!first || g.accumulate) v += load_n(c + i, count);
-              store_n(c + i, v, count);
-            });
-          }
-        });
+    for (i64 m0 = m.begin; m0 < m.end; m0 += kMc) {
+      const RowPanels rows(min(kMc, m.end - m0));
+      for (i64 p = 0; p < rows.count; ++p) {
+        pack_a(g.a + (m0 + rows.start(p)) * g.a_row + k0 * g.a_col, g.a_row, g.a_col, rows.size(p), kc,
+               packed_a + rows.start(p) * kc);
+      }
+      for_tiles<T>(
+          rows, [&](i64 p) { return packed_a + rows.start(p) * kc; }, packed_b, kc, columns,
+          [&](i64 r0, i64 height, i64 j0) {
+            T* c = g.c + (m0 + r0) * g.c_row + n.begin + j0;
+            for (i64 r = 0; r < height; ++r) {
+              for (int v = 0; v < kNv; ++v) __builtin_prefetch(c + r * g.c_row + v * kLanes<T>, 1);
+            }
+          },
+          [&](i64 r0, i64 height, i64 j0, i64 width, const T* tile) {
+            T* c = g.c + (m0 + r0) * g.c_row + n.begin + j0;
+            const T* b = bias ? bias + n.begin + j0 : nullptr;
+            store_tile(tile, height, width, b, add, c, g.c_row);
+          });
+    }
   }
 }
 

@@ -9,7 +9,7 @@ namespace jadro {
 namespace {
 
 // Blocks of C near this size repay the packing of their operands and leave enough of them to share out.
-constexpr i64 kBlockRows = 336, kBlockColumns = 512;
+constexpr i64 kBlockRows = 1024, kBlockColumns = 256;
 
 }  // namespace
 
