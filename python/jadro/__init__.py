@@ -1,0 +1,85 @@
+"""Convolutional and recurrent networks on plain NumPy and CuPy arrays, with native kernels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as _np
+
+from . import nn, ops, random
+from ._version import __version__
+from .autograd import Function, enable_grad, grad, is_grad_enabled, no_grad
+from .config import get_num_threads, set_num_threads, show_config, verbose
+from .ops.activation import relu, sigmoid, tanh
+from .ops.creation import (
+    arange,
+    empty,
+    empty_like,
+    eye,
+    full,
+    full_like,
+    linspace,
+    ones,
+    ones_like,
+    rand,
+    randint,
+    randn,
+    randperm,
+    zeros,
+    zeros_like,
+)
+from .ops.elementwise import (
+    abs,
+    clamp,
+    cos,
+    exp,
+    isfinite,
+    isinf,
+    isnan,
+    log,
+    log1p,
+    maximum,
+    minimum,
+    pow,
+    sin,
+    sqrt,
+    square,
+    where,
+)
+from .ops.index import gather
+from .ops.matmul import matmul
+from .ops.methods import clone
+from .ops.reduce import (
+    all,
+    any,
+    argmax,
+    argmin,
+    cumsum,
+    log_softmax,
+    logsumexp,
+    max,
+    mean,
+    min,
+    softmax,
+    std,
+    sum,
+    var,
+)
+from .ops.shape import cat, flatten, flip, permute, reshape, split, squeeze, stack, transpose, unsqueeze
+from .random import manual_seed
+from .tensor import Tensor, as_tensor, from_dlpack, tensor
+
+float16, float32, float64 = _np.dtype("float16"), _np.dtype("float32"), _np.dtype("float64")
+int32, int64, uint8, bool = _np.dtype("int32"), _np.dtype("int64"), _np.dtype("uint8"), _np.dtype("bool")
+
+_LAZY = ("data", "optim", "serialization", "testing", "text", "train")  # imported when they are first used
+
+
+def __getattr__(name: str) -> Any:
+    import importlib
+
+    if name in ("save", "load"):
+        return getattr(importlib.import_module("jadro.serialization"), name)
+    if name in _LAZY:
+        return importlib.import_module(f"jadro.{name}")
+    raise AttributeError(f"module 'jadro' has no attribute {name!r}")

@@ -1,0 +1,125 @@
+"""Arrays and devices: which native module serves which device, and where result memory comes from.
+
+NumPy arrays live on the CPU and are served by `_core`; CuPy arrays live on CUDA and are served by `_cuda`. Neither CuPy nor
+`_cuda` is imported before a CUDA array is asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from . import _core
+
+Array = Any  # numpy.ndarray or cupy.ndarray
+
+KEPT_BYTES = 1 << 17  # from this size on, results live in memory that the library keeps, so pages are touched only once
+
+_NO_CUDA = "CUDA needs CuPy and the native CUDA module: `pip install 'jadro[cuda]'` on a machine with nvcc and an NVIDIA driver"
+
+
+def cupy() -> ModuleType:
+    """The CuPy module; RuntimeError where it is not installed or finds no device."""
+    try:
+        import cupy as cp
+    except ImportError as error:
+        raise RuntimeError(f"{_NO_CUDA} (cupy cannot be imported: {error})") from None
+    if not cp.is_available():
+        raise RuntimeError(f"{_NO_CUDA} (cupy finds no CUDA device)")
+    return cp
+
+
+def cuda() -> ModuleType:
+    """The native CUDA module; RuntimeError where it was not built."""
+    cupy()
+    try:
+        from . import _cuda  # type: ignore[attr-defined]
+    except ImportError as error:
+        raise RuntimeError(f"{_NO_CUDA} (jadro._cuda cannot be imported: {error})") from None
+    return _cuda
+
+
+def native(x: Array) -> Any:
+    """The native module whose kernels take `x`."""
+    return _core if isinstance(x, np.ndarray) else cuda()
+
+
+def kernel(x: Array, name: str) -> Any:
+    """The native function `name` for the device of `x`; RuntimeError where that device has none."""
+    found = getattr(native(x), name, None)
+    if found is None:
+        raise RuntimeError(f"{name}: not available on {device_of(x)}; move the tensor with .to('cpu')")
+    return found
+
+
+def parse_device(device: Any) -> str:
+    """`device` as "cpu", "cuda" or "cuda:1"; None is the CPU. ValueError for anything else."""
+    if device is None:
+        return "cpu"
+    kind, _, index = str(device).partition(":")
+    if kind not in ("cpu", "cuda") or (index and not index.isdigit()):
+        raise ValueError(f"device is {device!r}, expected 'cpu', 'cuda' or 'cuda:<index>'")
+    if kind == "cpu" or int(index or 0) == 0:
+        return kind
+    return f"cuda:{int(index)}"
+
+
+def device_of(x: Array) -> str:
+    """The device that holds the array `x`."""
+    if isinstance(x, np.ndarray):
+        return "cpu"
+    return "cuda" if x.device.id == 0 else f"cuda:{x.device.id}"
+
+
+def to_device(x: Array, device: str) -> Array:
+    """`x` on `device`: itself where it is there already, else a copy."""
+    if device_of(x) == device:
+        return x
+    if device == "cpu":
+        return x.get()
+    cp = cupy()
+    with cp.cuda.Device(int(device.partition(":")[2] or 0)):
+        return cp.asarray(x)
+
+
+def empty(shape: tuple[int, ...], dtype: Any, device: str = "cpu") -> Array:
+    """An uninitialised C-contiguous array."""
+    dtype = np.dtype(dtype)
+    if device != "cpu":
+        cp = cupy()
+        with cp.cuda.Device(int(device.partition(":")[2] or 0)):
+            return cp.empty(shape, dtype)
+    if math.prod(shape) * dtype.itemsize < KEPT_BYTES:
+        return np.empty(shape, dtype)
+    return _core.empty(tuple(shape), dtype)
+
+
+def empty_like(x: Array, shape: tuple[int, ...] | None = None) -> Array:
+    """An uninitialised C-contiguous array of the dtype and device of `x`, and of its shape where none is given."""
+    return empty(x.shape if shape is None else shape, x.dtype, device_of(x))
+
+
+def contiguous(x: Array) -> Array:
+    """`x` itself where it is C-contiguous, else a copy that is."""
+    if x.flags.c_contiguous:
+        return x
+    y = empty_like(x)
+    y[...] = x
+    return y
+
+
+def as_array(data: Any) -> Array:
+    """`data` as an array without a copy where its layout allows: native byte order, a numeric dtype; else TypeError."""
+    if not isinstance(data, np.ndarray):
+        if not hasattr(data, "__cuda_array_interface__"):
+            data = np.asarray(data)
+        else:
+            data = cupy().asarray(data)
+    if not data.dtype.isnative:
+        data = data.astype(data.dtype.newbyteorder("="))
+    if data.dtype.kind not in "fiub" and data.dtype.name != "bfloat16":
+        raise TypeError(f"tensor: data has dtype {data.dtype}, expected floats, integers or booleans")
+    return data

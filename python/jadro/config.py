@@ -1,0 +1,57 @@
+"""What this build and this machine offer: `jadro.show_config()`, threads, the verbose line."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+
+import numpy as np
+
+from . import _core
+from ._version import __version__
+
+
+def set_num_threads(n: int) -> None:
+    """Sets how many threads kernels use; ValueError below 1. Results do not depend on it."""
+    if n < 1:
+        raise ValueError(f"set_num_threads: n is {n}, expected at least 1")
+    _core.set_num_threads(n)
+
+
+def get_num_threads() -> int:
+    """How many threads kernels use: those the process may run on, or `JADRO_NUM_THREADS`."""
+    return _core.get_num_threads()
+
+
+def verbose(on: bool = True) -> None:
+    """Turns the line for each kernel call on or off: op, shape, algorithm, instruction set, threads, ms. Also `JADRO_VERBOSE=1`."""
+    _core.verbose(bool(on))
+
+
+def _cuda_state() -> str:
+    if importlib.util.find_spec("cupy") is None:
+        return "no (CuPy is not installed: pip install 'jadro[cuda]')"
+    if importlib.util.find_spec("jadro._cuda") is None:
+        return "no (this build has no CUDA module: nvcc was not found)"
+    import cupy
+
+    if not cupy.is_available():
+        return "no (CuPy finds no device)"
+    return f"yes (CuPy {cupy.__version__}, {cupy.cuda.runtime.getDeviceProperties(0)['name'].decode()})"
+
+
+def show_config() -> None:
+    """Prints version, instruction set in use, threads, CUDA and the optional parts found."""
+    optional = ("onnx", "matplotlib", "sklearn", "ml_dtypes")
+    found = [name for name in optional if importlib.util.find_spec(name) is not None]
+    lines = {
+        "jadro": f"{__version__} ({os.path.dirname(__file__)})",
+        "Python": f"{platform.python_version()}, NumPy {np.__version__}, {platform.system()} {platform.machine()}",
+        "instruction set": f"{_core.isa()} (available: {', '.join(_core.available_isas())})",
+        "threads": f"{get_num_threads()}",
+        "CUDA": _cuda_state(),
+        "optional parts": ", ".join(found) or "none",
+    }
+    for name, value in lines.items():
+        print(f"{name:<16} {value}")

@@ -1,0 +1,124 @@
+"""New tensors: constant, counted and random."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import backend, random
+from ..tensor import Tensor, as_tensor, check_half, wrap
+from .common import FLOAT32, flat_ints
+
+
+def _new(call: str, shape: tuple[Any, ...], dtype: Any, device: Any, requires_grad: bool) -> Tensor:
+    sizes = flat_ints(call, "shape", shape)
+    if min(sizes, default=0) < 0:
+        raise ValueError(f"{call}: shape is {sizes}, expected no negative sizes")
+    target = backend.parse_device(device)
+    dtype = FLOAT32 if dtype is None else np.dtype(dtype)
+    check_half(call, dtype, target)
+    return Tensor(backend.empty(sizes, dtype, target), requires_grad)
+
+
+def empty(*shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """An uninitialised tensor; float32 where no dtype is given."""
+    return _new("empty", shape, dtype, device, requires_grad)
+
+
+def full(shape: Any, fill_value: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """A tensor of one value; its dtype is that of `tensor(fill_value)` where none is given."""
+    dtype = as_tensor(fill_value).dtype if dtype is None else dtype
+    out = _new("full", (shape,), dtype, device, requires_grad)
+    out.data[...] = fill_value
+    return out
+
+
+def zeros(*shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """A tensor of zeros; float32 where no dtype is given."""
+    out = _new("zeros", shape, dtype, device, requires_grad)
+    out.data[...] = 0
+    return out
+
+
+def ones(*shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """A tensor of ones; float32 where no dtype is given."""
+    out = _new("ones", shape, dtype, device, requires_grad)
+    out.data[...] = 1
+    return out
+
+
+def empty_like(x: Tensor, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    return empty(x.shape, dtype=x.dtype if dtype is None else dtype, device=x.device, requires_grad=requires_grad)
+
+
+def zeros_like(x: Tensor, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    return zeros(x.shape, dtype=x.dtype if dtype is None else dtype, device=x.device, requires_grad=requires_grad)
+
+
+def ones_like(x: Tensor, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    return ones(x.shape, dtype=x.dtype if dtype is None else dtype, device=x.device, requires_grad=requires_grad)
+
+
+def full_like(x: Tensor, fill_value: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
+    return full(x.shape, fill_value, x.dtype if dtype is None else dtype, x.device, requires_grad)
+
+
+def eye(n: int, m: int | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """The identity matrix, n by m (n where None)."""
+    out = zeros(n, n if m is None else m, dtype=dtype, device=device, requires_grad=requires_grad)
+    i = np.arange(min(out.shape))
+    out.data[i, i] = 1
+    return out
+
+
+def arange(
+    start: Any, end: Any = None, step: Any = 1, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
+    """start, start + step, ... below end; from 0 where one number is given. Integers are int64, floats float32."""
+    start, end = (0, start) if end is None else (start, end)
+    if step == 0 or (end - start) * step < 0:
+        raise ValueError(f"arange: step is {step}, which does not lead from {start} to {end}")
+    if dtype is None:
+        dtype = np.int64 if all(isinstance(n, (int, np.integer)) for n in (start, end, step)) else np.float32
+    values = wrap(np.arange(start, end, step, dtype=dtype))
+    return values.to(backend.parse_device(device)).requires_grad_(requires_grad)
+
+
+def linspace(start: float, end: float, steps: int, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """`steps` equally spaced numbers from start to end, both included."""
+    values = np.linspace(start, end, steps, dtype=FLOAT32 if dtype is None else dtype)
+    return wrap(values).to(backend.parse_device(device)).requires_grad_(requires_grad)
+
+
+def rand(*shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Uniform numbers in [0, 1)."""
+    out = _new("rand", shape, dtype, device, requires_grad)
+    return _drawn(out, random.uniform)
+
+
+def randn(*shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Standard normal numbers."""
+    out = _new("randn", shape, dtype, device, requires_grad)
+    return _drawn(out, random.normal)
+
+
+def _drawn(out: Tensor, draw: Any) -> Tensor:
+    dtype = np.float64 if out.dtype == np.float64 else np.float32
+    out.data[...] = backend.to_device(draw(out.shape, dtype), out.device)
+    return out
+
+
+def randint(low: int, high: int | None = None, size: Any = (), dtype: Any = None, device: Any = None) -> Tensor:
+    """Integers in [low, high), or [0, low) where `high` is None."""
+    low, high = (0, low) if high is None else (low, high)
+    if high <= low:
+        raise ValueError(f"randint: low is {low} and high is {high}, expected low < high")
+    draws = random.uniform(flat_ints("randint", "size", (size,) if isinstance(size, int) else tuple(size)), np.float64)
+    values = wrap((np.floor(draws * (high - low)) + low).astype(np.int64 if dtype is None else dtype))
+    return values.to(backend.parse_device(device))
+
+
+def randperm(n: int, device: Any = None) -> Tensor:
+    """0..n-1 in random order."""
+    return wrap(random.permutation(n)).to(backend.parse_device(device))

@@ -1,0 +1,509 @@
+"""Arithmetic, comparison and pointwise mathematics, broadcasting as NumPy does.
+
+Dtypes mix by PyTorch's rule: a Python number takes the tensor's dtype, an integer tensor beside a float becomes the float.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..autograd import Elementary, Node
+from ..backend import Array
+from ..tensor import Tensor, as_tensor, wrap
+from .common import FLOAT32, INT64, cast, result_dtype
+from .shape import unbroadcast
+
+_NUMBER = (float, int, np.number, np.bool_)
+
+
+def _with_number(x: Tensor, number: Any) -> tuple[Any, Any]:
+    """(x, number) in one dtype: x's own, unless the number is of a higher kind."""
+    kind = x.data.dtype.kind
+    if kind in "iub" and isinstance(number, (float, np.floating)):
+        x = cast(x, FLOAT32)
+    elif kind == "b" and not isinstance(number, (bool, np.bool_)):
+        x = cast(x, INT64)
+    return x, x.data.dtype.type(number)
+
+
+def operands(a: Any, b: Any) -> tuple[Any, Any]:
+    """Both in one dtype: Tensors, or a Tensor and a NumPy scalar."""
+    if isinstance(a, Tensor):
+        if isinstance(b, Tensor):
+            if a.data.dtype is b.data.dtype:
+                return a, b
+        elif isinstance(b, _NUMBER):
+            return _with_number(a, b)
+        else:
+            b = as_tensor(b)
+    elif isinstance(a, _NUMBER):
+        b, a = _with_number(as_tensor(b), a)
+        return a, b
+    else:
+        a, b = as_tensor(a), as_tensor(b)
+    dtype = result_dtype(a.data, b.data)
+    return cast(a, dtype), cast(b, dtype)
+
+
+def check_broadcast(call: str, *xs: Any) -> None:
+    """ValueError where the shapes cannot be broadcast together."""
+    try:
+        np.broadcast_shapes(*(x.shape for x in xs))
+    except ValueError:
+        raise ValueError(f"{call}: shapes {' and '.join(str(x.shape) for x in xs)} cannot be broadcast together") from None
+
+
+class Binary(Elementary):
+    """Keeps its operands; gradients are summed back to their shapes."""
+
+    def __init_subclass__(cls, ufunc: np.ufunc, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.forward = staticmethod(functools.partial(_binary_forward, ufunc))  # type: ignore[method-assign]
+
+
+def _binary_forward(ufunc: np.ufunc, ctx: Node, a: Array, b: Array) -> Array:
+    ctx.save(a, b)
+    return ufunc(a, b)
+
+
+class Add(Elementary):
+    """y = a + b"""
+
+    @staticmethod
+    def forward(ctx: Node, a: Array, b: Array) -> Array:
+        ctx.shapes = a.shape, b.shape
+        return a + b
+
+    @staticmethod
+    def backward(ctx: Node, dy: Any) -> Any:
+        a, b = ctx.shapes
+        return unbroadcast(dy, a) if ctx.needs[0] else None, unbroadcast(dy, b) if ctx.needs[1] else None
+
+
+class Sub(Elementary):
+    """y = a - b"""
+
+    @staticmethod
+    def forward(ctx: Node, a: Array, b: Array) -> Array:
+        ctx.shapes = a.shape, b.shape
+        return a - b
+
+    @staticmethod
+    def backward(ctx: Node, dy: Any) -> Any:
+        a, b = ctx.shapes
+        return unbroadcast(dy, a) if ctx.needs[0] else None, unbroadcast(-dy, b) if ctx.needs[1] else None
+
+
+class Mul(Binary, ufunc=np.multiply):
+    """y = a b"""
+
+    @staticmethod
+    def backward(ctx: Node, dy: Any) -> Any:
+        a, b = ctx.saved
+        da = unbroadcast(dy * b, a.shape) if ctx.needs[0] else None
+        return da, unbroadcast(dy * a, b.shape) if ctx.needs[1] else None
+
+
+class Div(Binary, ufunc=np.true_divide):
+    """y = a / b"""
+
+    @staticmethod
+    def backward(ctx: Node, dy: Any) -> Any:
+        a, b = ctx.saved
+        da = dy / b
+        db = unbroadcast(-da * (a / b), b.shape) if ctx.needs[1] else None
+        return unbroadcast(da, a.shape) if ctx.needs[0] else None, db
+
+
+class Pow(Binary, ufunc=np.power):
+    """y = a^b; da = dy b a^(b-1), 0 where b is 0; db = dy y log a, 0 where a is 0 and b >= 0."""
+
+    @staticmethod
+    def backward(ctx: Node, dy: Any) -> Any:
+        a, b = ctx.saved
+        da = db = None
+        if ctx.needs[0]:
+            da = unbroadcast(dy * (b * Pow.call(a, Where.call(b == 0, b, b - 1))), a.shape)
+        if ctx.needs[1]:
+            flat = (a == 0) & (b >= 0)
+            log = Log.call(Where.call(flat, np.ones_like(flat, dtype=dy.dtype), a))
+            db = unbroadcast(dy * Pow.call(a, b) * log, b.shape)
+        return da, db
+
+
+class Remainder(Binary, ufunc=np.remainder):
+    """y = a - b floor(a / b)"""
+
+    @staticmethod
+    def backward(ctx: Node, dy: Any) -> Any:
+        a, b = ctx.saved
+        db = unbroadcast(-dy * np.floor_divide(a, b), b.shape) if ctx.needs[1] else None
+        return unbroadcast(dy, a.shape) if ctx.needs[0] else None, db
+
+
+class Maximum(Binary, ufunc=np.maximum):
+    """y = max(a, b); equal elements share the gradient."""
+
+    @staticmethod
+    def backward(ctx: Node, dy: Any) -> Any:
+        a, b = ctx.saved
+        return _share(ctx, dy, a, b, a > b)
+
+
+class Minimum(Binary, ufunc=np.minimum):
+    """y = min(a, b); equal elements share the gradient."""
+
+    @staticmethod
+    def backward(ctx: Node, dy: Any) -> Any:
+        a, b = ctx.saved
+        return _share(ctx, dy, a, b, a < b)
+
+
+def _share(ctx: Node, dy: Any, a: Any, b: Any, first: Any) -> Any:
+    """dy to a where `first`, half of it where a == b, the rest to b."""
+    part = _float(first, dy) + 0.5 * _float(a == b, dy)
+    da = unbroadcast(dy * part, a.shape) if ctx.needs[0] else None
+    return da, unbroadcast(dy * (1 - part), b.shape) if ctx.needs[1] else None
+
+
+def _float(mask: Any, like: Any) -> Any:
+    """A boolean array or Tensor in the dtype of `like`."""
+    return mask.to(like.dtype) if isinstance(mask, Tensor) else mask.astype(like.dtype)
+
+
+class Copy(Elementary):
+    @staticmethod
+    def forward(ctx: Node, x: Array) -> Array:
+        return x.copy(order="C")
+
+    @staticmethod
+    def backward(ctx: Node, dy: Any) -> Any:
+        return dy
+
+
+class Neg(Elementary):
+    @staticmethod
+    def forward(ctx: Node, x: Array) -> Array:
+        return -x
+
+    @staticmethod
+    def backward(ctx: Node, dy: Any) -> Any:
+        return -dy
+
+
+class Exp(Elementary):
+    @staticmethod
+    def forward(ctx: Node, x: Array) -> Array:
+        y = np.exp(x)
+        ctx.save(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Node, dy: Any) -> Any:
+        return dy * ctx.saved[0]
+
+
+class Expm1(Elementary):
+    @staticmethod
+    def forward(ctx: Node, x: Array) -> Array:
+        y = np.expm1(x)
+        ctx.save(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Node, dy: Any) -> Any:
+        return dy * (ctx.saved[0] + 1)
+
+
+class Sqrt(Elementary):
+    @staticmethod
+    def forward(ctx: Node, x: Array) -> Array:
+        y = np.sqrt(x)
+        ctx.save(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Node, dy: Any) -> Any:
+        return dy / (2 * ctx.saved[0])
+
+
+class Unary(Elementary):
+    """Keeps its input."""
+
+    def __init_subclass__(cls, ufunc: np.ufunc, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.forward = staticmethod(functools.partial(_unary_forward, ufunc))  # type: ignore[method-assign]
+
+
+def _unary_forward(ufunc: np.ufunc, ctx: Node, x: Array) -> Array:
+    ctx.save(x)
+    return ufunc(x)
+
+
+class Log(Unary, ufunc=np.log):
+    @staticmethod
+    def backward(ctx: Node, dy: Any) -> Any:
+        return dy / ctx.saved[0]
+
+
+class Log1p(Unary, ufunc=np.log1p):
+    @staticmethod
+    def backward(ctx: Node, dy: Any) -> Any:
+        return dy / (1 + ctx.saved[0])
+
+
+class Sin(Unary, ufunc=np.sin):
+    @staticmethod
+    def backward(ctx: Node, dy: Any) -> Any:
+        return dy * Cos.call(ctx.saved[0])
+
+
+class Cos(Unary, ufunc=np.cos):
+    @staticmethod
+    def backward(ctx: Node, dy: Any) -> Any:
+        return -dy * Sin.call(ctx.saved[0])
+
+
+class Abs(Unary, ufunc=np.abs):
+    """The gradient at 0 is 0."""
+
+    @staticmethod
+    def backward(ctx: Node, dy: Any) -> Any:
+        x = ctx.saved[0]
+        return dy * np.sign(x.data if isinstance(x, Tensor) else x)
+
+
+class Where(Elementary):
+    """y = a where condition, else b."""
+
+    @staticmethod
+    def forward(ctx: Node, condition: Array, a: Array, b: Array) -> Array:
+        ctx.condition, ctx.shapes = condition, (a.shape, b.shape)
+        return np.where(condition, a, b)
+
+    @staticmethod
+    def backward(ctx: Node, dy: Any) -> Any:
+        zero, (a, b) = dy.dtype.type(0), ctx.shapes
+        da = unbroadcast(Where.call(ctx.condition, dy, zero), a) if ctx.needs[1] else None
+        db = unbroadcast(Where.call(ctx.condition, zero, dy), b) if ctx.needs[2] else None
+        return None, da, db
+
+
+class Clamp(Elementary):
+    """y = x bounded to low..high; the gradient passes where low <= x <= high."""
+
+    @staticmethod
+    def forward(ctx: Node, x: Array, *, low: Any, high: Any) -> Array:
+        y = x
+        if low is not None:
+            y = np.maximum(y, x.dtype.type(low))
+        if high is not None:
+            y = np.minimum(y, x.dtype.type(high))
+        if ctx.needs[0]:
+            ctx.inside = y == x
+        return y
+
+    @staticmethod
+    def backward(ctx: Node, dy: Any) -> Any:
+        return dy * ctx.inside
+
+
+def _two(function: type[Elementary], call: str) -> Callable[[Any, Any], Tensor]:
+    def run(a: Any, b: Any) -> Tensor:
+        a, b = operands(a, b)
+        try:
+            return function.apply(a, b)
+        except ValueError:
+            check_broadcast(call, a, b)
+            raise
+
+    run.__name__ = run.__qualname__ = call
+    run.__doc__ = f"{function.__doc__ or call}, elementwise; ValueError where the shapes cannot be broadcast together."
+    return run
+
+
+add = _two(Add, "add")
+sub = _two(Sub, "sub")
+mul = _two(Mul, "mul")
+remainder = _two(Remainder, "remainder")
+maximum = _two(Maximum, "maximum")
+minimum = _two(Minimum, "minimum")
+_divide = _two(Div, "div")
+_power = _two(Pow, "pow")
+
+
+def div(a: Any, b: Any) -> Tensor:
+    """a / b elementwise; integers are divided as float32."""
+    a, b = operands(a, b)
+    if a.dtype.kind in "iub":
+        a, b = cast(as_tensor(a), FLOAT32), cast(as_tensor(b), FLOAT32)
+    return _divide(a, b)
+
+
+def pow(a: Any, b: Any) -> Tensor:
+    """a^b elementwise; the square of a float costs one product."""
+    if isinstance(b, (int, float)) and b == 2 and isinstance(a, Tensor):
+        return Mul.apply(a, a)
+    a, b = operands(a, b)
+    if a.dtype.kind in "iu" and np.any(np.asarray(getattr(b, "data", b)) < 0):
+        raise ValueError("pow: integers cannot be raised to negative powers; use a floating tensor")
+    return _power(a, b)
+
+
+def _reflected(function: Callable[[Any, Any], Tensor]) -> Callable[[Any, Any], Tensor]:
+    return lambda b, a: function(a, b)
+
+
+radd, rmul = add, mul
+rsub, rdiv, rpow, rremainder = (_reflected(f) for f in (sub, div, pow, remainder))
+
+
+def _without_gradient(ufunc: np.ufunc, call: str) -> Callable[[Any, Any], Tensor]:
+    def run(a: Any, b: Any) -> Tensor:
+        if b is None or isinstance(b, str):
+            return NotImplemented
+        a, b = operands(a, b)
+        check_broadcast(call, a, b)
+        y = ufunc(a.data if isinstance(a, Tensor) else a, b.data if isinstance(b, Tensor) else b)
+        return wrap(np.asarray(y) if isinstance(y, np.generic) else y)
+
+    run.__name__ = run.__qualname__ = call
+    run.__doc__ = f"{ufunc.__name__}(a, b) elementwise; it has no gradient."
+    return run
+
+
+eq = _without_gradient(np.equal, "eq")
+ne = _without_gradient(np.not_equal, "ne")
+lt = _without_gradient(np.less, "lt")
+le = _without_gradient(np.less_equal, "le")
+gt = _without_gradient(np.greater, "gt")
+ge = _without_gradient(np.greater_equal, "ge")
+floor_divide = _without_gradient(np.floor_divide, "floor_divide")
+logical_and = _without_gradient(np.bitwise_and, "and")
+logical_or = _without_gradient(np.bitwise_or, "or")
+logical_xor = _without_gradient(np.bitwise_xor, "xor")
+rfloor_divide = _reflected(floor_divide)
+
+
+def _one(function: type[Elementary], call: str) -> Callable[[Tensor], Tensor]:
+    def run(x: Tensor) -> Tensor:
+        x = as_tensor(x)
+        return function.apply(cast(x, FLOAT32) if x.data.dtype.kind in "iub" else x)
+
+    run.__name__ = run.__qualname__ = call
+    run.__doc__ = f"{call}(x) elementwise; integers are taken as float32."
+    return run
+
+
+exp = _one(Exp, "exp")
+expm1 = _one(Expm1, "expm1")
+log = _one(Log, "log")
+log1p = _one(Log1p, "log1p")
+sqrt = _one(Sqrt, "sqrt")
+sin = _one(Sin, "sin")
+cos = _one(Cos, "cos")
+
+
+def neg(x: Tensor) -> Tensor:
+    """-x elementwise."""
+    return Neg.apply(x)
+
+
+def abs(x: Tensor) -> Tensor:
+    """|x| elementwise; the gradient at 0 is 0."""
+    return Abs.apply(x)
+
+
+def square(x: Tensor) -> Tensor:
+    """x^2 elementwise."""
+    return Mul.apply(x, x)
+
+
+def rsqrt(x: Tensor) -> Tensor:
+    """1 / sqrt(x) elementwise."""
+    return div(1.0, sqrt(x))
+
+
+def _rounding(ufunc: np.ufunc) -> Callable[[Tensor], Tensor]:
+    def run(x: Tensor) -> Tensor:
+        y = ufunc(x.data)
+        return wrap(np.asarray(y) if isinstance(y, np.generic) else y)
+
+    run.__doc__ = f"{ufunc.__name__}(x) elementwise; it has no gradient."
+    return run
+
+
+sign, floor, ceil, round, logical_not, isnan, isinf, isfinite = (
+    _rounding(f) for f in (np.sign, np.floor, np.ceil, np.rint, np.logical_not, np.isnan, np.isinf, np.isfinite)
+)
+
+
+def invert(x: Tensor) -> Tensor:
+    """~x of booleans or integers; TypeError for floats."""
+    if x.data.dtype.kind not in "iub":
+        raise TypeError(f"invert: the tensor has dtype {x.dtype}, expected booleans or integers")
+    return wrap(np.asarray(~x.data) if x.data.ndim == 0 else ~x.data)
+
+
+def where(condition: Any, a: Any, b: Any) -> Tensor:
+    """a where `condition` is true, else b; the three are broadcast together."""
+    condition = as_tensor(condition)
+    if condition.data.dtype.kind != "b":
+        raise TypeError(f"where: condition has dtype {condition.dtype}, expected booleans")
+    a, b = operands(a if isinstance(b, Tensor) else as_tensor(a), b)
+    check_broadcast("where", condition, a, b)
+    return Where.apply(condition.data, a, b)
+
+
+def masked_fill(x: Tensor, mask: Any, value: Any) -> Tensor:
+    """x with `value` where `mask` is true; mask is broadcast to x."""
+    mask = as_tensor(mask)
+    if np.broadcast_shapes(x.shape, mask.shape) != x.shape:
+        raise ValueError(f"masked_fill: mask has shape {mask.shape}, which cannot be broadcast to {x.shape}")
+    return where(mask, as_tensor(value).to(x.dtype) if isinstance(value, Tensor) else x.dtype.type(value), x)
+
+
+def clamp(x: Tensor, min: Any = None, max: Any = None) -> Tensor:
+    """x bounded below by `min` and above by `max`, numbers or None; the gradient passes where min <= x <= max."""
+    if min is None and max is None:
+        raise ValueError("clamp: min and max are None, expected one at least")
+    if isinstance(min, Tensor) or isinstance(max, Tensor):
+        bounded = x if min is None else maximum(x, min)
+        return bounded if max is None else minimum(bounded, max)
+    if x.data.dtype.kind in "iub" and (isinstance(min, float) or isinstance(max, float)):
+        x = cast(x, FLOAT32)
+    return Clamp.apply(x, low=min, high=max)
+
+
+def norm(x: Tensor, p: float = 2.0) -> Tensor:
+    """(sum |x|^p)^(1/p) over all elements; p may be infinity."""
+    if p == 2:
+        return sqrt((x * x).sum())
+    if math.isinf(p):
+        return abs(x).max() if p > 0 else abs(x).min()
+    return (abs(x) ** p).sum() ** (1 / p)
+
+
+UFUNCS: dict[np.ufunc, Callable[..., Tensor]] = {
+    np.add: add, np.subtract: sub, np.multiply: mul, np.true_divide: div, np.power: pow, np.remainder: remainder,
+    np.floor_divide: floor_divide, np.maximum: maximum, np.minimum: minimum, np.negative: neg, np.absolute: abs,
+    np.exp: exp, np.expm1: expm1, np.log: log, np.log1p: log1p, np.sqrt: sqrt, np.square: square, np.sin: sin, np.cos: cos,
+    np.equal: eq, np.not_equal: ne, np.less: lt, np.less_equal: le, np.greater: gt, np.greater_equal: ge,
+}  # fmt: skip
+
+
+def array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+    """NumPy's functions on Tensors: those with a counterpart here are recorded, the rest run on the arrays."""
+    function = UFUNCS.get(ufunc)
+    if function is not None and method == "__call__" and not options:
+        return function(*inputs)
+    if any(isinstance(out, Tensor) for out in options.get("out", ())):
+        return NotImplemented
+    return getattr(ufunc, method)(*(x.data if isinstance(x, Tensor) else x for x in inputs), **options)
+
+

@@ -1,0 +1,80 @@
+"""The matrix product of any ranks, on the native GEMM where one product of two matrices is all there is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import backend
+from ..autograd import Elementary, Node
+from ..backend import Array
+from ..tensor import Tensor, as_tensor
+from .common import promote
+from .shape import Permute, Reshape, unbroadcast
+
+
+def _operand(x: Array) -> tuple[Array, bool]:
+    """A matrix as the kernel takes it: contiguous, perhaps transposed."""
+    if x.flags.c_contiguous or not x.flags.f_contiguous:
+        return backend.contiguous(x), False
+    return x.T, True
+
+
+def product(a: Array, b: Array) -> Array:
+    """a[..., M, K] @ b[..., K, N] of one dtype."""
+    if a.ndim != 2 or b.ndim != 2 or not isinstance(a, np.ndarray) or a.dtype.kind != "f" or a.dtype.itemsize < 4:
+        return np.matmul(a, b)
+    if a.size == 0 or b.size == 0:
+        return np.zeros((a.shape[0], b.shape[1]), a.dtype)
+    out = backend.empty((a.shape[0], b.shape[1]), a.dtype)
+    (a, trans_a), (b, trans_b) = _operand(a), _operand(b)
+    backend.native(a).gemm(a, b, out, trans_a=trans_a, trans_b=trans_b)
+    return out
+
+
+def _swap_last(x: Any) -> Any:
+    return Permute.call(x, axes=(*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
+
+
+class MatMul(Elementary):
+    """y = a b; da = dy b^T, db = a^T dy"""
+
+    @staticmethod
+    def forward(ctx: Node, a: Array, b: Array) -> Array:
+        ctx.save(a, b)
+        return product(a, b)
+
+    @staticmethod
+    def backward(ctx: Node, dy: Any) -> Any:
+        a, b = ctx.saved
+        da = unbroadcast(MatMul.call(dy, _swap_last(b)), a.shape) if ctx.needs[0] else None
+        return da, unbroadcast(MatMul.call(_swap_last(a), dy), b.shape) if ctx.needs[1] else None
+
+
+def matmul(a: Any, b: Any) -> Tensor:
+    """a @ b with NumPy's rules: the last two axes are matrices, those before are broadcast, a vector is a row or a column.
+
+    Raises ValueError where the inner sizes differ, or an operand has no axes.
+    """
+    a, b = promote(as_tensor(a), as_tensor(b))
+    if a.ndim == 0 or b.ndim == 0 or a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
+        raise ValueError(f"matmul: shapes {a.shape} and {b.shape} do not fit: the inner sizes must be equal")
+    rows, columns = a.shape[:-1], b.shape[-1:] if b.ndim > 1 else ()
+    if b.ndim <= 2:  # one product: everything before the last axis of a is rows
+        flat = a if a.ndim == 2 else Reshape.apply(a, shape=(int(np.prod(rows)), a.shape[-1]))
+        matrix = b if b.ndim == 2 else Reshape.apply(b, shape=(b.shape[0], 1))
+        y = MatMul.apply(flat, matrix)
+        return y if y.shape == rows + columns else Reshape.apply(y, shape=rows + columns)
+    if a.ndim == 1:
+        y = matmul(Reshape.apply(a, shape=(1, *a.shape)), b)
+        return Reshape.apply(y, shape=y.shape[:-2] + y.shape[-1:])
+    try:
+        np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
+    except ValueError:
+        raise ValueError(f"matmul: shapes {a.shape} and {b.shape} do not fit: their leading axes cannot be broadcast") from None
+    return MatMul.apply(a, b)
+
+
+def rmatmul(b: Any, a: Any) -> Tensor:
+    return matmul(a, b)

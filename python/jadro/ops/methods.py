@@ -1,0 +1,90 @@
+"""Makes the operations methods and operators of Tensor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import autograd
+from ..tensor import Tensor
+from . import activation, common, elementwise, index, inplace, matmul, reduce, shape
+
+
+def clone(x: Tensor) -> Tensor:
+    """A copy with its own memory; the gradient passes through."""
+    return elementwise.Copy.apply(x)
+
+
+def contiguous(x: Tensor) -> Tensor:
+    """x itself where it is C-contiguous, else a copy that is."""
+    return x if x.data.flags.c_contiguous else clone(x)
+
+
+def _dtype_method(name: str) -> Any:
+    def run(x: Tensor) -> Tensor:
+        common.check_half(name, np.dtype(name), x.device)
+        return common.cast(x, name)
+
+    run.__doc__ = f"x as {name}."
+    return run
+
+
+def bfloat16(x: Tensor) -> Tensor:
+    """x as bfloat16; TypeError on the CPU, RuntimeError where the package ml_dtypes, which names the dtype, is missing."""
+    if not x.is_cuda:
+        raise TypeError("bfloat16: the tensor is on the CPU, expected CUDA; 16-bit floats need CUDA")
+    try:
+        from ml_dtypes import bfloat16 as dtype
+    except ImportError:
+        raise RuntimeError("bfloat16: the package ml_dtypes is missing; `pip install ml_dtypes`") from None
+    return common.cast(x, dtype)
+
+
+_OPERATORS = {
+    "__add__": elementwise.add, "__radd__": elementwise.radd, "__iadd__": inplace.iadd,
+    "__sub__": elementwise.sub, "__rsub__": elementwise.rsub, "__isub__": inplace.isub,
+    "__mul__": elementwise.mul, "__rmul__": elementwise.rmul, "__imul__": inplace.imul,
+    "__truediv__": elementwise.div, "__rtruediv__": elementwise.rdiv, "__itruediv__": inplace.idiv,
+    "__floordiv__": elementwise.floor_divide, "__rfloordiv__": elementwise.rfloor_divide, "__ifloordiv__": inplace.ifloordiv,
+    "__mod__": elementwise.remainder, "__rmod__": elementwise.rremainder, "__imod__": inplace.imod,
+    "__pow__": elementwise.pow, "__rpow__": elementwise.rpow, "__ipow__": inplace.ipow,
+    "__matmul__": matmul.matmul, "__rmatmul__": matmul.rmatmul,
+    "__neg__": elementwise.neg, "__abs__": elementwise.abs, "__invert__": elementwise.invert,
+    "__and__": elementwise.logical_and, "__rand__": elementwise.logical_and,
+    "__or__": elementwise.logical_or, "__ror__": elementwise.logical_or,
+    "__xor__": elementwise.logical_xor, "__rxor__": elementwise.logical_xor,
+    "__eq__": elementwise.eq, "__ne__": elementwise.ne, "__lt__": elementwise.lt, "__le__": elementwise.le,
+    "__gt__": elementwise.gt, "__ge__": elementwise.ge,
+    "__getitem__": index.getitem, "__setitem__": inplace.setitem, "__array_ufunc__": elementwise.array_ufunc,
+    "T": property(shape.reverse_axes), "mT": property(shape.swap_last),
+}  # fmt: skip
+
+_NAMES = {
+    elementwise: "add sub mul div pow remainder floor_divide maximum minimum exp expm1 log log1p sqrt rsqrt sin cos neg abs square "
+    "sign floor ceil round isnan isinf isfinite eq ne lt le gt ge logical_not masked_fill clamp norm",
+    reduce: "sum mean var std max min amax amin argmax argmin prod cumsum logsumexp softmax log_softmax any all count_nonzero",
+    shape: "reshape view flatten squeeze unsqueeze permute transpose expand expand_as broadcast_to repeat split chunk unbind flip",
+    index: "gather index_select",
+    matmul: "matmul",
+    activation: "relu tanh sigmoid",
+    common: "to",
+    inplace: "add_ sub_ mul_ div_ pow_ copy_ fill_ zero_ clamp_ uniform_ normal_",
+    autograd: "backward",
+}
+
+
+def install() -> None:
+    """Sets every method; called once, when the package is imported."""
+    methods: dict[str, Any] = dict(_OPERATORS)
+    for module, names in _NAMES.items():
+        methods.update((name, getattr(module, name)) for name in names.split())
+    methods.update(
+        clip=elementwise.clamp, t=shape.reverse_axes, mm=matmul.matmul, bmm=matmul.matmul,
+        clone=clone, contiguous=contiguous, bfloat16=bfloat16,
+        float=_dtype_method("float32"), double=_dtype_method("float64"), half=_dtype_method("float16"),
+        long=_dtype_method("int64"), int=_dtype_method("int32"), bool=_dtype_method("bool"),
+        cpu=lambda x: common.to(x, "cpu"), cuda=lambda x: common.to(x, "cuda"),
+    )  # fmt: skip
+    for name, function in methods.items():
+        setattr(Tensor, name, function)

@@ -1,0 +1,280 @@
+"""Sums, extremes, moments and softmax along axes. `dim` and `axis` are one argument under PyTorch's and NumPy's names."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..autograd import Elementary, Function, Node
+from ..backend import Array
+from ..tensor import Tensor, wrap
+from .common import FLOAT32, axis_index, axis_tuple, cast
+from .elementwise import Exp, Log, maximum, minimum, sqrt
+from .index import take_along
+from .shape import Expand, Reshape, squeeze
+
+
+def _kept(shape: tuple[int, ...], axes: tuple[int, ...] | None) -> tuple[int, ...]:
+    """`shape` with 1 in place of the reduced axes."""
+    return tuple(1 if axes is None or i in axes else n for i, n in enumerate(shape))
+
+
+def _spread(dy: Any, shape: tuple[int, ...], axes: tuple[int, ...] | None) -> Any:
+    """A reduced gradient, repeated along the axes it was reduced over."""
+    return Expand.call(Reshape.call(dy, shape=_kept(shape, axes)), shape=shape)
+
+
+class Sum(Elementary):
+    @staticmethod
+    def forward(ctx: Node, x: Array, *, axes: tuple[int, ...] | None, keepdim: bool) -> Array:
+        ctx.shape, ctx.axes = x.shape, axes
+        return x.sum(axis=axes, keepdims=keepdim)
+
+    @staticmethod
+    def backward(ctx: Node, dy: Any) -> Any:
+        return _spread(dy, ctx.shape, ctx.axes)
+
+
+class Extreme(Elementary):
+    """The maximum or minimum; elements that share it share the gradient."""
+
+    name = "max"
+
+    @staticmethod
+    def forward(ctx: Node, x: Array, *, axes: tuple[int, ...] | None, keepdim: bool, largest: bool) -> Array:
+        y = (x.max if largest else x.min)(axis=axes, keepdims=keepdim)
+        if ctx.needs[0]:
+            top = np.reshape(y, _kept(x.shape, axes))
+            hit = (x == top) | (np.isnan(x) & np.isnan(top))
+            ctx.weights = hit / hit.sum(axis=axes, keepdims=True).astype(x.dtype)
+            ctx.axes = axes
+        return y
+
+    @staticmethod
+    def backward(ctx: Node, dy: Any) -> Any:
+        return _spread(dy, ctx.weights.shape, ctx.axes) * ctx.weights
+
+
+class Prod(Function):
+    """The product along an axis; dx_i = dy times the product of all others, those before i and those after."""
+
+    @staticmethod
+    def forward(ctx: Node, x: Array, *, axis: int) -> Array:
+        ctx.axis = axis
+        ctx.save(x)
+        return x.prod(axis=axis, keepdims=True)
+
+    @staticmethod
+    def backward(ctx: Node, dy: Array) -> Array:
+        x = np.moveaxis(ctx.saved[0], ctx.axis, 0)
+        before, after = np.ones_like(x), np.ones_like(x)
+        np.cumprod(x[:-1], axis=0, out=before[1:])
+        np.cumprod(x[:0:-1], axis=0, out=after[-2::-1])
+        return dy * np.moveaxis(before * after, 0, ctx.axis)
+
+
+class Cumsum(Elementary):
+    @staticmethod
+    def forward(ctx: Node, x: Array, *, axis: int) -> Array:
+        ctx.axis = axis
+        return x.cumsum(axis=axis, dtype=x.dtype if x.dtype.kind == "f" else None)
+
+    @staticmethod
+    def backward(ctx: Node, dy: Any) -> Any:
+        back = (slice(None),) * ctx.axis + (slice(None, None, -1),)
+        return Cumsum.call(dy[back], axis=ctx.axis)[back]
+
+
+class Softmax(Elementary):
+    """y = exp(x) / sum exp(x) along an axis; dx = y (dy - sum(dy y))"""
+
+    @staticmethod
+    def forward(ctx: Node, x: Array, *, axis: int) -> Array:
+        y = np.exp(x - x.max(axis=axis, keepdims=True, initial=-math.inf))
+        y /= y.sum(axis=axis, keepdims=True)
+        ctx.axis = axis
+        ctx.save(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Node, dy: Any) -> Any:
+        y = ctx.saved[0]
+        return y * (dy - Sum.call(dy * y, axes=(ctx.axis,), keepdim=True))
+
+
+class LogSoftmax(Elementary):
+    """y = x - log sum exp(x) along an axis; dx = dy - exp(y) sum(dy)"""
+
+    name = "log_softmax"
+
+    @staticmethod
+    def forward(ctx: Node, x: Array, *, axis: int) -> Array:
+        y = x - x.max(axis=axis, keepdims=True, initial=-math.inf)
+        y -= np.log(np.exp(y).sum(axis=axis, keepdims=True))
+        ctx.axis = axis
+        ctx.save(y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Node, dy: Any) -> Any:
+        return dy - Exp.call(ctx.saved[0]) * Sum.call(dy, axes=(ctx.axis,), keepdim=True)
+
+
+class Extremes(NamedTuple):
+    """What `max(dim)` and `min(dim)` return."""
+
+    values: Tensor
+    indices: Tensor
+
+
+def sum(x: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None, dtype: Any = None) -> Tensor:
+    """The sum over `dim` (an int or several; None: all axes). Booleans and integers are summed as int64."""
+    if dtype is not None:
+        x = cast(x, dtype)
+    return Sum.apply(x, axes=axis_tuple("sum", x.data.ndim, dim, axis), keepdim=keepdim)
+
+
+def _count(x: Tensor, axes: tuple[int, ...] | None) -> int:
+    return math.prod(n for i, n in enumerate(x.shape) if axes is None or i in axes)
+
+
+def _floating(x: Tensor) -> Tensor:
+    return cast(x, FLOAT32) if x.data.dtype.kind in "iub" else x
+
+
+def mean(x: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None, dtype: Any = None) -> Tensor:
+    """The mean over `dim` (None: all axes), NaN of no elements; integers and booleans are taken as float32."""
+    x = _floating(x) if dtype is None else cast(x, dtype)
+    axes = axis_tuple("mean", x.data.ndim, dim, axis)
+    return Sum.apply(x, axes=axes, keepdim=keepdim) / _count(x, axes)
+
+
+def var(
+    x: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, axis: Any = None, correction: int | None = None
+) -> Tensor:
+    """sum (x - mean)^2 / (n - correction) over `dim`; correction is 1 where `unbiased`, else 0."""
+    x = _floating(x)
+    axes = axis_tuple("var", x.data.ndim, dim, axis)
+    centred = x - mean(x, axes, True)
+    count = max_number(_count(x, axes) - (int(unbiased) if correction is None else correction), 0)
+    return Sum.apply(centred * centred, axes=axes, keepdim=keepdim) / count
+
+
+def std(
+    x: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, axis: Any = None, correction: int | None = None
+) -> Tensor:
+    """The square root of `var`."""
+    return sqrt(var(x, dim, unbiased, keepdim, axis=axis, correction=correction))
+
+
+max_number = max
+
+
+def _check_not_empty(call: str, x: Tensor, axes: tuple[int, ...] | None) -> None:
+    if _count(x, axes) == 0:
+        raise ValueError(f"{call}: x has shape {x.shape} and nothing along {'its axes' if axes is None else f'axes {axes}'}")
+
+
+def _extreme(call: str, largest: bool) -> Callable[..., Any]:
+    def run(x: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None) -> Any:
+        if isinstance(dim, Tensor):
+            return (maximum if largest else minimum)(x, dim)
+        axes = axis_tuple(call, x.data.ndim, dim, axis)
+        _check_not_empty(call, x, axes)
+        if dim is None or isinstance(dim, (tuple, list)):
+            return Extreme.apply(x, axes=axes, keepdim=keepdim, largest=largest)
+        place = axes[0] if axes else 0
+        indices = (argmax if largest else argmin)(x, dim, True)
+        values = take_along(x, indices, place) if axes else x
+        drop = (slice(None),) * place + (0,)
+        return Extremes(values, indices) if keepdim or not axes else Extremes(values[drop], indices[drop])
+
+    run.__name__ = run.__qualname__ = call
+    run.__doc__ = f"""The {call}imum of all elements, or over an axis.
+
+    `{call}(dim)` with one int returns (values, indices), as PyTorch does, the first of equal elements; `{call}(axis=...)`, and
+    a tuple, return the values alone, as NumPy does. NaN propagates. ValueError where there is nothing to compare.
+    """
+    return run
+
+
+max = _extreme("max", True)
+min = _extreme("min", False)
+amax: Callable[..., Tensor] = lambda x, dim=None, keepdim=False: max(x, axis=dim, keepdim=keepdim)  # noqa: E731
+amin: Callable[..., Tensor] = lambda x, dim=None, keepdim=False: min(x, axis=dim, keepdim=keepdim)  # noqa: E731
+
+
+def _position(call: str) -> Callable[..., Tensor]:
+    def run(x: Tensor, dim: int | None = None, keepdim: bool = False, *, axis: int | None = None) -> Tensor:
+        axes = axis_tuple(call, x.data.ndim, dim, axis)
+        _check_not_empty(call, x, axes)
+        if axes is None:
+            y = np.asarray(getattr(x.data, call)()) if isinstance(x.data, np.ndarray) else getattr(x.data, call)()
+            return wrap(y.reshape((1,) * x.data.ndim if keepdim else ()).astype(np.int64))
+        y = getattr(x.data, call)(axis=axes[0])
+        y = np.asarray(y) if isinstance(y, np.generic) else y
+        return wrap(y.reshape(_kept(x.shape, axes)) if keepdim else y)
+
+    run.__name__ = run.__qualname__ = call
+    run.__doc__ = "The int64 index of the extreme along `dim`, of the flattened tensor where None; the first of equal elements."
+    return run
+
+
+argmax = _position("argmax")
+argmin = _position("argmin")
+
+
+def prod(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """The product of all elements, or along an axis."""
+    if dim is None:
+        y = Prod.apply(Reshape.apply(x, shape=(-1,) if x.data.size else (0,)), axis=0)
+        return Reshape.apply(y, shape=(1,) * x.data.ndim if keepdim else ())
+    place = axis_index("prod", dim, x.data.ndim)
+    y = Prod.apply(x, axis=place)
+    return y if keepdim else squeeze(y, place)
+
+
+def cumsum(x: Tensor, dim: int) -> Tensor:
+    """The running sum along an axis."""
+    return Cumsum.apply(x, axis=axis_index("cumsum", dim, x.data.ndim))
+
+
+def logsumexp(x: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
+    """log sum exp(x) over `dim`, without overflow."""
+    axes = axis_tuple("logsumexp", x.data.ndim, dim, None)
+    top = np.max(x.data, axis=axes, keepdims=True, initial=-math.inf)
+    top = wrap(np.where(np.isfinite(top), top, 0).astype(x.dtype))
+    y = Log.apply(Sum.apply(Exp.apply(x - top), axes=axes, keepdim=True)) + top
+    return y if keepdim else Reshape.apply(y, shape=tuple(n for i, n in enumerate(x.shape) if axes and i not in axes))
+
+
+def softmax(x: Tensor, dim: int = -1, *, axis: int | None = None) -> Tensor:
+    """exp(x) / sum exp(x) along an axis."""
+    return Softmax.apply(_floating(x), axis=axis_index("softmax", dim if axis is None else axis, x.data.ndim))
+
+
+def log_softmax(x: Tensor, dim: int = -1, *, axis: int | None = None) -> Tensor:
+    """x - log sum exp(x) along an axis."""
+    return LogSoftmax.apply(_floating(x), axis=axis_index("log_softmax", dim if axis is None else axis, x.data.ndim))
+
+
+def _truth(call: str) -> Callable[..., Tensor]:
+    def run(x: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None) -> Tensor:
+        y = getattr(np, call)(x.data, axis=axis_tuple(call, x.data.ndim, dim, axis), keepdims=keepdim)
+        return wrap(np.asarray(y) if isinstance(y, np.generic) else y)
+
+    run.__name__ = run.__qualname__ = call
+    run.__doc__ = f"Whether {call} of the elements over `dim` are true."
+    return run
+
+
+any = _truth("any")
+all = _truth("all")
+
+
+def count_nonzero(x: Tensor, dim: Any = None) -> Tensor:
+    """How many elements over `dim` are not 0."""
+    return sum(wrap(np.asarray(x.data != 0)), dim)

@@ -1,0 +1,274 @@
+"""Operations that move elements: reshape, permute, expand, join, and the sum that undoes broadcasting."""
+
+from __future__ import annotations
+
+import builtins
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..autograd import Elementary, Node
+from ..backend import Array
+from ..tensor import Tensor, as_tensor
+from .common import axis_index, axis_tuple, flat_ints, promote
+
+
+class Reshape(Elementary):
+    is_view = True
+
+    @staticmethod
+    def forward(ctx: Node, x: Array, *, shape: tuple[int, ...]) -> Array:
+        ctx.shape = x.shape
+        return x.reshape(shape)
+
+    @staticmethod
+    def backward(ctx: Node, dy: Any) -> Any:
+        return Reshape.call(dy, shape=ctx.shape)
+
+
+class Permute(Elementary):
+    """y = x with axis axes[i] at place i."""
+
+    is_view = True
+
+    @staticmethod
+    def forward(ctx: Node, x: Array, *, axes: tuple[int, ...]) -> Array:
+        ctx.axes = axes
+        return x.transpose(axes)
+
+    @staticmethod
+    def backward(ctx: Node, dy: Any) -> Any:
+        return Permute.call(dy, axes=tuple(ctx.axes.index(i) for i in range(len(ctx.axes))))
+
+
+class Expand(Elementary):
+    """y = x broadcast to `shape`."""
+
+    is_view = True
+
+    @staticmethod
+    def forward(ctx: Node, x: Array, *, shape: tuple[int, ...]) -> Array:
+        ctx.shape = x.shape
+        if isinstance(x, np.ndarray):
+            return np.broadcast_to(x, shape)
+        return np.broadcast_to(x, shape, subok=True)
+
+    @staticmethod
+    def backward(ctx: Node, dy: Any) -> Any:
+        return SumTo.call(dy, shape=ctx.shape)
+
+
+class SumTo(Elementary):
+    """y = x summed over the axes that broadcasting `shape` to x.shape would repeat."""
+
+    @staticmethod
+    def forward(ctx: Node, x: Array, *, shape: tuple[int, ...]) -> Array:
+        ctx.shape = x.shape
+        lead = x.ndim - len(shape)
+        axes = tuple(i for i, n in enumerate(x.shape) if i < lead or (shape[i - lead] == 1 and n != 1))
+        return x.sum(axis=axes).reshape(shape)
+
+    @staticmethod
+    def backward(ctx: Node, dy: Any) -> Any:
+        lead = len(ctx.shape) - dy.ndim
+        aligned = dy if lead == 0 else Reshape.call(dy, shape=(1,) * lead + tuple(dy.shape))
+        return Expand.call(aligned, shape=ctx.shape)
+
+
+def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
+    """The gradient `g` of a broadcast operand, summed back to the operand's `shape`."""
+    return g if g.shape == shape else SumTo.call(g, shape=shape)
+
+
+class Cat(Elementary):
+    @staticmethod
+    def forward(ctx: Node, *xs: Array, axis: int) -> Array:
+        ctx.axis = axis
+        ctx.sizes = [x.shape[axis] for x in xs]
+        return np.concatenate(xs, axis=axis)
+
+    @staticmethod
+    def backward(ctx: Node, dy: Any) -> Any:
+        dxs, start = [], 0
+        for size in ctx.sizes:
+            dxs.append(dy[(slice(None),) * ctx.axis + (slice(start, start + size),)])
+            start += size
+        return tuple(dxs)
+
+
+def _full_shape(call: str, shape: tuple[int, ...], size: int) -> tuple[int, ...]:
+    """`shape` with its -1 filled in; ValueError where `size` elements do not fit it."""
+    known = math.prod(n for n in shape if n != -1)
+    holes = shape.count(-1)
+    if holes == 1 and known and size % known == 0:
+        return tuple(size // known if n == -1 else n for n in shape)
+    if holes or known != size or min(shape, default=0) < 0:
+        raise ValueError(f"{call}: shape is {shape}, which cannot hold {size} elements")
+    return shape
+
+
+def reshape(x: Tensor, *shape: Any) -> Tensor:
+    """x with another shape, sharing memory where strides allow; one size may be -1. ValueError where the sizes do not fit."""
+    return Reshape.apply(x, shape=_full_shape("reshape", flat_ints("reshape", "shape", shape), x.data.size))
+
+
+def view(x: Tensor, *shape: Any) -> Tensor:
+    """As reshape, but never a copy: ValueError where the strides of x do not allow a view."""
+    full = _full_shape("view", flat_ints("view", "shape", shape), x.data.size)
+    out = Reshape.apply(x, shape=full)
+    if x.data.size and not np.shares_memory(x.data, out.data):
+        raise ValueError(f"view: shape is {full}, which the strides {x.data.strides} do not allow; use reshape")
+    return out
+
+
+def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """x with the axes start_dim..end_dim made one; a scalar becomes one element."""
+    if x.data.ndim == 0:
+        return Reshape.apply(x, shape=(1,))
+    first, last = (axis_index("flatten", d, x.data.ndim) for d in (start_dim, end_dim))
+    if first > last:
+        raise ValueError(f"flatten: start_dim is {start_dim} and end_dim is {end_dim}, expected start_dim <= end_dim")
+    shape = x.shape
+    return Reshape.apply(x, shape=shape[:first] + (math.prod(shape[first : last + 1]),) + shape[last + 1 :])
+
+
+def squeeze(x: Tensor, dim: Any = None, *, axis: Any = None) -> Tensor:
+    """x without its axes of size 1: all of them, or those in `dim` (an int or several)."""
+    axes = axis_tuple("squeeze", x.data.ndim, dim, axis)
+    drop = [i for i, n in enumerate(x.shape) if n == 1 and (axes is None or i in axes)]
+    return Reshape.apply(x, shape=tuple(n for i, n in enumerate(x.shape) if i not in drop))
+
+
+def unsqueeze(x: Tensor, dim: int) -> Tensor:
+    """x with a new axis of size 1 at place `dim`."""
+    place = axis_index("unsqueeze", dim, x.data.ndim + 1)
+    return Reshape.apply(x, shape=(*x.shape[:place], 1, *x.shape[place:]))
+
+
+def permute(x: Tensor, *dims: Any) -> Tensor:
+    """x with its axes in the order `dims`."""
+    order = flat_ints("permute", "dims", dims)
+    axes = tuple(axis_index("permute", d, x.data.ndim) for d in order)
+    if sorted(axes) != list(range(x.data.ndim)):
+        raise ValueError(f"permute: dims is {order}, expected each of the {x.data.ndim} axes once")
+    return Permute.apply(x, axes=axes)
+
+
+def transpose(x: Tensor, *dims: Any) -> Tensor:
+    """x with two axes exchanged: `transpose(0, 1)`. As in NumPy, no argument reverses all axes, and a tuple permutes them."""
+    if not dims:
+        return Permute.apply(x, axes=tuple(range(x.data.ndim))[::-1])
+    if len(dims) != 2 or x.data.ndim == 2:
+        order = flat_ints("transpose", "dims", dims)
+        if len(order) != 2:
+            return permute(x, *order)
+        dims = order
+    axes = list(range(x.data.ndim))
+    i, j = (axis_index("transpose", d, x.data.ndim) for d in dims)
+    axes[i], axes[j] = axes[j], axes[i]
+    return Permute.apply(x, axes=tuple(axes))
+
+
+def reverse_axes(x: Tensor) -> Tensor:
+    """x with its axes in reverse order: `x.T`."""
+    return Permute.apply(x, axes=tuple(range(x.data.ndim))[::-1])
+
+
+def swap_last(x: Tensor) -> Tensor:
+    """x with its last two axes exchanged: `x.mT`."""
+    return transpose(x, -2, -1)
+
+
+def expand(x: Tensor, *sizes: Any) -> Tensor:
+    """x broadcast to `sizes` without a copy; -1 keeps a size."""
+    want = flat_ints("expand", "sizes", sizes)
+    lead = len(want) - x.data.ndim
+    shape = tuple(x.shape[i - lead] if n == -1 and i >= lead else n for i, n in enumerate(want))
+    if lead < 0 or any(n < 0 or (i >= lead and x.shape[i - lead] not in (1, n)) for i, n in enumerate(shape)):
+        raise ValueError(f"expand: sizes is {want}, which x of shape {x.shape} cannot be broadcast to")
+    return Expand.apply(x, shape=shape)
+
+
+def broadcast_to(x: Tensor, shape: Sequence[int]) -> Tensor:
+    """As expand."""
+    return expand(x, *shape)
+
+
+def expand_as(x: Tensor, other: Tensor) -> Tensor:
+    return expand(x, *other.shape)
+
+
+def repeat(x: Tensor, *sizes: Any) -> Tensor:
+    """x tiled sizes[i] times along axis i, new axes in front."""
+    times = flat_ints("repeat", "sizes", sizes)
+    lead = len(times) - x.data.ndim
+    if lead < 0 or min(times, default=0) < 0:
+        raise ValueError(f"repeat: sizes is {times}, expected a count >= 0 for each of the {x.data.ndim} axes at least")
+    shape = (1,) * lead + x.shape
+    pairs = [(t, n) for t, n in zip(times, shape, strict=True)]
+    split = Reshape.apply(x, shape=tuple(m for _, n in pairs for m in (1, n)))
+    tiled = Expand.apply(split, shape=tuple(m for pair in pairs for m in pair))
+    return Reshape.apply(tiled, shape=tuple(t * n for t, n in pairs))
+
+
+def cat(tensors: Sequence[Any], dim: int = 0, *, axis: int | None = None) -> Tensor:
+    """The tensors joined along an axis; their other sizes must agree. ValueError for none, or for shapes that do not fit."""
+    xs = [as_tensor(t) for t in tensors]
+    if not xs:
+        raise ValueError("cat: tensors is empty, expected one at least")
+    place = axis_index("cat", dim if axis is None else axis, xs[0].data.ndim)
+    rest = xs[0].shape[:place] + xs[0].shape[place + 1 :]
+    for i, x in enumerate(xs):
+        if x.data.ndim != xs[0].data.ndim or x.shape[:place] + x.shape[place + 1 :] != rest:
+            raise ValueError(f"cat: tensors[{i}] has shape {x.shape}, expected {xs[0].shape} but for axis {place}")
+    return Cat.apply(*promote(*xs), axis=place)
+
+
+def stack(tensors: Sequence[Any], dim: int = 0, *, axis: int | None = None) -> Tensor:
+    """The tensors, all of one shape, joined along a new axis."""
+    xs = [as_tensor(t) for t in tensors]
+    if not xs:
+        raise ValueError("stack: tensors is empty, expected one at least")
+    for i, x in enumerate(xs):
+        if x.shape != xs[0].shape:
+            raise ValueError(f"stack: tensors[{i}] has shape {x.shape}, expected {xs[0].shape}")
+    place = axis_index("stack", dim if axis is None else axis, xs[0].data.ndim + 1)
+    return cat([unsqueeze(x, place) for x in xs], place)
+
+
+def split(x: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+    """Pieces of `split_size` along an axis, the last may be smaller; or pieces of the listed sizes. Views of x."""
+    place = axis_index("split", dim, x.data.ndim)
+    total = x.shape[place]
+    if isinstance(split_size, int):
+        if split_size <= 0:
+            raise ValueError(f"split: split_size is {split_size}, expected a positive size")
+        sizes = [min(split_size, total - i) for i in range(0, total, split_size)] or [0]
+    else:
+        sizes = list(split_size)
+        if builtins.sum(sizes) != total or min(sizes, default=0) < 0:
+            raise ValueError(f"split: split_size is {sizes}, expected sizes that sum to {total}")
+    starts = [builtins.sum(sizes[:i]) for i in range(len(sizes))]
+    return tuple(x[(slice(None),) * place + (slice(i, i + n),)] for i, n in zip(starts, sizes, strict=True))
+
+
+def chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """At most `chunks` pieces of equal size along an axis, the last may be smaller."""
+    if chunks <= 0:
+        raise ValueError(f"chunk: chunks is {chunks}, expected a positive count")
+    total = x.shape[axis_index("chunk", dim, x.data.ndim)]
+    return split(x, max(1, -(-total // chunks)), dim)
+
+
+def unbind(x: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
+    """The slices along an axis, without it."""
+    place = axis_index("unbind", dim, x.data.ndim)
+    return tuple(x[(slice(None),) * place + (i,)] for i in range(x.shape[place]))
+
+
+def flip(x: Tensor, *dims: Any) -> Tensor:
+    """x with the order of its elements reversed along `dims`."""
+    axes = [axis_index("flip", d, x.data.ndim) for d in flat_ints("flip", "dims", dims)]
+    return x[tuple(slice(None, None, -1 if i in axes else None) for i in range(x.data.ndim))]
