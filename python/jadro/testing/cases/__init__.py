@@ -1,0 +1,27 @@
+"""The problems on which every kernel is tested, one file a stem; `ALL` is all of them.
+
+A case makes its inputs, runs them through a module of kernels and through the reference, and knows its arithmetic and
+bytes. `assert_close_to_reference` is the rule that results are held to.
+"""
+
+from jadro.testing.cases import (
+    activation,
+    adam,
+    batch_norm,
+    conv2d,
+    cross_entropy,
+    dropout,
+    embedding,
+    gemm,
+    pool2d,
+    rnn,
+)
+from jadro.testing.cases.base import Case, assert_close, assert_close_to_reference, expected
+
+ALL: list[Case] = [
+    case
+    for stem in (gemm, conv2d, pool2d, rnn, batch_norm, activation, cross_entropy, embedding, dropout, adam)
+    for case in stem.CASES
+]
+
+__all__ = ["ALL", "Case", "assert_close", "assert_close_to_reference", "expected"]

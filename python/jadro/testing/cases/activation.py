@@ -1,0 +1,75 @@
+"""Activations, from one element to several threads' worth, and where they saturate."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from jadro.testing import reference
+from jadro.testing.cases.base import Array, Arrays, Case, Shapes
+
+SPECIAL = np.array(
+    [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-30, -1e-30, 20.0, -20.0, 89.0, -89.0, 750.0, -750.0, 1e30, -1e30]
+)
+
+
+@dataclass(frozen=True)
+class ActivationCase(Case):
+    """x of any shape; `values`: "normal", "wide" (30 standard deviations) or "special"."""
+
+    function: str
+    shape: tuple[int, ...]
+    values: str = "normal"
+    op: ClassVar[str] = "activation"
+    kernels: ClassVar[tuple[str, ...]] = ("activation_forward", "activation_backward")
+
+    def __str__(self) -> str:
+        return f"{self.function}-{self.name}"
+
+    @property
+    def differentiable(self) -> bool:
+        return self.values == "normal"
+
+    def inputs(self) -> Shapes:
+        return {"x": self.shape}
+
+    def outputs(self) -> Shapes:
+        return {"y": self.shape}
+
+    def cotangents(self) -> Shapes:
+        return {"dy": self.shape}
+
+    def gradients(self) -> Shapes:
+        return {"dx": self.shape}
+
+    @property
+    def flops(self) -> int:
+        return int(np.prod(self.shape))
+
+    def draw(self, rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> Array:
+        if name == "x" and self.values == "special":
+            return np.resize(SPECIAL, shape)
+        return rng.standard_normal(shape) * (30 if name == "x" and self.values == "wide" else 1)
+
+    def call(self, core: Any, inputs: Arrays, results: Arrays) -> None:
+        core.activation_forward(self.function, inputs["x"], results["y"])
+        core.activation_backward(self.function, inputs["dy"], results["y"], results["dx"])
+
+    def reference(self, inputs: Arrays) -> Arrays:
+        y = reference.activation_forward(self.function, inputs["x"])
+        return {"y": y, "dx": reference.activation_backward(self.function, inputs["dy"], y)}
+
+
+def _cases(function: str) -> list[ActivationCase]:
+    return [
+        ActivationCase("single_element", function, (1,)),
+        ActivationCase("one_past_the_vector", function, (17,)),
+        ActivationCase("image", function, (2, 3, 5, 7)),
+        ActivationCase("several_blocks", function, (50021,)),
+        ActivationCase("wide", function, (1000,), values="wide"),
+        ActivationCase("special", function, (45,), values="special"),
+        ActivationCase("empty", function, (0, 3)),
+    ]
+
+
+CASES = [case for function in ("relu", "tanh", "sigmoid") for case in _cases(function)]

@@ -1,0 +1,125 @@
+"""Convolutions: the edges of the image, of the filter and of the tile over output channels and pixels."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from jadro.testing import reference
+from jadro.testing.cases.base import Arrays, Case, Shapes
+from jadro.testing.reference.conv2d import output_size
+
+Pair = tuple[int, int]
+Sides = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Conv2dCase(Case):
+    """x[n,ic,*image], w[oc,ic/groups,*kernel]."""
+
+    n: int
+    ic: int
+    image: Pair
+    oc: int
+    kernel: Pair
+    stride: Pair = (1, 1)
+    padding: Sides = (0, 0, 0, 0)
+    dilation: Pair = (1, 1)
+    groups: int = 1
+    bias: bool = True
+    relu: bool = False
+    algorithm: str = "auto"
+    op: ClassVar[str] = "conv2d"
+    kernels: ClassVar[tuple[str, ...]] = ("conv2d_forward", "conv2d_backward_data", "conv2d_backward_weight")
+
+    @property
+    def out(self) -> Pair:
+        top, bottom, left, right = self.padding
+        return (
+            output_size(self.image[0], self.kernel[0], self.stride[0], top, bottom, self.dilation[0]),
+            output_size(self.image[1], self.kernel[1], self.stride[1], left, right, self.dilation[1]),
+        )
+
+    def inputs(self) -> Shapes:
+        shapes: Shapes = {
+            "x": (self.n, self.ic, *self.image),
+            "w": (self.oc, self.ic // self.groups, *self.kernel),
+        }
+        return {**shapes, "b": (self.oc,)} if self.bias else shapes
+
+    def outputs(self) -> Shapes:
+        return {"y": (self.n, self.oc, *self.out)}
+
+    def cotangents(self) -> Shapes:
+        return {} if self.relu else {"dy": self.outputs()["y"]}  # the gradient of a fused relu is the tape's business
+
+    def gradients(self) -> Shapes:
+        return {} if self.relu else {f"d{name}": shape for name, shape in self.inputs().items()}
+
+    @property
+    def flops(self) -> int:
+        rows = self._taps_inside(0, self.padding[0])
+        columns = self._taps_inside(1, self.padding[2])
+        return 2 * self.n * self.oc * (self.ic // self.groups) * rows * columns
+
+    def _taps_inside(self, axis: int, before: int) -> int:
+        """Pairs of an output and a filter element, along one axis, that meet a pixel and not the padding."""
+        first = np.arange(self.out[axis])[:, None] * self.stride[axis] - before
+        pixel = first + np.arange(self.kernel[axis]) * self.dilation[axis]
+        return int(np.count_nonzero((pixel >= 0) & (pixel < self.image[axis])))
+
+    def call(self, core: Any, inputs: Arrays, results: Arrays) -> None:
+        options = (self.stride, self.padding, self.dilation, self.groups, self.algorithm)
+        core.conv2d_forward(inputs["x"], inputs["w"], inputs.get("b"), results["y"], *options, self.relu)
+        if not self.relu:
+            core.conv2d_backward_data(inputs["dy"], inputs["w"], results["dx"], *options)
+            core.conv2d_backward_weight(inputs["dy"], inputs["x"], results["dw"], results.get("db"), *options)
+
+    def reference(self, inputs: Arrays) -> Arrays:
+        x, w = inputs["x"], inputs["w"]
+        options = (self.stride, self.padding, self.dilation, self.groups)
+        results = {"y": reference.conv2d_forward(x, w, inputs.get("b"), *options, self.relu)}
+        if not self.relu:
+            results["dx"] = reference.conv2d_backward_data(inputs["dy"], w, x.shape, *options)
+            results["dw"], db = reference.conv2d_backward_weight(inputs["dy"], x, self.kernel, *options)
+            if self.bias:
+                results["db"] = db
+        return results
+
+
+CASES = [
+    Conv2dCase("single_pixel", 1, 1, (1, 1), 1, (1, 1)),
+    Conv2dCase("single_pixel_padded", 2, 3, (1, 1), 5, (3, 3), padding=(1, 1, 1, 1)),
+    Conv2dCase("kernel_is_the_image", 2, 4, (5, 7), 6, (5, 7)),
+    Conv2dCase("same_size", 2, 3, (9, 10), 8, (3, 3), padding=(1, 1, 1, 1)),
+    Conv2dCase("without_bias", 2, 3, (9, 10), 8, (3, 3), bias=False),
+    Conv2dCase("one_by_one", 2, 37, (5, 6), 33, (1, 1)),
+    Conv2dCase("one_by_one_strided", 1, 5, (9, 7), 4, (1, 1), stride=(2, 3)),
+    Conv2dCase("stride_beyond_the_kernel", 2, 3, (14, 17), 5, (2, 3), stride=(4, 5), padding=(1, 0, 2, 1)),
+    Conv2dCase("stride_leaves_a_rest", 1, 2, (10, 11), 3, (3, 3), stride=(2, 2)),
+    Conv2dCase("stride_two_padded", 2, 4, (12, 13), 6, (3, 3), stride=(2, 2), padding=(1, 1, 1, 1)),
+    Conv2dCase("seven_by_seven_stride_two", 1, 3, (23, 20), 9, (7, 7), stride=(2, 2), padding=(3, 3, 3, 3)),
+    Conv2dCase("dilation", 1, 3, (11, 12), 4, (3, 3), dilation=(2, 3), padding=(2, 2, 3, 3)),
+    Conv2dCase("dilation_and_asymmetric_padding", 2, 2, (9, 8), 3, (3, 2), dilation=(2, 4), padding=(0, 3, 4, 1)),
+    Conv2dCase("padding_beyond_the_kernel", 1, 2, (4, 5), 3, (2, 2), padding=(4, 5, 3, 6)),
+    Conv2dCase("padding_beyond_the_stride", 1, 2, (6, 6), 3, (3, 3), stride=(3, 2), padding=(5, 0, 0, 7)),
+    Conv2dCase("groups", 2, 6, (7, 8), 9, (3, 3), padding=(1, 1, 1, 1), groups=3),
+    Conv2dCase("groups_strided_and_dilated", 1, 8, (13, 12), 4, (3, 2), (2, 1), (2, 1, 0, 1), (2, 3), groups=4),
+    Conv2dCase("groups_depthwise", 2, 17, (9, 11), 17, (3, 3), padding=(1, 1, 1, 1), groups=17),
+    Conv2dCase("depthwise_strided", 1, 5, (12, 19), 5, (3, 3), (2, 2), (1, 1, 1, 1), groups=5, bias=False),
+    Conv2dCase("depthwise_multiplier", 2, 5, (8, 9), 15, (5, 3), padding=(2, 2, 1, 1), groups=5),
+    Conv2dCase("channels_one_past_the_tile", 1, 15, (6, 7), 15, (3, 3), padding=(1, 1, 1, 1)),
+    Conv2dCase("channels_and_pixels_one_past_the_tile", 1, 2, (3, 11), 33, (1, 1)),
+    Conv2dCase("row_of_one_past_the_tile", 2, 3, (1, 33), 5, (1, 3), padding=(0, 0, 1, 1)),
+    Conv2dCase("column_image", 2, 3, (33, 1), 5, (3, 1), padding=(1, 1, 0, 0)),
+    Conv2dCase("k_tail", 1, 45, (5, 5), 7, (3, 3), padding=(1, 1, 1, 1)),
+    Conv2dCase("k_of_two_blocks", 1, 100, (4, 6), 3, (3, 3), padding=(1, 1, 1, 1)),
+    Conv2dCase("many_channels_on_one_pixel", 2, 65, (1, 1), 66, (3, 3), padding=(1, 1, 1, 1)),
+    Conv2dCase("one_channel", 3, 1, (12, 14), 8, (5, 5), padding=(2, 2, 2, 2)),
+    Conv2dCase("three_channels", 2, 3, (16, 16), 16, (3, 3), padding=(1, 1, 1, 1)),
+    Conv2dCase("relu", 2, 3, (8, 9), 7, (3, 3), padding=(1, 1, 1, 1), relu=True),
+    Conv2dCase("relu_without_bias", 1, 4, (6, 6), 5, (3, 3), bias=False, relu=True),
+    Conv2dCase("batch_1", 1, 8, (13, 13), 16, (3, 3), padding=(1, 1, 1, 1)),
+    Conv2dCase("batch_of_pixels", 37, 2, (2, 2), 3, (2, 2)),
+    Conv2dCase("empty_batch", 0, 3, (5, 5), 4, (3, 3)),
+]

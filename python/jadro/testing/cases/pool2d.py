@@ -1,0 +1,102 @@
+"""Max pooling: ties, NaN, and windows at, beyond and between the edges."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from jadro.testing import reference
+from jadro.testing.cases.base import Array, Arrays, Case, Shapes
+from jadro.testing.reference.conv2d import output_size
+
+Pair = tuple[int, int]
+Sides = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class MaxPool2dCase(Case):
+    """x[n,c,*image]; `values` says what x holds: "normal", few integers ("ties"), NaN here and there ("nan"), or
+    -inf.
+    """
+
+    n: int
+    c: int
+    image: Pair
+    kernel: Pair
+    stride: Pair
+    padding: Sides = (0, 0, 0, 0)
+    dilation: Pair = (1, 1)
+    values: str = "normal"
+    op: ClassVar[str] = "pool2d"
+    kernels: ClassVar[tuple[str, ...]] = ("max_pool2d_forward", "max_pool2d_backward")
+    exact: ClassVar[frozenset[str]] = frozenset({"y", "indices"})
+
+    @property
+    def out(self) -> Pair:
+        top, bottom, left, right = self.padding
+        return (
+            output_size(self.image[0], self.kernel[0], self.stride[0], top, bottom, self.dilation[0]),
+            output_size(self.image[1], self.kernel[1], self.stride[1], left, right, self.dilation[1]),
+        )
+
+    @property
+    def differentiable(self) -> bool:
+        return self.values == "normal"
+
+    def inputs(self) -> Shapes:
+        return {"x": (self.n, self.c, *self.image)}
+
+    def outputs(self) -> Shapes:
+        shape = (self.n, self.c, *self.out)
+        return {"y": shape, "indices": shape}
+
+    def cotangents(self) -> Shapes:
+        return {"dy": self.outputs()["y"]}
+
+    def gradients(self) -> Shapes:
+        return {"dx": self.inputs()["x"]}
+
+    def draw(self, rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> Array:
+        if name == "dy" or self.values == "normal":
+            return rng.standard_normal(shape)
+        if self.values == "-inf":
+            return np.full(shape, -np.inf)
+        numbers = rng.integers(-1, 2, shape).astype(np.float64)
+        return np.where(rng.random(shape) < 0.1, np.nan, numbers) if self.values == "nan" else numbers
+
+    def call(self, core: Any, inputs: Arrays, results: Arrays) -> None:
+        options = (self.kernel, self.stride, self.padding, self.dilation)
+        core.max_pool2d_forward(inputs["x"], results["y"], results["indices"], *options)
+        core.max_pool2d_backward(inputs["dy"], results["indices"], results["dx"])
+
+    def reference(self, inputs: Arrays) -> Arrays:
+        x = inputs["x"]
+        y, indices = reference.max_pool2d_forward(x, self.kernel, self.stride, self.padding, self.dilation, self.out)
+        return {"y": y, "indices": indices, "dx": reference.max_pool2d_backward(inputs["dy"], indices, x.shape)}
+
+
+CASES = [
+    MaxPool2dCase("halves", 2, 3, (8, 8), (2, 2), (2, 2)),
+    MaxPool2dCase("halves_with_a_rest", 1, 3, (9, 67), (2, 2), (2, 2)),
+    MaxPool2dCase("overlapping", 2, 5, (11, 13), (3, 3), (2, 2), (1, 1, 1, 1)),
+    MaxPool2dCase("overlapping_wide", 1, 2, (7, 70), (3, 3), (2, 2), (1, 1, 1, 1)),
+    MaxPool2dCase("stride_one", 1, 2, (6, 35), (3, 3), (1, 1), (1, 1, 1, 1)),
+    MaxPool2dCase("stride_beyond_the_kernel", 1, 2, (13, 14), (2, 3), (4, 5)),
+    MaxPool2dCase("stride_beyond_the_image", 1, 2, (4, 4), (2, 2), (9, 9)),
+    MaxPool2dCase("kernel_is_the_image", 2, 2, (5, 7), (5, 7), (1, 1)),
+    MaxPool2dCase("kernel_is_a_row", 1, 3, (5, 33), (1, 4), (1, 4)),
+    MaxPool2dCase("kernel_is_a_column", 1, 3, (33, 5), (4, 1), (3, 1)),
+    MaxPool2dCase("single_pixel", 2, 3, (1, 1), (1, 1), (1, 1)),
+    MaxPool2dCase("single_pixel_padded", 2, 3, (1, 1), (3, 3), (2, 2), (1, 1, 1, 1)),
+    MaxPool2dCase("dilation", 1, 2, (12, 15), (3, 2), (1, 2), (2, 2, 1, 1), (2, 3)),
+    MaxPool2dCase("asymmetric_padding", 1, 2, (7, 9), (4, 5), (3, 2), (0, 2, 2, 1)),
+    MaxPool2dCase("window_past_the_end", 1, 2, (7, 8), (3, 3), (2, 2), (0, 2, 0, 1)),
+    MaxPool2dCase("every_tap_in_the_padding", 1, 2, (2, 2), (2, 2), (1, 1), (1, 1, 1, 1), (3, 3)),
+    MaxPool2dCase("many_planes", 3, 23, (4, 5), (2, 2), (2, 2)),
+    MaxPool2dCase("ties_go_to_the_first", 2, 4, (9, 39), (3, 3), (2, 2), (1, 1, 1, 1), values="ties"),
+    MaxPool2dCase("ties_in_halves", 2, 4, (8, 66), (2, 2), (2, 2), values="ties"),
+    MaxPool2dCase("nan_propagates", 2, 4, (9, 39), (3, 3), (2, 2), (1, 1, 1, 1), values="nan"),
+    MaxPool2dCase("nan_in_halves", 2, 4, (8, 66), (2, 2), (2, 2), values="nan"),
+    MaxPool2dCase("all_minus_infinity", 1, 2, (6, 34), (3, 3), (2, 2), (1, 1, 1, 1), values="-inf"),
+    MaxPool2dCase("empty_batch", 0, 3, (8, 8), (2, 2), (2, 2)),
+]

@@ -1,0 +1,171 @@
+"""Recurrent layers: one and many steps, rows, layers and directions, around the edges of the tile."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from jadro.testing import reference
+from jadro.testing.cases.base import Allocate, Array, Arrays, Case, Shapes
+
+GATES = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "gru": 3}
+
+
+@dataclass(frozen=True)
+class RnnCase(Case):
+    """x[steps,batch,input] through `layers` layers of `hidden` units in one or two directions.
+
+    `state`: with an initial state; `dropout`: between layers, its mask drawn at (seed, offset).
+    """
+
+    cell: str
+    steps: int
+    batch: int
+    input: int
+    hidden: int
+    layers: int = 1
+    directions: int = 1
+    bias: bool = True
+    state: bool = True
+    dropout: float = 0.0
+    seed: int = 5
+    offset: int = 3
+    op: ClassVar[str] = "rnn"
+
+    def __str__(self) -> str:
+        return f"{self.cell}-{self.name}"
+
+    @property
+    def kernels(self) -> tuple[str, ...]:  # type: ignore[override]
+        return (f"{self.prefix}_forward", f"{self.prefix}_backward")
+
+    @property
+    def prefix(self) -> str:
+        return self.cell.split("_")[0]
+
+    @property
+    def weight_shapes(self) -> Shapes:
+        rows = GATES[self.cell] * self.hidden
+        shapes: Shapes = {}
+        for layer in range(self.layers):
+            for direction in range(self.directions):
+                suffix = f"_l{layer}{'_reverse' if direction else ''}"
+                width = self.directions * self.hidden if layer else self.input
+                shapes["w_ih" + suffix], shapes["w_hh" + suffix] = (rows, width), (rows, self.hidden)
+                if self.bias:
+                    shapes["b_ih" + suffix] = shapes["b_hh" + suffix] = (rows,)
+        return shapes
+
+    @property
+    def state_shapes(self) -> Shapes:
+        shape = (self.layers * self.directions, self.batch, self.hidden)
+        return {"h": shape, "c": shape} if self.cell == "lstm" else {"h": shape}
+
+    def inputs(self) -> Shapes:
+        states = {name + "0": shape for name, shape in self.state_shapes.items()} if self.state else {}
+        return {"x": (self.steps, self.batch, self.input), **states, **self.weight_shapes}
+
+    def outputs(self) -> Shapes:
+        states = {name + "n": shape for name, shape in self.state_shapes.items()}
+        return {"y": (self.steps, self.batch, self.directions * self.hidden), **states}
+
+    def cotangents(self) -> Shapes:
+        return {f"d{name}": shape for name, shape in self.outputs().items()}
+
+    def gradients(self) -> Shapes:
+        return {f"d{name}": shape for name, shape in self.inputs().items()}
+
+    @property
+    def flops(self) -> int:
+        products = sum(rows * width for rows, width in (s for s in self.weight_shapes.values() if len(s) == 2))
+        return 2 * self.steps * self.batch * products
+
+    def draw(self, rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> Array:
+        if name.startswith(("w_", "b_")):
+            bound = self.hidden**-0.5
+            return rng.uniform(-bound, bound, shape)
+        return rng.standard_normal(shape)
+
+    def run(self, core: Any, inputs: Arrays, empty: Allocate = np.empty) -> Arrays:
+        x = inputs["x"]
+        size = core.rnn_reserve_size(self.cell, *x.shape, self.hidden, self.layers, self.directions, self.dropout)
+        return super().run(core, {**inputs, "reserve": empty((size,), x.dtype)}, empty)
+
+    def call(self, core: Any, inputs: Arrays, results: Arrays) -> None:
+        x, y, weights = inputs["x"], results["y"], [inputs[name] for name in self.weight_shapes]
+        options: tuple[Any, ...] = (
+            self.layers,
+            self.directions,
+            self.bias,
+            self.dropout,
+            self.seed,
+            self.offset,
+        )
+        if self.prefix == "rnn":
+            options = (self.cell.split("_")[1], *options)
+        reserve = inputs["reserve"]
+        names = list(self.state_shapes)
+        first = [inputs.get(name + "0") for name in names]
+        getattr(core, f"{self.prefix}_forward")(
+            x, *first, weights, y, *(results[name + "n"] for name in names), reserve, *options
+        )
+        getattr(core, f"{self.prefix}_backward")(
+            x,
+            *first,
+            weights,
+            y,
+            reserve,
+            inputs["dy"],
+            *(inputs[f"d{name}n"] for name in names),
+            results["dx"],
+            *(results.get(f"d{name}0") for name in names),
+            [results["d" + name] for name in self.weight_shapes],
+            *options,
+        )
+
+    def reference(self, inputs: Arrays) -> Arrays:
+        zero = np.zeros(self.state_shapes["h"], inputs["x"].dtype)
+        options: dict[str, Any] = {
+            "layers": self.layers,
+            "directions": self.directions,
+            "bias": self.bias,
+            "dropout_p": self.dropout,
+            "seed": self.seed,
+            "offset": self.offset,
+        }
+        weights: Sequence[Array] = [inputs[name] for name in self.weight_shapes]
+        y, hn, cn, runs = reference.rnn_forward(
+            self.cell, inputs["x"], inputs.get("h0", zero), inputs.get("c0", zero), weights, **options
+        )
+        dx, dh0, dc0, dweights = reference.rnn_backward(
+            self.cell, runs, inputs["dy"], inputs["dhn"], inputs.get("dcn", zero), **options
+        )
+        results = {"y": y, "hn": hn, "cn": cn, "dx": dx, "dh0": dh0, "dc0": dc0}
+        results.update(zip(("d" + name for name in self.weight_shapes), dweights, strict=True))
+        wanted = {**self.outputs(), **self.gradients()}
+        return {name: results[name] for name in wanted}
+
+
+def _cases(cell: str) -> list[RnnCase]:
+    return [
+        RnnCase("single_step_single_unit", cell, 1, 1, 1, 1),
+        RnnCase("single_step", cell, 1, 5, 7, 6),
+        RnnCase("batch_1", cell, 6, 1, 9, 10),
+        RnnCase("rows_one_past_the_tile", cell, 3, 15, 4, 9),
+        RnnCase("units_one_past_the_tile", cell, 3, 4, 5, 33),
+        RnnCase("k_tail", cell, 2, 3, 21, 43, state=False),
+        RnnCase("without_bias", cell, 4, 3, 5, 6, bias=False),
+        RnnCase("zero_state", cell, 4, 3, 5, 6, state=False),
+        RnnCase("many_steps", cell, 40, 2, 3, 5),
+        RnnCase("two_layers", cell, 4, 3, 5, 7, layers=2),
+        RnnCase("bidirectional", cell, 5, 3, 4, 6, directions=2),
+        RnnCase("three_layers_bidirectional", cell, 4, 2, 6, 5, layers=3, directions=2),
+        RnnCase("bidirectional_without_bias_or_state", cell, 3, 4, 6, 5, 2, 2, bias=False, state=False),
+        RnnCase("dropout_between_layers", cell, 5, 3, 4, 8, layers=3, dropout=0.4),
+        RnnCase("dropout_bidirectional", cell, 3, 5, 4, 6, layers=2, directions=2, dropout=0.25),
+        RnnCase("empty_batch", cell, 3, 0, 4, 5),
+    ]
+
+
+CASES = [case for cell in GATES for case in _cases(cell)]

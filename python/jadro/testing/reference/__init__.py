@@ -1,0 +1,42 @@
+"""Plain NumPy forward and backward of every native kernel: the equations, written to be read and believed.
+
+One file a stem, the names of `jadro._core`, results returned instead of written. Every function computes in the
+precision of its arguments, and every sum runs term by term. In a wider type than the kernel's it is therefore the
+truth to compare with, and in the kernel's own type the naive implementation whose error sets the tolerance
+(`jadro.testing.cases`).
+"""
+
+from jadro.testing.reference.activation import activation_backward, activation_forward
+from jadro.testing.reference.adam import adam_step
+from jadro.testing.reference.batch_norm import batch_norm_backward, batch_norm_forward
+from jadro.testing.reference.conv2d import conv2d_backward_data, conv2d_backward_weight, conv2d_forward
+from jadro.testing.reference.cross_entropy import cross_entropy_backward, cross_entropy_forward
+from jadro.testing.reference.dropout import dropout, philox4x32, random_uniform
+from jadro.testing.reference.embedding import embedding_backward, embedding_forward
+from jadro.testing.reference.gemm import gemm
+from jadro.testing.reference.pool2d import max_pool2d_backward, max_pool2d_forward
+from jadro.testing.reference.rnn import backward as rnn_backward
+from jadro.testing.reference.rnn import forward as rnn_forward
+
+__all__ = [
+    "activation_backward",
+    "activation_forward",
+    "adam_step",
+    "batch_norm_backward",
+    "batch_norm_forward",
+    "conv2d_backward_data",
+    "conv2d_backward_weight",
+    "conv2d_forward",
+    "cross_entropy_backward",
+    "cross_entropy_forward",
+    "dropout",
+    "embedding_backward",
+    "embedding_forward",
+    "gemm",
+    "max_pool2d_backward",
+    "max_pool2d_forward",
+    "philox4x32",
+    "random_uniform",
+    "rnn_backward",
+    "rnn_forward",
+]
