@@ -6,5 +6,6 @@ namespace jadro {
 
 void bind_runtime(pybind11::module_& m);
 void bind_gemm(pybind11::module_& m);
+void bind_rnn(pybind11::module_& m);
 
 }  // namespace jadro

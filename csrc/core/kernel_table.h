@@ -7,12 +7,38 @@ namespace jadro {
 
 class Barrier;
 
+// One direction of one layer; w_ih and w_hh packed by rnn_pack_forward. in[k] = W_k x + bias_k, biases added up where the cell adds them;
+// bias_n [H] is the GRU's b'_n. h0 [N,H], y [T,N,..H], cn [N,H] holds c0 at the start and the last cell state at the end; saved
+// [T,N,kSaved,H] and cells [T,N,H] are null in inference.
+template <class T>
+struct RnnForward {
+  Rnn shape;
+  const T *x, *h0, *w_ih, *w_hh, *bias, *bias_n;
+  T *y, *cn, *saved, *cells;
+};
+
+// w_hh packed by rnn_pack_backward. dh, dc [N,H]: gradients of the last state at the start, of h0 and c0 at the end; da
+// [T,N,kGrads,H]: gradients of the pre-activations.
+template <class T>
+struct RnnBackward {
+  Rnn shape;
+  const T *h0, *c0, *w_hh, *y, *saved, *cells, *dy;
+  T *dh, *dc, *da;
+};
+
 template <class T>
 struct Kernels {
   // Tile of the microkernel: what a split of a matrix product should be a multiple of.
   i64 tile_rows, tile_columns;
   i64 (*gemm_scratch)(i64 m, i64 n);
   void (*gemm_block)(const Gemm<T>&, Range m, Range n, T* scratch);
+  void (*rnn_pack_forward)(const T* w, i64 gates, i64 hidden, i64 k, T* packed);
+  void (*rnn_pack_backward)(const T* u, i64 rows, i64 hidden, T* packed);
+  i64 (*rnn_forward_scratch)(const Rnn&, i64 rows, i64 units);
+  i64 (*rnn_backward_scratch)(const Rnn&, i64 rows);
+  void (*rnn_forward)(const RnnForward<T>&, Range rows, Range units, T* scratch, Barrier*);
+  void (*rnn_backward)(const RnnBackward<T>&, Range rows, Range units, T* scratch, Barrier*);
+  void (*sum_rows)(const T* a, i64 rows, i64 row, Range columns, bool accumulate, T* out);
 };
 
 struct KernelTable {

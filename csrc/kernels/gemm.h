@@ -243,5 +243,21 @@ void gemm_block(const Gemm<T>& g, Range m, Range n, T* scratch) {
   }
 }
 
+// out[columns] = the sum of the rows of a, or += it: the gradient of a bias. Eight partial sums, added up in a fixed order.
+template <class T>
+void sum_rows(const T* a, i64 rows, i64 row, Range columns, bool accumulate, T* out) {
+  constexpr int kParts = 8;
+  for_vectors<T>(columns.end - columns.begin, [&](i64 i, i64 count) {
+    const T* p = a + columns.begin + i;
+    Vec<T> part[kParts] = {};
+    for (i64 r = 0; r < rows; ++r, p += row) part[r % kParts] += load_n(p, count);
+    for (int half = kParts / 2; half > 0; half /= 2) {
+      for (int k = 0; k < half; ++k) part[k] += part[k + half];
+    }
+    T* o = out + columns.begin + i;
+    store_n(o, accumulate ? load_n(o, count) + part[0] : part[0], count);
+  });
+}
+
 }  // namespace
 }  // namespace jadro

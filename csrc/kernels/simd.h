@@ -6,6 +6,10 @@
 #include <cstring>
 #include <utility>
 
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
 #include "core/shapes.h"
 
 namespace jadro {
@@ -55,22 +59,61 @@ template <class T>
 JADRO_INLINE Vec<T> broadcast(T x) {
   return x - Vec<T>{};
 }
-// The first `count` lanes from memory, zero above.
+// The first `count` < kLanes lanes from memory, zero above.
+#if defined(__AVX512F__)
+JADRO_INLINE Vec<float> load_part(const float* p, i64 count) {
+  return (Vec<float>)_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), p);
+}
+JADRO_INLINE Vec<double> load_part(const double* p, i64 count) {
+  return (Vec<double>)_mm512_maskz_loadu_pd(static_cast<__mmask8>((1u << count) - 1), p);
+}
+JADRO_INLINE void store_part(float* p, Vec<float> v, i64 count) {
+  _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << count) - 1), (__m512)v);
+}
+JADRO_INLINE void store_part(double* p, Vec<double> v, i64 count) {
+  _mm512_mask_storeu_pd(p, static_cast<__mmask8>((1u << count) - 1), (__m512d)v);
+}
+#else
 template <class T>
 JADRO_INLINE Vec<T> load_part(const T* p, i64 count) {
   Vec<T> v{};
-  std::memcpy(&v, p, static_cast<std::size_t>(count) * sizeof(T));
+  for (i64 i = 0; i < count; ++i) v[i] = p[i];
   return v;
 }
 template <class T>
 JADRO_INLINE void store_part(T* p, Vec<T> v, i64 count) {
-  std::memcpy(p, &v, static_cast<std::size_t>(count) * sizeof(T));
+  for (i64 i = 0; i < count; ++i) p[i] = v[i];
 }
+#endif
 template <class T>
 JADRO_INLINE T sum_lanes(Vec<T> v) {
   T s = 0;
   for (int i = 0; i < kLanes<T>; ++i) s += v[i];
   return s;
+}
+
+template <class T>
+JADRO_INLINE T max_lanes(Vec<T> v) {
+  T m = v[0];
+  for (int i = 1; i < kLanes<T>; ++i) m = v[i] > m ? v[i] : m;
+  return m;
+}
+template <class T>
+JADRO_INLINE Vec<T> vsqrt(Vec<T> v) {
+  for (int i = 0; i < kLanes<T>; ++i) v[i] = static_cast<T>(__builtin_sqrt(v[i]));
+  return v;
+}
+// 0, 1, 2, ...
+template <class T>
+JADRO_INLINE VecInt<T> lane_numbers() {
+  VecInt<T> v;
+  for (int i = 0; i < kLanes<T>; ++i) v[i] = i;
+  return v;
+}
+// v in the first `count` lanes, x above.
+template <class T>
+JADRO_INLINE Vec<T> keep_part(Vec<T> v, i64 count, T x) {
+  return lane_numbers<T>() < static_cast<int>(count) ? v : broadcast(x);
 }
 
 // f(first, count) for the vectors of [0, n): whole ones, then the rest.

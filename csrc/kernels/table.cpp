@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "kernels/gemm.h"
+#include "kernels/rnn.h"
 
 namespace jadro {
 namespace {
@@ -15,6 +16,13 @@ constexpr Kernels<T> make_kernels() {
   k.tile_columns = kNr<T>;
   k.gemm_scratch = gemm_scratch<T>;
   k.gemm_block = gemm_block<T>;
+  k.rnn_pack_forward = rnn_pack_forward<T>;
+  k.rnn_pack_backward = rnn_pack_backward<T>;
+  k.rnn_forward_scratch = rnn_forward_scratch<T>;
+  k.rnn_backward_scratch = rnn_backward_scratch<T>;
+  k.rnn_forward = rnn_forward<T>;
+  k.rnn_backward = rnn_backward<T>;
+  k.sum_rows = sum_rows<T>;
   return k;
 }
 

@@ -1,0 +1,236 @@
+#include "ops/rnn.h"
+
+#include <string>
+
+#include "bindings/arrays.h"
+#include "bindings/module.h"
+
+namespace jadro {
+namespace {
+
+using Arrays = std::vector<py::array>;
+using Maybe = std::optional<py::array>;
+
+Cell cell_of(const Call& call, const std::string& name) {
+  if (name == "rnn_tanh") return Cell::kRnnTanh;
+  if (name == "rnn_relu") return Cell::kRnnRelu;
+  if (name == "lstm") return Cell::kLstm;
+  if (name == "gru") return Cell::kGru;
+  call.value_error("cell is '" + name + "', expected rnn_tanh, rnn_relu, lstm or gru");
+}
+
+Cell plain_cell(const Call& call, const std::string& nonlinearity) {
+  if (nonlinearity == "tanh") return Cell::kRnnTanh;
+  if (nonlinearity == "relu") return Cell::kRnnRelu;
+  call.value_error("nonlinearity is '" + nonlinearity + "', expected tanh or relu");
+}
+
+struct Options {
+  i64 layers, directions;
+  bool bias;
+  double dropout;
+  u64 seed, offset;
+};
+
+// The sizes of the call, from x, y and the options, and the shapes that follow from them.
+struct Sizes {
+  i64 steps, batch, input, hidden, gates;
+  std::vector<i64> state, output;
+  std::vector<std::vector<i64>> weights;
+
+  Sizes(const Call& call, Cell cell, const py::array& x, const py::array& y, const Options& o) {
+    call.check_rank(x, "x", 3);
+    call.check_rank(y, "y", 3);
+    call.require(o.layers >= 1, "layers is " + std::to_string(o.layers) + ", expected at least 1");
+    call.require(o.directions == 1 || o.directions == 2, "directions is " + std::to_string(o.directions) + ", expected 1 or 2");
+    call.require(o.dropout >= 0 && o.dropout < 1, "dropout is " + std::to_string(o.dropout) + ", expected 0 <= dropout < 1");
+    steps = x.shape(0);
+    batch = x.shape(1);
+    input = x.shape(2);
+    hidden = y.shape(2) / o.directions;
+    call.require(steps >= 1, "x has shape " + shape_text(shape_of(x)) + ", expected at least one time step");
+    call.require(hidden >= 1, "y has shape " + shape_text(shape_of(y)) + ", expected at least one hidden unit");
+    gates = Rnn{cell, 0, 0, 0, 0, 0, 0, false}.gates();
+    state = {o.layers * o.directions, batch, hidden};
+    output = {steps, batch, o.directions * hidden};
+    for (i64 layer = 0; layer < o.layers; ++layer) {
+      for (i64 d = 0; d < o.directions; ++d) {
+        weights.push_back({gates * hidden, layer == 0 ? input : o.directions * hidden});
+        weights.push_back({gates * hidden, hidden});
+        if (o.bias) weights.insert(weights.end(), 2, {gates * hidden});
+      }
+    }
+  }
+};
+
+void check_count(const Call& call, const Arrays& arrays, const char* argument, const Sizes& z) {
+  call.require(arrays.size() == z.weights.size(), std::string(argument) + " has " + std::to_string(arrays.size()) +
+                                                      " arrays, expected " + std::to_string(z.weights.size()));
+}
+
+template <class T>
+std::vector<const T*> weight_pointers(const Call& call, const Arrays& weights, const Sizes& z) {
+  check_count(call, weights, "weights", z);
+  std::vector<const T*> pointers;
+  for (std::size_t i = 0; i < weights.size(); ++i) pointers.push_back(call.in<T>(weights[i], "weights", z.weights[i]));
+  return pointers;
+}
+
+template <class T>
+RnnStack<T> stack_of(const Call& call, Cell cell, const Sizes& z, const Options& o, const py::array& x, const Maybe& h0,
+                     const Maybe& c0, const std::vector<const T*>& weights) {
+  return {cell,     z.steps,   z.batch, z.input,  z.hidden,
+          o.layers, o.directions, o.bias,  o.dropout, o.seed,
+          o.offset, call.in<T>(x, "x", {z.steps, z.batch, z.input}), call.in<T>(h0, "h0", z.state),
+          call.in<T>(c0, "c0", z.state), weights.data()};
+}
+
+std::vector<i64> reserve_shape(Cell cell, const Sizes& z, const Options& o) {
+  return {rnn_reserve_size(cell, z.steps, z.batch, z.hidden, o.layers, o.directions, o.dropout > 0)};
+}
+
+void forward(Call& call, Cell cell, const py::array& x, const Maybe& h0, const Maybe& c0, const Arrays& weights,
+             py::array& y, py::array& hn, Maybe cn, Maybe& reserve, const Options& o) {
+  call.set_dtype(x, "x");
+  const Sizes z(call, cell, x, y, o);
+  with_dtype(call, [&](auto zero) {
+    using T = decltype(zero);
+    const std::vector<const T*> w = weight_pointers<T>(call, weights, z);
+    const RnnStackForward<T> f{stack_of<T>(call, cell, z, o, x, h0, c0, w), call.out<T>(y, "y", z.output),
+                               call.out<T>(hn, "hn", z.state), call.out<T>(cn, "cn", z.state),
+                               call.out<T>(reserve, "reserve", reserve_shape(cell, z, o))};
+    py::gil_scoped_release unlocked;
+    rnn_forward(f);
+  });
+}
+
+struct Gradients {
+  const Maybe &dy, &dhn, &dcn;
+  Maybe &dx, &dh0, &dc0;
+  std::optional<Arrays>& dweights;
+};
+
+void backward(Call& call, Cell cell, const py::array& x, const Maybe& h0, const Maybe& c0, const Arrays& weights,
+              const py::array& y, const py::array& reserve, const Gradients& d, const Options& o) {
+  call.set_dtype(x, "x");
+  const Sizes z(call, cell, x, y, o);
+  with_dtype(call, [&](auto zero) {
+    using T = decltype(zero);
+    const std::vector<const T*> w = weight_pointers<T>(call, weights, z);
+    std::vector<T*> dw;
+    if (d.dweights) {
+      check_count(call, *d.dweights, "dweights", z);
+      for (std::size_t i = 0; i < d.dweights->size(); ++i) {
+        dw.push_back(call.out<T>((*d.dweights)[i], "dweights", z.weights[i]));
+      }
+    }
+    const RnnStackBackward<T> b{stack_of<T>(call, cell, z, o, x, h0, c0, w),
+                                call.in<T>(y, "y", z.output),
+                                call.in<T>(reserve, "reserve", reserve_shape(cell, z, o)),
+                                call.in<T>(d.dy, "dy", z.output),
+                                call.in<T>(d.dhn, "dhn", z.state),
+                                call.in<T>(d.dcn, "dcn", z.state),
+                                call.out<T>(d.dx, "dx", {z.steps, z.batch, z.input}),
+                                call.out<T>(d.dh0, "dh0", z.state),
+                                call.out<T>(d.dc0, "dc0", z.state),
+                                d.dweights ? dw.data() : nullptr};
+    py::gil_scoped_release unlocked;
+    rnn_backward(b);
+  });
+}
+
+// rnn_* take the nonlinearity, gru_* nothing, in front of the options.
+void plain_forward(Call call, Cell cell, const py::array& x, const Maybe& h0, const Arrays& weights, py::array& y,
+                   py::array& hn, Maybe& reserve, const Options& o) {
+  forward(call, cell, x, h0, std::nullopt, weights, y, hn, std::nullopt, reserve, o);
+}
+
+void plain_backward(Call call, Cell cell, const py::array& x, const Maybe& h0, const Arrays& weights, const py::array& y,
+                    const py::array& reserve, const Maybe& dy, const Maybe& dhn, Maybe& dx, Maybe& dh0,
+                    std::optional<Arrays>& dweights, const Options& o) {
+  Maybe none;
+  backward(call, cell, x, h0, none, weights, y, reserve, {dy, dhn, none, dx, dh0, none, dweights}, o);
+}
+
+}  // namespace
+
+void bind_rnn(py::module_& m) {
+  const auto layers = py::arg("layers");
+  const auto directions = py::arg("directions");
+  const auto bias = py::arg("bias");
+  const auto dropout = py::arg("dropout");
+  const auto seed = py::arg("seed");
+  const auto offset = py::arg("offset");
+
+  m.def(
+      "rnn_reserve_size",
+      [](const std::string& cell, i64 T, i64 N, i64, i64 H, i64 layers, i64 directions, double dropout) {
+        return rnn_reserve_size(cell_of(Call("rnn_reserve_size"), cell), T, N, H, layers, directions, dropout > 0);
+      },
+      py::arg("cell"), py::arg("T"), py::arg("N"), py::arg("I"), py::arg("H"), layers, directions, dropout);
+  m.def(
+      "rnn_forward",
+      [](const py::array& x, const Maybe& h0, const Arrays& weights, py::array& y, py::array& hn, Maybe& reserve,
+         const std::string& nonlinearity, i64 layers, i64 directions, bool bias, double dropout, u64 seed, u64 offset) {
+        Call call("rnn_forward");
+        plain_forward(call, plain_cell(call, nonlinearity), x, h0, weights, y, hn, reserve,
+                      {layers, directions, bias, dropout, seed, offset});
+      },
+      py::arg("x"), py::arg("h0"), py::arg("weights"), py::arg("y"), py::arg("hn"), py::arg("reserve"),
+      py::arg("nonlinearity"), layers, directions, bias, dropout, seed, offset);
+  m.def(
+      "rnn_backward",
+      [](const py::array& x, const Maybe& h0, const Arrays& weights, const py::array& y, const py::array& reserve,
+         const Maybe& dy, const Maybe& dhn, Maybe& dx, Maybe& dh0, std::optional<Arrays>& dweights,
+         const std::string& nonlinearity, i64 layers, i64 directions, bool bias, double dropout, u64 seed, u64 offset) {
+        Call call("rnn_backward");
+        plain_backward(call, plain_cell(call, nonlinearity), x, h0, weights, y, reserve, dy, dhn, dx, dh0, dweights,
+                       {layers, directions, bias, dropout, seed, offset});
+      },
+      py::arg("x"), py::arg("h0"), py::arg("weights"), py::arg("y"), py::arg("reserve"), py::arg("dy"), py::arg("dhn"),
+      py::arg("dx"), py::arg("dh0"), py::arg("dweights"), py::arg("nonlinearity"), layers, directions, bias, dropout,
+      seed, offset);
+  m.def(
+      "lstm_forward",
+      [](const py::array& x, const Maybe& h0, const Maybe& c0, const Arrays& weights, py::array& y, py::array& hn,
+         py::array& cn, Maybe& reserve, i64 layers, i64 directions, bool bias, double dropout, u64 seed, u64 offset) {
+        Call call("lstm_forward");
+        forward(call, Cell::kLstm, x, h0, c0, weights, y, hn, cn, reserve,
+                {layers, directions, bias, dropout, seed, offset});
+      },
+      py::arg("x"), py::arg("h0"), py::arg("c0"), py::arg("weights"), py::arg("y"), py::arg("hn"), py::arg("cn"),
+      py::arg("reserve"), layers, directions, bias, dropout, seed, offset);
+  m.def(
+      "lstm_backward",
+      [](const py::array& x, const Maybe& h0, const Maybe& c0, const Arrays& weights, const py::array& y,
+         const py::array& reserve, const Maybe& dy, const Maybe& dhn, const Maybe& dcn, Maybe& dx, Maybe& dh0, Maybe& dc0,
+         std::optional<Arrays>& dweights, i64 layers, i64 directions, bool bias, double dropout, u64 seed, u64 offset) {
+        Call call("lstm_backward");
+        backward(call, Cell::kLstm, x, h0, c0, weights, y, reserve, {dy, dhn, dcn, dx, dh0, dc0, dweights},
+                 {layers, directions, bias, dropout, seed, offset});
+      },
+      py::arg("x"), py::arg("h0"), py::arg("c0"), py::arg("weights"), py::arg("y"), py::arg("reserve"), py::arg("dy"),
+      py::arg("dhn"), py::arg("dcn"), py::arg("dx"), py::arg("dh0"), py::arg("dc0"), py::arg("dweights"), layers,
+      directions, bias, dropout, seed, offset);
+  m.def(
+      "gru_forward",
+      [](const py::array& x, const Maybe& h0, const Arrays& weights, py::array& y, py::array& hn, Maybe& reserve,
+         i64 layers, i64 directions, bool bias, double dropout, u64 seed, u64 offset) {
+        plain_forward(Call("gru_forward"), Cell::kGru, x, h0, weights, y, hn, reserve,
+                      {layers, directions, bias, dropout, seed, offset});
+      },
+      py::arg("x"), py::arg("h0"), py::arg("weights"), py::arg("y"), py::arg("hn"), py::arg("reserve"), layers,
+      directions, bias, dropout, seed, offset);
+  m.def(
+      "gru_backward",
+      [](const py::array& x, const Maybe& h0, const Arrays& weights, const py::array& y, const py::array& reserve,
+         const Maybe& dy, const Maybe& dhn, Maybe& dx, Maybe& dh0, std::optional<Arrays>& dweights, i64 layers,
+         i64 directions, bool bias, double dropout, u64 seed, u64 offset) {
+        plain_backward(Call("gru_backward"), Cell::kGru, x, h0, weights, y, reserve, dy, dhn, dx, dh0, dweights,
+                       {layers, directions, bias, dropout, seed, offset});
+      },
+      py::arg("x"), py::arg("h0"), py::arg("weights"), py::arg("y"), py::arg("reserve"), py::arg("dy"), py::arg("dhn"),
+      py::arg("dx"), py::arg("dh0"), py::arg("dweights"), layers, directions, bias, dropout, seed, offset);
+}
+
+}  // namespace jadro
