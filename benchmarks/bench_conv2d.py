@@ -1,4 +1,4 @@
-"""2-d convolution: the shapes of residual networks, of LeNet, and the smallest ones, where the call itself is the cost."""
+"""2-d convolution: residual networks' shapes, LeNet's, and the smallest ones, where the call itself is the cost."""
 
 from __future__ import annotations
 

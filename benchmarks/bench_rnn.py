@@ -101,4 +101,7 @@ _SIZES = (
     (200, 16, 64, 64),
     (64, 50, 87, 128),
 )
-CASES = both(*(Rnn(False, cell, *size) for cell in GATES for size in _SIZES), Rnn(False, "lstm", 64, 32, 128, 128, 2, 2))
+CASES = both(
+    *(Rnn(False, cell, *size) for cell in GATES for size in _SIZES),
+    Rnn(False, "lstm", 64, 32, 128, 128, layers=2, directions=2),
+)

@@ -1,9 +1,9 @@
 """Whole training steps: forward, loss, backward and Adam (lr 1e-3) on one fixed batch.
 
-  lenet         64 images 1x28x28; conv5x5 1->20, ReLU, max pool 2, conv5x5 20->50, ReLU, max pool 2, 800->500, ReLU, 500->10 (no
-                padding)
-  resnet20      64 images 3x32x32; He et al. 2015, section 4.2: three stages of three blocks with 16, 32, 64 channels, batch
-                norm, shortcuts that skip every other pixel and fill new channels with zeros
+  lenet         64 images 1x28x28; conv5x5 1->20, ReLU, max pool 2, conv5x5 20->50, ReLU, max pool 2, 800->500, ReLU,
+                500->10 (no padding)
+  resnet20      64 images 3x32x32; He et al. 2015, section 4.2: three stages of three blocks with 16, 32, 64 channels,
+                batch norm, shortcuts that skip every other pixel and fill new channels with zeros
   charlm-lstm   64 steps of 50 streams; 87 characters embedded in 87 numbers, two LSTM layers of 256, 256->87
   charlm-gru    the same with GRU layers
 

@@ -1,7 +1,8 @@
 """What a benchmark case is, and the list of all of them.
 
-A case knows its inputs, its arithmetic and its bytes, and how jadro runs it (`jadro`). How a peer runs it is a method of that
-peer, in `peers/`, named by the case's `op`. Cases are small frozen dataclasses: they travel to the worker processes.
+A case knows its inputs, its arithmetic and its bytes, and how jadro runs it (`jadro`). How a peer runs it is a method
+of that peer, in `peers/`, named by the case's `op`. Cases are small frozen dataclasses: they travel to the worker
+processes.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Job(NamedTuple):
     """One side of one case, ready to run."""
 
     run: Callable[[], Any]  # one complete call; returns when the result is there
-    results: Callable[[Any], Sequence[Any]]  # what `run` returned -> NumPy arrays, N C first, the same order on every side
+    results: Callable[[Any], Sequence[Any]]  # of what `run` returned: NumPy arrays, N C first, in every side's order
 
 
 class Unsupported(Exception):

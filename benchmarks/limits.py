@@ -5,7 +5,12 @@ Each is the best of several trials: other work on the machine can only make a tr
 
 from __future__ import annotations
 
+import ctypes
 import mmap
+import os
+import shutil
+import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -14,107 +19,179 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cases import Case
+from benchmarks.cases import Array, Case
 
 Limits = dict[str, Any]
-MEGABYTE = 1 << 20
-TRIALS = 7
+MEBI = 1 << 20
+TRIALS = 9
+COPY_BYTES = 256 * MEBI
+ROUNDS = 4000  # passes over the cached data in one trial
 
 
-def measure(threads: int, seconds: float = 0.15) -> Limits:
-    """All limits in FLOP/s and bytes/s, with 1 and with `threads` threads; runs where jadro can be imported."""
-    from jadro import _core
-
-    peak, source = _fma(_core, seconds)
-    limits: Limits = {"threads": threads, "fma_source": source, "cache_bytes": threads * l2_bytes()}
+def measure(threads: int) -> Limits:
+    """All limits in FLOP/s and bytes/s, with 1 and with `threads` threads."""
+    probe = CompiledProbe() if shutil.which(_compiler()) else PlainProbe()
+    limits: Limits = {"threads": threads, "probe": probe.description, "cache_bytes": threads * l2_bytes()}
     for key, n in (("one", 1), ("all", threads)):
-        limits[f"fma_{key}"] = peak(n)
-        limits[f"copy_{key}"] = copy_bandwidth(n)
-        limits[f"cache_{key}"] = cache_bandwidth(n)
+        limits[f"fma_{key}"] = probe.fma(n)
+        limits[f"copy_{key}"] = probe.copy(n)
+        limits[f"cache_{key}"] = probe.cache(n)
     limits["first_touch_4k"] = first_touch(huge=False)
     limits["first_touch_huge"] = first_touch(huge=True)
     return limits
 
 
 def limit(case: Case, limits: Limits) -> tuple[float, str]:
-    """The smallest possible time in seconds, and its kind: "F" arithmetic at the FMA peak, "B" bytes at the copy bandwidth, or
-    at the cache's where everything fits in it."""
+    """The smallest possible time in seconds, and its kind: "F" arithmetic at the FMA peak, "B" bytes at the copy
+    bandwidth, or at the cache's where everything fits in it."""
     bandwidth = limits["cache_all" if case.bytes <= limits["cache_bytes"] else "copy_all"]
     arithmetic, transfer = case.flops / limits["fma_all"], case.bytes / bandwidth
     return (arithmetic, "F") if arithmetic >= transfer else (transfer, "B")
 
 
-def _fma(core: Any, seconds: float) -> tuple[Callable[[int], float], str]:
-    """FLOP/s by thread count, from the native register loop."""
+class CompiledProbe:
+    """The loops of probe.cpp, compiled for this machine."""
 
-    def peak(threads: int) -> float:
-        return max(core.fma_peak(seconds / TRIALS, threads) for _ in range(TRIALS))
+    description = "probe.cpp: register loop, non-temporal copy, vector reads"
 
-    return peak, "register loop"
+    def __init__(self) -> None:
+        source = Path(__file__).with_name("probe.cpp")
+        with tempfile.TemporaryDirectory() as folder:
+            library = Path(folder) / "probe.so"
+            flags = ["-O3", "-march=native", "-shared", "-fPIC"]
+            subprocess.run([_compiler(), *flags, str(source), "-o", str(library)], check=True)
+            self._loops = ctypes.CDLL(str(library))
+        self._loops.fma_loop.restype = ctypes.c_double
 
+    def fma(self, threads: int) -> float:
+        rounds, sinks, done = 20_000_000, np.zeros(threads, np.float32), [0.0] * threads
 
-def l2_bytes() -> int:
-    """Bytes of one core's L2 cache, 1 MiB where the system does not tell."""
-    for index in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
-        if (index / "level").read_text().strip() == "2":
-            return int((index / "size").read_text().strip().removesuffix("K")) * 1024
-    return MEGABYTE
+        def body(i: int) -> None:
+            done[i] = self._loops.fma_loop(ctypes.c_int64(rounds), ctypes.c_float(0.5), _address(sinks[i:]))
 
+        seconds = fastest(body, threads)
+        return sum(done) / seconds
 
-def copy_bandwidth(threads: int, megabytes: int = 256) -> float:
-    """Bytes read and written per second by a large copy (the C library's, with non-temporal stores where it has them)."""
-    n = megabytes * MEGABYTE // 8
-    source, target = np.ones(n), np.zeros(n)
-    parts = [slice(n * i // threads, n * (i + 1) // threads) for i in range(threads)]
-    return 2 * source.nbytes / _fastest(lambda i: np.copyto(target[parts[i]], source[parts[i]]), threads)
+    def copy(self, threads: int) -> float:
+        source, target = aligned(COPY_BYTES, 1), aligned(COPY_BYTES, 0)
+        share = COPY_BYTES // threads // 64 * 64
 
+        def body(i: int) -> None:
+            part = slice(i * share, (i + 1) * share)
+            self._loops.copy_loop(_address(target[part]), _address(source[part]), ctypes.c_size_t(share))
 
-def cache_bandwidth(threads: int) -> float:
-    """Bytes per second read by dot products of two vectors that fill half of the L2: one core's, times the threads (each core has
-    its own)."""
-    n = l2_bytes() // 4 // 4
-    a, b = np.ones(n, np.float32), np.ones(n, np.float32)
+        return 2 * share * threads / fastest(body, threads)
 
-    def dots(_: int) -> None:
-        for _ in range(200):
-            a.dot(b)
+    def cache(self, threads: int) -> float:
+        size = l2_bytes() // 2
+        data, sinks = aligned(size * threads, 0), np.zeros(threads, np.float32)
 
-    return threads * 200 * 2 * a.nbytes / _fastest(dots, 1)
+        def body(i: int) -> None:
+            part = data[i * size : (i + 1) * size]
+            rounds = ctypes.c_int64(ROUNDS)
+            self._loops.read_loop(_address(part), ctypes.c_size_t(size), rounds, _address(sinks[i:]))
 
-
-def first_touch(huge: bool, megabytes: int = 128) -> float:
-    """Bytes per second of the first write to fresh pages; 0 where the system cannot be asked for huge ones."""
-    if huge and not hasattr(mmap, "MADV_HUGEPAGE"):
-        return 0.0
-    best = 0.0
-    for _ in range(3):
-        with mmap.mmap(-1, megabytes * MEGABYTE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as memory:
-            if hasattr(mmap, "MADV_HUGEPAGE"):
-                memory.madvise(mmap.MADV_HUGEPAGE if huge else mmap.MADV_NOHUGEPAGE)
-            pages = np.frombuffer(memory, np.uint8)
-            start = time.perf_counter()
-            pages[::4096] = 1
-            best = max(best, pages.nbytes / (time.perf_counter() - start))
-            del pages
-    return best
+        return ROUNDS * size * threads / fastest(body, threads)
 
 
-def _fastest(work: Callable[[int], object], threads: int) -> float:
+class PlainProbe:
+    """Without a compiler: jadro's own product of matrices that fit in the cache, NumPy's copy and dot product."""
+
+    description = "no compiler found: best in-cache matrix product of jadro, NumPy copy and dot product"
+
+    def fma(self, threads: int) -> float:
+        import jadro
+        from jadro import _core
+
+        n = 384
+        a = np.ones((n, n), np.float32)
+        out = np.empty_like(a)
+        before = jadro.get_num_threads()
+        jadro.set_num_threads(threads)
+        try:
+            return 2.0 * n**3 / fastest(lambda _: _core.gemm(a, a, out), 1)
+        finally:
+            jadro.set_num_threads(before)
+
+    def copy(self, threads: int) -> float:
+        source, target = aligned(COPY_BYTES, 1), aligned(COPY_BYTES, 0)
+        share = COPY_BYTES // threads
+
+        def body(i: int) -> None:
+            part = slice(i * share, (i + 1) * share)
+            np.copyto(target[part], source[part])
+
+        return 2 * share * threads / fastest(body, threads)
+
+    def cache(self, threads: int) -> float:
+        """One core's rate times the threads: each core has its own cache."""
+        a = np.ones(l2_bytes() // 4 // 4, np.float32)
+        b = a.copy()
+
+        def body(_: int) -> None:
+            for _ in range(ROUNDS):
+                a.dot(b)
+
+        return threads * ROUNDS * 2 * a.nbytes / fastest(body, 1)
+
+
+def fastest(work: Callable[[int], object], threads: int) -> float:
     """Seconds of the fastest trial in which `threads` threads call work(0), work(1), ... at once."""
     best = float("inf")
     for _ in range(TRIALS):
-        gate = threading.Barrier(threads + 1)
+        spans = [(0.0, 0.0)] * threads
+        gate = threading.Barrier(threads)
 
-        def body(i: int, gate: threading.Barrier = gate) -> None:
+        def body(i: int, gate: threading.Barrier = gate, spans: list[tuple[float, float]] = spans) -> None:
             gate.wait()
+            start = time.perf_counter()
             work(i)
+            spans[i] = (start, time.perf_counter())
 
         team = [threading.Thread(target=body, args=(i,)) for i in range(threads)]
         for thread in team:
             thread.start()
-        gate.wait()
-        start = time.perf_counter()
         for thread in team:
             thread.join()
-        best = min(best, time.perf_counter() - start)
+        best = min(best, max(end for _, end in spans) - min(start for start, _ in spans))
     return best
+
+
+def first_touch(huge: bool, size: int = 128 * MEBI) -> float:
+    """Bytes per second of the first write to fresh pages; 0 where the system cannot be asked for the kind of page."""
+    if not hasattr(mmap, "MADV_HUGEPAGE"):
+        return 0.0
+    best = 0.0
+    for _ in range(3):
+        memory = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+        memory.madvise(mmap.MADV_HUGEPAGE if huge else mmap.MADV_NOHUGEPAGE)
+        pages = np.frombuffer(memory, np.uint8)
+        start = time.perf_counter()
+        pages[::4096] = 1
+        best = max(best, size / (time.perf_counter() - start))
+        del pages  # or the mapping cannot be closed
+        memory.close()
+    return best
+
+
+def l2_bytes() -> int:
+    """Bytes of one core's L2 cache; 1 MiB where the system does not tell."""
+    for index in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*"):
+        if (index / "level").read_text().strip() == "2":
+            return int((index / "size").read_text().strip().removesuffix("K")) * 1024
+    return MEBI
+
+
+def aligned(size: int, value: int) -> Array:
+    """size bytes, written once, starting on a multiple of 64."""
+    block = np.full(size + 64, value, np.uint8)
+    start = -block.ctypes.data % 64
+    return block[start : start + size]
+
+
+def _address(array: Array) -> ctypes.c_void_p:
+    return ctypes.c_void_p(array.ctypes.data)
+
+
+def _compiler() -> str:
+    return os.environ.get("CXX", "c++")

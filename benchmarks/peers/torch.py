@@ -1,0 +1,189 @@
+"""PyTorch as it comes: NCHW, the default allocator, its default Adam."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmarks.bench_activation import Activation
+from benchmarks.bench_adam import AdamStep
+from benchmarks.bench_batch_norm import BatchNorm
+from benchmarks.bench_conv2d import Conv2d
+from benchmarks.bench_cross_entropy import CrossEntropy
+from benchmarks.bench_dropout import Dropout
+from benchmarks.bench_embedding import Embedding
+from benchmarks.bench_gemm import Linear
+from benchmarks.bench_pool2d import MaxPool2d
+from benchmarks.bench_rnn import Rnn
+from benchmarks.bench_step import CHARACTERS, HIDDEN, LEARNING_RATE, Step, resnet20_blocks
+from benchmarks.cases import Array, Case, Job
+
+RNNS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+
+
+class Peer:
+    """channels_last and fused_adam are what the tuned peer turns on."""
+
+    channels_last = False
+    fused_adam = False
+
+    def __init__(self, threads: int) -> None:
+        torch.set_num_threads(threads)
+        self.version = str(torch.__version__)
+
+    def tensor(self, array: Array, train: bool = False) -> Tensor:
+        """An image batch or a filter bank (rank 4) in the memory order that this peer prefers."""
+        t = torch.from_numpy(array)
+        if self.channels_last and t.ndim == 4:
+            t = t.to(memory_format=torch.channels_last)
+        return t.requires_grad_(train)
+
+    def job(self, case: Case, forward: Callable[..., Tensor], names: str | Sequence[str]) -> Job:
+        """forward(*inputs) on the case's arrays of these names and, in training, their gradients for dy."""
+        a = case.arrays()
+        inputs = [self.tensor(a[k], case.train) for k in names]
+        dy = self.tensor(a["dy"]) if case.train else None
+        return grad_job(lambda: forward(*inputs), inputs, dy)
+
+    def linear(self, case: Linear) -> Job:
+        return self.job(case, F.linear, "xwb")
+
+    def conv2d(self, case: Conv2d) -> Job:
+        def forward(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
+            return F.conv2d(x, w, b, stride=case.stride, padding=case.padding, groups=case.groups)
+
+        return self.job(case, forward, "xwb")
+
+    def max_pool2d(self, case: MaxPool2d) -> Job:
+        return self.job(case, lambda x: F.max_pool2d(x, case.kernel, case.stride, case.padding), "x")
+
+    def rnn(self, case: Rnn) -> Job:
+        a, weights = case.arrays(), case.weights()
+        model = RNNS[case.cell](case.I, case.H, num_layers=case.layers, bidirectional=case.directions == 2)
+        model.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
+        model.train(case.train)
+        x = torch.from_numpy(a["x"]).requires_grad_(case.train)
+        parameters = dict(model.named_parameters())
+        dy = torch.from_numpy(a["dy"]) if case.train else None
+        return grad_job(lambda: model(x)[0], [x, *(parameters[k] for k in weights)], dy)
+
+    def batch_norm(self, case: BatchNorm) -> Job:
+        a = case.arrays()
+        mean, var = torch.from_numpy(a["mean"]), torch.from_numpy(a["var"])
+
+        def forward(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
+            return F.batch_norm(x, mean, var, w, b, training=True)
+
+        return self.job(case, forward, "xwb")
+
+    def activation(self, case: Activation) -> Job:
+        return self.job(case, getattr(torch, case.function), "x")
+
+    def embedding(self, case: Embedding) -> Job:
+        ids = torch.from_numpy(case.arrays()["ids"])
+        return self.job(case, lambda w: F.embedding(ids, w), "w")
+
+    def cross_entropy(self, case: CrossEntropy) -> Job:
+        target = torch.from_numpy(case.arrays()["target"])
+        return self.job(case, lambda x: F.cross_entropy(x, target), "x")
+
+    def dropout(self, case: Dropout) -> Job:
+        job = self.job(case, lambda x: F.dropout(x, case.p), "x")
+        return Job(job.run, case.summarise(job.results))
+
+    def adam(self, case: AdamStep) -> Job:
+        pairs = [(torch.from_numpy(p), torch.from_numpy(g)) for p, g in case.pairs()]
+        parameters = [p.requires_grad_() for p, _ in pairs]
+        for p, (_, g) in zip(parameters, pairs, strict=True):
+            p.grad = g
+        optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE, fused=self.fused_adam)
+        return Job(optimizer.step, lambda _: [p.detach().numpy() for p in parameters])
+
+    def step(self, case: Step) -> Job:
+        a = case.arrays()
+        model = CharLm(case.cell) if case.cell else LeNet() if case.model == "lenet" else ResNet20()
+        # batch norm's buffers keep their start values
+        model.load_state_dict({k: torch.from_numpy(v) for k, v in case.weights().items()}, strict=False)
+        if self.channels_last and not case.cell:
+            model = model.to(memory_format=torch.channels_last)
+        optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE, fused=self.fused_adam)
+        x, target = self.tensor(a["x"]), torch.from_numpy(a["target"])
+
+        def run() -> Tensor:
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(x), target)
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        return Job(run, lambda loss: [loss.detach().numpy()])
+
+
+def grad_job(forward: Callable[[], Tensor], inputs: Sequence[Tensor], dy: Tensor | None) -> Job:
+    """Forward under no_grad where there is no dy, otherwise forward and the gradients of all inputs."""
+    if dy is None:
+
+        def run_forward() -> Tensor:
+            with torch.no_grad():
+                return forward()
+
+        return Job(run_forward, lambda y: [y.numpy()])
+
+    def run() -> Any:
+        y = forward()
+        return y, torch.autograd.grad(y, inputs, dy)
+
+    return Job(run, lambda out: [out[0].detach().numpy(), *(g.numpy() for g in out[1])])
+
+
+class LeNet(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.conv2 = nn.Conv2d(1, 20, 5), nn.Conv2d(20, 50, 5)
+        self.fc1, self.fc2 = nn.Linear(800, 500), nn.Linear(500, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
+        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
+        return self.fc2(F.relu(self.fc1(x.flatten(1))))
+
+
+class Block(nn.Module):
+    def __init__(self, ic: int, oc: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(ic, oc, 3, stride=stride, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(oc, oc, 3, padding=1, bias=False)
+        self.bn1, self.bn2 = nn.BatchNorm2d(oc), nn.BatchNorm2d(oc)
+        self.stride, self.new = stride, oc - ic
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        if self.new:
+            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.new))
+        return F.relu(y + x)
+
+
+class ResNet20(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16)
+        self.blocks = nn.Sequential(*(Block(ic, oc, stride) for _, ic, oc, stride in resnet20_blocks()))
+        self.fc = nn.Linear(64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.blocks(F.relu(self.bn(self.conv(x)))).mean((2, 3)))
+
+
+class CharLm(nn.Module):
+    def __init__(self, cell: str) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(CHARACTERS, CHARACTERS)
+        self.rnn = RNNS[cell](CHARACTERS, HIDDEN, num_layers=2)
+        self.fc = nn.Linear(HIDDEN, CHARACTERS)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return self.fc(self.rnn(self.embedding(ids))[0].flatten(0, 1))
