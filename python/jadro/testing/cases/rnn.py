@@ -164,6 +164,7 @@ def _cases(cell: str) -> list[RnnCase]:
         RnnCase("bidirectional_without_bias_or_state", cell, 3, 4, 6, 5, 2, 2, bias=False, state=False),
         RnnCase("dropout_between_layers", cell, 5, 3, 4, 8, layers=3, dropout=0.4),
         RnnCase("dropout_bidirectional", cell, 3, 5, 4, 6, layers=2, directions=2, dropout=0.25),
+        RnnCase("no_input_features", cell, 3, 2, 0, 4),
         RnnCase("empty_batch", cell, 3, 0, 4, 5),
     ]
 

@@ -70,17 +70,18 @@ def forward(
     """cell: "rnn_tanh", "rnn_relu", "lstm" or "gru". Dropout acts on every layer's output but the last's: element j
     of layer l (from 0) takes number offset + l*T*N*D*H + j of the stream.
     """
-    each = 4 if bias else 2
+    each, hidden = 4 if bias else 2, h0.shape[2]
     runs, last = [], []
     for layer in range(layers):
-        outputs = []
+        y = np.zeros((len(x), x.shape[1], directions * hidden), x.dtype)
         for direction in range(directions):
-            k = layer * directions + direction
-            run = _run_forward(cell, x[:: -1 if direction else 1], State(h0[k], c0[k]), weights[k * each :][:each])
+            k, order = layer * directions + direction, -1 if direction else 1
+            run = _run_forward(cell, x[::order], State(h0[k], c0[k]), weights[k * each :][:each])
             runs.append(run)
             last.append(run.states[-1])
-            outputs.append(np.stack([s.h for s in run.states[1:]])[:: -1 if direction else 1])
-        x = np.concatenate(outputs, axis=2)
+            for y_t, state in zip(y[::order], run.states[1:], strict=True):
+                y_t[:, direction * hidden : (direction + 1) * hidden] = state.h
+        x = y
         if dropout_p and layer < layers - 1:
             x = dropout(x, dropout_p, seed, offset + layer * x.size)
     return Result(x, np.stack([s.h for s in last]), np.stack([s.c for s in last]), runs)

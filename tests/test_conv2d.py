@@ -1,0 +1,72 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from jadro.testing import cases
+from jadro.testing.cases import conv2d
+
+OPTIONS = ((1, 1), (1, 1, 1, 1), (1, 1), 1)  # stride, padding, dilation, groups
+
+
+@pytest.mark.parametrize("case", conv2d.CASES, ids=str)
+def test_matches_the_reference(case, backend, dtype):
+    backend.check(case, dtype)
+
+
+@pytest.mark.parametrize("algorithm", ["direct", "im2col"])
+@pytest.mark.parametrize("case", conv2d.CASES, ids=str)
+def test_every_algorithm_matches_the_reference(case, algorithm, backend, dtype):
+    """All that a forced algorithm accepts it must compute; it may refuse, but then says why."""
+    inputs = case.make_inputs(dtype)
+    try:
+        results = backend.run(replace(case, algorithm=algorithm), inputs)
+    except ValueError as error:
+        assert algorithm == "direct" and "direct" in str(error)  # im2col serves every shape
+        return
+    cases.assert_close_to_reference(results, case)
+
+
+def test_unknown_algorithm_is_named():
+    from jadro import _core
+
+    x, w, y = np.zeros((1, 2, 5, 5)), np.zeros((3, 2, 3, 3)), np.zeros((1, 3, 5, 5))
+    with pytest.raises(ValueError, match="conv2d.*algorithm.*fastest"):
+        _core.conv2d_forward(x, w, None, y, *OPTIONS, algorithm="fastest")
+
+
+def test_outputs_count_pixels_exactly(backend, dtype):
+    """An image and a filter of ones count the taps that meet the image."""
+    forward, xp = backend.kernel("conv2d_forward"), backend.xp
+    x, w, y = xp.ones((1, 1, 6, 7), dtype), xp.ones((1, 1, 3, 3), dtype), xp.empty((1, 1, 6, 7), dtype)
+    forward(x, w, None, y, *OPTIONS)
+    rows, columns = np.array([2, 3, 3, 3, 3, 2]), np.array([2, 3, 3, 3, 3, 3, 2])
+    np.testing.assert_array_equal(backend.host(y)[0, 0], np.outer(rows, columns))
+
+
+def test_a_nan_reaches_its_neighbours_only(backend, dtype):
+    forward, xp = backend.kernel("conv2d_forward"), backend.xp
+    x, w, y = xp.ones((1, 2, 9, 9), dtype), xp.ones((5, 2, 3, 3), dtype), xp.empty((1, 5, 9, 9), dtype)
+    x[0, 1, 4, 2] = np.nan
+    forward(x, w, None, y, *OPTIONS)
+    expected = np.zeros((5, 9, 9), bool)
+    expected[:, 3:6, 1:4] = True
+    np.testing.assert_array_equal(np.isnan(backend.host(y)[0]), expected)
+
+
+def test_relu_hands_nan_on(backend, dtype):
+    forward, xp = backend.kernel("conv2d_forward"), backend.xp
+    x, w, y = xp.full((1, 1, 2, 2), np.nan, dtype), xp.ones((1, 1, 1, 1), dtype), xp.empty((1, 1, 2, 2), dtype)
+    forward(x, w, None, y, (1, 1), (0, 0, 0, 0), (1, 1), 1, relu=True)
+    assert np.isnan(backend.host(y)).all()
+
+
+def test_bias_of_nothing(backend, dtype):
+    """Pixels that see only padding are the bias."""
+    forward, xp = backend.kernel("conv2d_forward"), backend.xp
+    x, w = xp.ones((1, 1, 1, 1), dtype), xp.ones((2, 1, 1, 1), dtype)
+    b, y = xp.asarray([3.0, -4.0], dtype), xp.empty((1, 2, 3, 3), dtype)
+    forward(x, w, b, y, *OPTIONS)
+    expected = np.broadcast_to(np.array([3.0, -4.0])[:, None, None], (2, 3, 3)).copy()
+    expected[:, 1, 1] += 1
+    np.testing.assert_array_equal(backend.host(y)[0], expected)
