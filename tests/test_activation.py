@@ -52,5 +52,5 @@ def test_relative_error_of_single_values(function, backend, dtype):
 def test_unknown_function_is_named():
     from jadro import _core
 
-    with pytest.raises(ValueError, match="activation.*swish"):
+    with pytest.raises(ValueError, match=r"activation.*swish"):
         _core.activation_forward("swish", np.zeros(3), np.zeros(3))

@@ -31,7 +31,7 @@ def test_unknown_algorithm_is_named():
     from jadro import _core
 
     x, w, y = np.zeros((1, 2, 5, 5)), np.zeros((3, 2, 3, 3)), np.zeros((1, 3, 5, 5))
-    with pytest.raises(ValueError, match="conv2d.*algorithm.*fastest"):
+    with pytest.raises(ValueError, match=r"conv2d.*algorithm.*fastest"):
         _core.conv2d_forward(x, w, None, y, *OPTIONS, algorithm="fastest")
 
 

@@ -24,10 +24,15 @@ Arrays = dict[str, Array]
 Shapes = dict[str, tuple[int, ...]]
 Allocate = Callable[[tuple[int, ...], DTypeLike], Any]
 
-# Half a unit is lost in storing the exact result, and exp, tanh and a division may each cost one or two. FLOOR_ULPS =
-4.0 NAIVE_RUNS = 4 # The type in which the reference counts as exact. WIDER: dict[Any, np.dtype[Any]] =
-{np.dtype(np.float32): np.dtype(np.float64), np.dtype(np.float64): np.dtype(np.longdouble)} INTEGERS = {"indices":
-np.int32, "target": np.int64, "ids": np.int64}
+# Half a unit is lost in storing the exact result, and exp, tanh and a division may each cost one or two.
+FLOOR_ULPS = 4.0
+NAIVE_RUNS = 4
+# The type in which the reference counts as exact.
+WIDER: dict[Any, np.dtype[Any]] = {
+    np.dtype(np.float32): np.dtype(np.float64),
+    np.dtype(np.float64): np.dtype(np.longdouble),
+}
+INTEGERS = {"indices": np.int32, "target": np.int64, "ids": np.int64}
 
 
 @dataclass(frozen=True)
