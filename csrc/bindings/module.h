@@ -6,6 +6,11 @@ namespace jadro {
 
 void bind_runtime(pybind11::module_& m);
 void bind_gemm(pybind11::module_& m);
+void bind_activation(pybind11::module_& m);
+void bind_random(pybind11::module_& m);
+void bind_cross_entropy(pybind11::module_& m);
+void bind_embedding(pybind11::module_& m);
+void bind_adam(pybind11::module_& m);
 void bind_rnn(pybind11::module_& m);
 
 }  // namespace jadro

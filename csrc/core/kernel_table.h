@@ -39,6 +39,15 @@ struct Kernels {
   void (*rnn_forward)(const RnnForward<T>&, Range rows, Range units, T* scratch, Barrier*);
   void (*rnn_backward)(const RnnBackward<T>&, Range rows, Range units, T* scratch, Barrier*);
   void (*sum_rows)(const T* a, i64 rows, i64 row, Range columns, bool accumulate, T* out);
+  void (*activation_forward)(Activation, const T* x, T* y, i64 n);
+  void (*activation_backward)(Activation, const T* dy, const T* y, T* dx, i64 n);
+  void (*random_uniform)(T* out, i64 n, u64 seed, u64 offset);
+  void (*dropout)(const T* x, T* y, i64 n, u32 threshold, T keep, u64 seed, u64 offset);
+  void (*cross_entropy_forward)(const CrossEntropy<T>&, Range rows, T* losses, T* lse);
+  void (*cross_entropy_backward)(const CrossEntropy<T>&, Range rows, const T* lse, const T* dlosses, T* dx);
+  void (*embedding_forward)(const T* weight, i64 width, const i64* ids, i64 rows, T* y);
+  void (*embedding_backward)(const T* dy, i64 width, const i64* ids, i64 rows, i64 skip, Range columns, T* dweight);
+  void (*adam_step)(const AdamStep<T>&, const AdamParameter<T>&, Range);
 };
 
 struct KernelTable {

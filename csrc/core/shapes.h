@@ -40,6 +40,46 @@ struct Pool2d {
   i64 kh, kw, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w;
 };
 
+enum class Activation : int { kRelu, kTanh, kSigmoid };
+
+// Channels of x[n,c,s].
+struct BatchNorm {
+  i64 n, c, s;
+};
+
+// Mean and sum of squared deviations of `count` numbers.
+struct Moments {
+  double count, mean, squares;
+};
+
+// x[rows,classes], target[rows], weight[classes] or null. In the loss of a row class k counts q[k] = weight[k] (smooth + hard [k ==
+// target]): smooth = label_smoothing / classes, hard = 1 - label_smoothing; weight_sum is the sum of the weights.
+template <class T>
+struct CrossEntropy {
+  i64 classes;
+  const T* x;
+  const i64* target;
+  const T* weight;
+  i64 ignore_index;
+  double smooth, hard, weight_sum;
+};
+
+// One parameter of n elements with its gradient and moments, and the numbers of a step: with g the gradient,
+// m = beta1 m + alpha1 g, v = beta2 v + alpha2 g^2, p -= rate m / (sqrt(v) / root + eps).
+template <class T>
+struct AdamParameter {
+  i64 n;
+  T* p;
+  const T* g;
+  T *m, *v;
+};
+template <class T>
+struct AdamStep {
+  T shrink;  // p *= shrink first: decoupled weight decay
+  T decay;   // g += decay p: the other kind
+  T beta1, alpha1, beta2, alpha2, rate, root, eps;
+};
+
 enum class Cell : int { kRnnTanh, kRnnRelu, kLstm, kGru };
 
 // One direction of one layer over T steps; G gates of H units. Rows of the batch are independent of each other.

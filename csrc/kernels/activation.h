@@ -13,9 +13,12 @@ void activation_forward(Activation f, const T* x, T* y, i64 n) {
     for_vectors<T>(n, [&](i64 i, i64 count) { store_n(y + i, function(load_n(x + i, count)), count); });
   };
   switch (f) {
-    case Activation::kRelu: return map([](Vec<T> v) { return v <= T(0) ? Vec<T>{} : v; });
-    case Activation::kTanh: return map([](Vec<T> v) { return vtanh<T>(v); });
-    case Activation::kSigmoid: return map([](Vec<T> v) { return vsigmoid<T>(v); });
+    case Activation::kRelu:
+      return map([](Vec<T> v) { return v <= T(0) ? Vec<T>{} : v; });
+    case Activation::kTanh:
+      return map([](Vec<T> v) { return vtanh<T>(v); });
+    case Activation::kSigmoid:
+      return map([](Vec<T> v) { return vsigmoid<T>(v); });
   }
 }
 
@@ -23,14 +26,16 @@ void activation_forward(Activation f, const T* x, T* y, i64 n) {
 template <class T>
 void activation_backward(Activation f, const T* dy, const T* y, T* dx, i64 n) {
   const auto map = [&](auto function) {
-    for_vectors<T>(n, [&](i64 i, i64 count) {
-      store_n(dx + i, function(load_n(dy + i, count), load_n(y + i, count)), count);
-    });
+    for_vectors<T>(
+        n, [&](i64 i, i64 count) { store_n(dx + i, function(load_n(dy + i, count), load_n(y + i, count)), count); });
   };
   switch (f) {
-    case Activation::kRelu: return map([](Vec<T> g, Vec<T> v) { return v > T(0) ? g : Vec<T>{}; });
-    case Activation::kTanh: return map([](Vec<T> g, Vec<T> v) { return g * (T(1) - v * v); });
-    case Activation::kSigmoid: return map([](Vec<T> g, Vec<T> v) { return g * v * (T(1) - v); });
+    case Activation::kRelu:
+      return map([](Vec<T> g, Vec<T> v) { return v > T(0) ? g : Vec<T>{}; });
+    case Activation::kTanh:
+      return map([](Vec<T> g, Vec<T> v) { return g * (T(1) - v * v); });
+    case Activation::kSigmoid:
+      return map([](Vec<T> g, Vec<T> v) { return g * v * (T(1) - v); });
   }
 }
 

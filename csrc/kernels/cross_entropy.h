@@ -1,4 +1,5 @@
-// Softmax cross-entropy, row by row: loss = sum over k of q[k] (lse - x[k]), lse = log(sum of exp(x)), q as CrossEntropy says.
+// Softmax cross-entropy, row by row: loss = sum over k of q[k] (lse - x[k]), lse = log(sum of exp(x)), q as
+// CrossEntropy says.
 #pragma once
 
 #include "kernels/simd.h"
@@ -24,9 +25,7 @@ JADRO_INLINE T row_max(const T* x, i64 n) {
 template <class T>
 JADRO_INLINE T row_exp_sum(const T* x, i64 n, T peak) {
   Vec<T> sum{};
-  for_vectors<T>(n, [&](i64 i, i64 count) {
-    sum += keep_part<T>(vexp<T>(load_n(x + i, count) - peak), count, T(0));
-  });
+  for_vectors<T>(n, [&](i64 i, i64 count) { sum += keep_part<T>(vexp<T>(load_n(x + i, count) - peak), count, T(0)); });
   return sum_lanes<T>(sum);
 }
 

@@ -13,7 +13,7 @@ constexpr u64 kPhiloxWords = 64;  // made at a time
 template <class F>
 JADRO_INLINE void for_philox_words(u64 seed, u64 begin, u64 end, F f) {
   u32 words[kPhiloxWords];
-  for (u64 start = begin / kPhiloxWords * kPhiloxWords; start < end; start += kWords) {
+  for (u64 start = begin / kPhiloxWords * kPhiloxWords; start < end; start += kPhiloxWords) {
     for (u64 block = 0; block < kPhiloxWords / 4; ++block) {
       const PhiloxBlock numbers = philox(seed, start / 4 + block);
       for (int i = 0; i < 4; ++i) words[4 * block + i] = numbers.word[i];

@@ -3,7 +3,12 @@
 
 #include <utility>
 
+#include "kernels/activation.h"
+#include "kernels/adam.h"
+#include "kernels/cross_entropy.h"
+#include "kernels/embedding.h"
 #include "kernels/gemm.h"
+#include "kernels/random.h"
 #include "kernels/rnn.h"
 
 namespace jadro {
@@ -23,6 +28,15 @@ constexpr Kernels<T> make_kernels() {
   k.rnn_forward = rnn_forward<T>;
   k.rnn_backward = rnn_backward<T>;
   k.sum_rows = sum_rows<T>;
+  k.activation_forward = activation_forward<T>;
+  k.activation_backward = activation_backward<T>;
+  k.random_uniform = random_uniform<T>;
+  k.dropout = dropout<T>;
+  k.cross_entropy_forward = cross_entropy_forward<T>;
+  k.cross_entropy_backward = cross_entropy_backward<T>;
+  k.embedding_forward = embedding_forward<T>;
+  k.embedding_backward = embedding_backward<T>;
+  k.adam_step = adam_step<T>;
   return k;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "core/shapes.h"
+#include "core/thread_pool.h"
 
 namespace jadro {
 
@@ -29,5 +30,12 @@ class Split {
 
   i64 total_, unit_, size_ = 0;
 };
+
+// f(range) for [0, total) in pieces of about `grain`, multiples of `unit`, which depend on the total alone.
+template <class F>
+void parallel_ranges(i64 total, i64 grain, i64 unit, F f) {
+  const Split pieces(total, grain, unit);
+  parallel_for(static_cast<int>(pieces.count()), [&](int task, int) { f(pieces.range(task)); });
+}
 
 }  // namespace jadro
