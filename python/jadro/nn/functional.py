@@ -1,0 +1,245 @@
+"""The functions of the layers, under PyTorch's names. Inputs are Tensors or anything `jadro.as_tensor` takes.
+
+Shapes are batch N, channels C, then space; any strides are accepted. Every function raises ValueError for shapes and values
+that do not fit and TypeError for dtypes, before any work.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from typing import Any
+
+import numpy as np
+
+from ..ops import conv2d as _conv2d
+from ..ops import pool2d as _pool2d
+from ..ops.activation import relu, sigmoid, tanh
+from ..ops.batch_norm import batch_norm, group_norm, instance_norm, layer_norm
+from ..ops.cross_entropy import check_reduction, cross_entropy, nll_loss
+from ..ops.cross_entropy import reduce as _reduce
+from ..ops.dropout import dropout
+from ..ops.elementwise import check_broadcast, expm1, normal_cdf, softplus, where
+from ..ops.embedding import embedding
+from ..ops.linear import linear
+from ..ops.pad import pad
+from ..ops.reduce import log_softmax, softmax
+from ..tensor import Tensor, as_tensor, wrap
+
+__all__ = [
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "avg_pool1d",
+    "avg_pool2d",
+    "batch_norm",
+    "binary_cross_entropy_with_logits",
+    "conv1d",
+    "conv2d",
+    "cross_entropy",
+    "dropout",
+    "elu",
+    "embedding",
+    "gelu",
+    "group_norm",
+    "hardtanh",
+    "instance_norm",
+    "l1_loss",
+    "layer_norm",
+    "leaky_relu",
+    "linear",
+    "log_softmax",
+    "max_pool1d",
+    "max_pool2d",
+    "mse_loss",
+    "nll_loss",
+    "one_hot",
+    "pad",
+    "relu",
+    "relu6",
+    "sigmoid",
+    "silu",
+    "smooth_l1_loss",
+    "softmax",
+    "softplus",
+    "tanh",
+]
+
+
+def conv1d(
+    x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1, *,
+    padding_mode: str = "zeros", algorithm: str = "auto",
+) -> Tensor:  # fmt: skip
+    """Convolution of sequences: x [N, C, L] or [C, L], weight [F, C / groups, K], bias [F] -> [N, F, L']; see conv2d."""
+    return _conv2d.conv("conv1d", 1, x, weight, bias, stride, padding, dilation, groups, padding_mode, algorithm)
+
+
+def conv2d(
+    x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1, *,
+    padding_mode: str = "zeros", algorithm: str = "auto",
+) -> Tensor:  # fmt: skip
+    """Convolution (cross-correlation, as in PyTorch) of images.
+
+    y[n, f, i, j] = bias[f] + sum over c, k, l of weight[f, c, k, l] x[n, c, i S - P + k D, j S - P + l D]
+
+    x: [N, C, H, W] or [C, H, W]. weight: [F, C / groups, K, K']. bias: [F] or None. stride, dilation: an int or one an axis.
+    padding: an int; one an axis; a (before, after) pair an axis; "valid"; "same" (output ceil(M / S), the odd cell at the
+    end); "same_lower". Otherwise the output size is floor((M + 2P - D(K-1) - 1) / S) + 1.
+    padding_mode: "zeros", "reflect", "replicate" or "circular". algorithm: "auto", "direct", "im2col" or "winograd"; ValueError
+    where one cannot serve the shape.
+    """
+    return _conv2d.conv("conv2d", 2, x, weight, bias, stride, padding, dilation, groups, padding_mode, algorithm)
+
+
+def max_pool1d(
+    x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:  # fmt: skip
+    """The maxima of windows of sequences [N, C, L] or [C, L]; see max_pool2d."""
+    return _pool2d.max_pool("max_pool1d", 1, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
+def max_pool2d(
+    x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:  # fmt: skip
+    """The maxima of windows of images [N, C, H, W] or [C, H, W]; NaN wins, the first of equal cells gets the gradient.
+
+    stride: default kernel_size. padding: the forms of conv2d, less than the window; padded cells never win. ceil_mode: round the
+    output size up, as long as the last window starts inside. return_indices: also the int64 offsets of the maxima in their plane.
+    """
+    return _pool2d.max_pool("max_pool2d", 2, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
+def avg_pool1d(
+    x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, count_include_pad: bool = True
+) -> Tensor:
+    """The means of windows of sequences [N, C, L] or [C, L]; see avg_pool2d."""
+    return _pool2d.avg_pool("avg_pool1d", 1, x, kernel_size, stride, padding, ceil_mode, count_include_pad)
+
+
+def avg_pool2d(
+    x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, count_include_pad: bool = True
+) -> Tensor:
+    """The means of windows of images [N, C, H, W] or [C, H, W]; stride, padding and ceil_mode as in max_pool2d.
+
+    count_include_pad: padded cells count, as zeros; cells that only ceil_mode adds never do.
+    """
+    return _pool2d.avg_pool("avg_pool2d", 2, x, kernel_size, stride, padding, ceil_mode, count_include_pad)
+
+
+def adaptive_avg_pool1d(x: Any, output_size: Any) -> Tensor:
+    """The means of `output_size` bins of sequences [N, C, L] or [C, L]; bin j covers floor(j L / O) .. ceil((j + 1) L / O)."""
+    return _pool2d.adaptive_avg_pool("adaptive_avg_pool1d", 1, x, output_size)
+
+
+def adaptive_avg_pool2d(x: Any, output_size: Any) -> Tensor:
+    """The means of output_size (an int, or two; None keeps the size) bins of images [N, C, H, W] or [C, H, W]."""
+    return _pool2d.adaptive_avg_pool("adaptive_avg_pool2d", 2, x, output_size)
+
+
+def one_hot(x: Any, num_classes: int = -1) -> Tensor:
+    """int64 [*x.shape, num_classes]: 1 at the class, else 0. num_classes -1: one more than the largest class in x."""
+    ids = as_tensor(x).data
+    if ids.dtype.kind not in "iu":
+        raise TypeError(f"one_hot: x has dtype {ids.dtype}, expected integers")
+    if num_classes == -1 and ids.size == 0:
+        raise ValueError("one_hot: x is empty, expected num_classes")
+    classes = int(ids.max()) + 1 if num_classes == -1 else num_classes
+    if classes < 1 or (ids.size and (ids.min() < 0 or ids.max() >= classes)):
+        raise ValueError(f"one_hot: x reaches outside 0..{classes - 1}: num_classes is {num_classes}")
+    return wrap((ids[..., None] == np.arange(classes)).astype(np.int64))
+
+
+def leaky_relu(x: Any, negative_slope: float = 0.01) -> Tensor:
+    """x where x > 0, else negative_slope x."""
+    x = as_tensor(x)
+    return where(x > 0, x, x * negative_slope)
+
+
+def elu(x: Any, alpha: float = 1.0) -> Tensor:
+    """x where x > 0, else alpha (exp(x) - 1) (Clevert et al. 2015)."""
+    x = as_tensor(x)
+    return where(x > 0, x, expm1(x.clamp(max=0)) * alpha)
+
+
+def gelu(x: Any, approximate: str = "none") -> Tensor:
+    """x Phi(x), Phi the normal distribution function (Hendrycks and Gimpel 2016).
+
+    approximate: "none", or "tanh" for 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))).
+    """
+    x = as_tensor(x)
+    if approximate == "none":
+        return x * normal_cdf(x)
+    if approximate != "tanh":
+        raise ValueError(f"gelu: approximate is {approximate!r}, expected 'none' or 'tanh'")
+    return 0.5 * x * (1 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))))
+
+
+def silu(x: Any) -> Tensor:
+    """x sigmoid(x)."""
+    x = as_tensor(x)
+    return x * sigmoid(x)
+
+
+def hardtanh(x: Any, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
+    """x bounded to min_val..max_val; the gradient is 0 at the bounds."""
+    x = as_tensor(x)
+    if not min_val <= max_val:
+        raise ValueError(f"hardtanh: min_val is {min_val} and max_val is {max_val}, expected min_val <= max_val")
+    return where((x > min_val) & (x < max_val), x, x.detach().clamp(min_val, max_val))
+
+
+def relu6(x: Any) -> Tensor:
+    """x bounded to 0..6."""
+    return hardtanh(x, 0.0, 6.0)
+
+
+def _pair(call: str, x: Any, target: Any, reduction: str) -> tuple[Tensor, Tensor]:
+    """Input and target of a loss; a warning where their shapes differ, ValueError where they cannot be broadcast."""
+    check_reduction(call, reduction)
+    x, target = as_tensor(x), as_tensor(target)
+    if x.shape != target.shape:
+        check_broadcast(call, x, target)
+        message = f"{call}: target has shape {target.shape} and x {x.shape}; they are broadcast, which is rarely meant"
+        warnings.warn(message, stacklevel=3)
+    return x, target
+
+
+def mse_loss(x: Any, target: Any, reduction: str = "mean") -> Tensor:
+    """(x - target)^2. reduction: "mean", "sum" or "none"."""
+    x, target = _pair("mse_loss", x, target, reduction)
+    return _reduce((x - target).square(), reduction)
+
+
+def l1_loss(x: Any, target: Any, reduction: str = "mean") -> Tensor:
+    """|x - target|. reduction: "mean", "sum" or "none"."""
+    x, target = _pair("l1_loss", x, target, reduction)
+    return _reduce((x - target).abs(), reduction)
+
+
+def smooth_l1_loss(x: Any, target: Any, reduction: str = "mean", beta: float = 1.0) -> Tensor:
+    """d^2 / (2 beta) where d = |x - target| < beta, else d - beta / 2. reduction: "mean", "sum" or "none"."""
+    x, target = _pair("smooth_l1_loss", x, target, reduction)
+    if not beta >= 0:
+        raise ValueError(f"smooth_l1_loss: beta is {beta}, expected at least 0")
+    distance = (x - target).abs()
+    if beta == 0:
+        return _reduce(distance, reduction)
+    return _reduce(where(distance < beta, distance.square() * (0.5 / beta), distance - 0.5 * beta), reduction)
+
+
+def binary_cross_entropy_with_logits(
+    x: Any, target: Any, weight: Any = None, reduction: str = "mean", pos_weight: Any = None
+) -> Tensor:
+    """-(pos_weight t log sigmoid(x) + (1 - t) log(1 - sigmoid(x))) weight, without overflow.
+
+    x, target t: of one shape; weight, pos_weight: broadcast to it. reduction: "mean", "sum" or "none".
+    """
+    call = "binary_cross_entropy_with_logits"
+    check_reduction(call, reduction)
+    x, target = as_tensor(x), as_tensor(target)
+    if x.shape != target.shape:
+        raise ValueError(f"{call}: target has shape {target.shape}, expected {x.shape}, that of x")
+    positive = 1.0 if pos_weight is None else (as_tensor(pos_weight) - 1) * target + 1
+    losses = (1 - target) * x + positive * softplus(-x)
+    return _reduce(losses if weight is None else losses * as_tensor(weight), reduction)

@@ -1,0 +1,196 @@
+"""Normalisation to zero mean and unit variance, with an affine map: over the batch, and over groups of one row."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+
+from .. import backend
+from ..autograd import Function, Node
+from ..backend import Array
+from ..tensor import Tensor, as_tensor, wrap
+from .common import check_float
+
+
+class BatchNorm(Function):
+    """x[N,C,S], weight[C], bias[C] -> y = (x - mean) rstd weight + bias, rstd = 1 / sqrt(var + eps)
+
+    Training takes the moments of the batch and moves the running ones by `momentum` towards them; evaluation takes those.
+    """
+
+    name = "batch_norm"
+
+    @staticmethod
+    def forward(
+        ctx: Node, x: Array, weight: Array | None, bias: Array | None, *,
+        running: tuple[Array | None, Array | None], training: bool, momentum: float, eps: float,
+    ) -> Array:  # fmt: skip
+        ctx.save(x, weight)
+        ctx.training, ctx.eps = training, eps
+        ctx.mean, ctx.rstd = (backend.empty_like(x, x.shape[1:2]) for _ in range(2))
+        y = backend.empty_like(x)
+        if x.size:
+            affine = [None if p is None else backend.contiguous(p) for p in (weight, bias)]
+            backend.kernel(x, "batch_norm_forward")(
+                backend.contiguous(x), *affine, *running, y, ctx.mean, ctx.rstd, training, momentum, eps
+            )
+        return y
+
+    @staticmethod
+    def backward(ctx: Node, dy: Array) -> tuple[Array | None, ...]:
+        x, weight = ctx.saved
+        dx = backend.empty_like(x) if ctx.needs[0] else None
+        dw, db = (backend.empty_like(x, x.shape[1:2]) if need else None for need in ctx.needs[1:])
+        if x.size:
+            weight = None if weight is None else backend.contiguous(weight)
+            backend.kernel(x, "batch_norm_backward")(
+                backend.contiguous(dy), backend.contiguous(x), weight, ctx.mean, ctx.rstd, dx, dw, db, ctx.training
+            )
+        else:
+            for d in (dw, db):
+                if d is not None:
+                    d[...] = 0
+        return dx, dw, db
+
+    @classmethod
+    def backward_graph(cls, ctx: Node, dy: Tensor) -> tuple[Tensor | None, ...]:
+        """dx = rstd (g - mean(g) - xhat mean(g xhat)) with g = dy weight; the means are 0 in evaluation."""
+        x, weight = ctx.saved
+        if ctx.training:
+            centred = x - x.mean((0, 2), True)
+            rstd = ((centred * centred).mean((0, 2), True) + ctx.eps) ** -0.5
+        else:
+            centred, rstd = x - wrap(ctx.mean[:, None]), wrap(ctx.rstd[:, None])
+        xhat = centred * rstd
+        g = dy if weight is None else dy * weight.unsqueeze(-1)
+        if ctx.training:
+            g = g - g.mean((0, 2), True) - xhat * (g * xhat).mean((0, 2), True)
+        dw = (dy * xhat).sum((0, 2)) if ctx.needs[1] else None
+        return rstd * g, dw, dy.sum((0, 2)) if ctx.needs[2] else None
+
+
+def _check_vector(call: str, name: str, value: Any, channels: int, x: Tensor) -> Tensor | None:
+    if value is None:
+        return None
+    value = as_tensor(value)
+    check_float(call, name, value.data, x.data)
+    if value.shape != (channels,):
+        raise ValueError(f"{call}: {name} has shape {value.shape}, expected ({channels},)")
+    return value
+
+
+def _check_options(call: str, x: Tensor, eps: float, least: int) -> None:
+    check_float(call, "x", x.data)
+    if x.ndim < least:
+        raise ValueError(f"{call}: x has shape {x.shape}, expected at least {least} axes")
+    if not eps >= 0:
+        raise ValueError(f"{call}: eps is {eps}, expected at least 0")
+
+
+def batch_norm(
+    x: Any, running_mean: Any, running_var: Any, weight: Any = None, bias: Any = None, training: bool = False,
+    momentum: float = 0.1, eps: float = 1e-5,
+) -> Tensor:  # fmt: skip
+    """Batch normalisation (Ioffe and Szegedy 2015) of x [N, C] or [N, C, ...] over all axes but C.
+
+    Training uses the batch's mean and biased variance and, where running moments are given, updates them in place:
+    running += momentum (batch's - running), with the unbiased variance. Evaluation uses the running moments.
+    Raises ValueError for shapes that do not fit, or for one value a channel in training; TypeError for dtypes.
+    """
+    x = as_tensor(x)
+    _check_options("batch_norm", x, eps, 2)
+    n, channels, space = x.shape[0], x.shape[1], math.prod(x.shape[2:])
+    names = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
+    mean, var, weight, bias = (_check_vector("batch_norm", name, v, channels, x) for name, v in names.items())
+    if training and n * space == 1:
+        raise ValueError(f"batch_norm: x has shape {x.shape}, expected more than one value a channel in training")
+    if not training and (mean is None or var is None):
+        raise ValueError("batch_norm: running_mean or running_var is None, expected both in evaluation")
+    if (mean is None) != (var is None):
+        raise ValueError("batch_norm: one of running_mean and running_var is None, expected both or neither")
+    running = tuple(None if m is None else backend.contiguous(m.data) for m in (mean, var))
+    options: dict[str, Any] = {"running": running, "training": training, "momentum": float(momentum), "eps": float(eps)}
+    return BatchNorm.apply(x.reshape(n, channels, space), weight, bias, **options).reshape(x.shape)
+
+
+def _normalize(x: Tensor, rows: int, eps: float) -> Tensor:
+    """Each of x's `rows` equal pieces to zero mean and unit variance: the channels of one batch norm."""
+    pieces = x.reshape(1, rows, x.numel() // rows if rows else 0)
+    options: dict[str, Any] = {"running": (None, None), "training": True, "momentum": 0.0, "eps": float(eps)}
+    return BatchNorm.apply(pieces, None, None, **options).reshape(x.shape)
+
+
+def _affine(call: str, y: Tensor, weight: Any, bias: Any) -> Tensor:
+    """y weight + bias for each channel (axis 1)."""
+    shape = (1, -1) + (1,) * (y.ndim - 2)
+    for name, value in (("weight", weight), ("bias", bias)):
+        vector = _check_vector(call, name, value, y.shape[1], y)
+        if vector is not None:
+            y = y * vector.reshape(shape) if name == "weight" else y + vector.reshape(shape)
+    return y
+
+
+def layer_norm(x: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
+    """Layer normalisation (Ba et al. 2016) over the last axes, whose sizes are `normalized_shape`, an int or several.
+
+    weight, bias: of that shape. Raises ValueError where x does not end in that shape.
+    """
+    x = as_tensor(x)
+    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    _check_options("layer_norm", x, eps, 1)
+    if not shape or x.shape[x.ndim - len(shape) :] != shape or len(shape) > x.ndim:
+        raise ValueError(f"layer_norm: x has shape {x.shape}, expected to end in normalized_shape {shape}")
+    params = []
+    for name, value in (("weight", weight), ("bias", bias)):
+        value = None if value is None else as_tensor(value)
+        if value is not None:
+            check_float("layer_norm", name, value.data, x.data)
+            if value.shape != shape:
+                raise ValueError(f"layer_norm: {name} has shape {value.shape}, expected {shape}")
+        params.append(value)
+    y = _normalize(x, math.prod(x.shape[: x.ndim - len(shape)]), eps)
+    y = y if params[0] is None else y * params[0]
+    return y if params[1] is None else y + params[1]
+
+
+def group_norm(x: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
+    """Group normalisation (Wu and He 2018): each row's channels in `num_groups` groups, each to zero mean and unit variance.
+
+    x: [N, C, ...]; weight, bias: [C]. Raises ValueError where num_groups does not divide C.
+    """
+    x = as_tensor(x)
+    _check_options("group_norm", x, eps, 2)
+    if num_groups < 1 or x.shape[1] % num_groups:
+        raise ValueError(f"group_norm: num_groups is {num_groups}, expected a divisor of x's {x.shape[1]} channels")
+    return _affine("group_norm", _normalize(x, x.shape[0] * num_groups, eps), weight, bias)
+
+
+def instance_norm(
+    x: Any, running_mean: Any = None, running_var: Any = None, weight: Any = None, bias: Any = None,
+    use_input_stats: bool = True, momentum: float = 0.1, eps: float = 1e-5,
+) -> Tensor:  # fmt: skip
+    """Instance normalisation (Ulyanov et al. 2016): each channel of each row on its own, over space.
+
+    x: [N, C, ...]; running moments, where given, move towards the mean of the rows' moments; without `use_input_stats` they
+    are used instead. Raises ValueError for a single value a channel.
+    """
+    x = as_tensor(x)
+    _check_options("instance_norm", x, eps, 3)
+    if not use_input_stats:
+        return batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
+    if math.prod(x.shape[2:]) == 1:
+        raise ValueError(f"instance_norm: x has shape {x.shape}, expected more than one value a channel")
+    n, channels = x.shape[:2]
+    moments = [
+        _check_vector("instance_norm", name, v, channels, x)
+        for name, v in (("running_mean", running_mean), ("running_var", running_var))
+    ]
+    y = _affine("instance_norm", _normalize(x, n * channels, eps), weight, bias)
+    axes = tuple(range(2, x.ndim))
+    for moment, values in zip(moments, (x.data.mean(axis=axes), x.data.var(axis=axes, ddof=1)), strict=True):
+        if moment is not None and n:
+            moment.data += x.dtype.type(momentum) * (values.mean(axis=0) - moment.data)
+    return y
+
+

@@ -1,0 +1,79 @@
+"""What convolution and pooling share: sizes per axis, every form of padding, and the output size."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+Sizes = tuple[int, ...]
+Sides = tuple[tuple[int, int], ...]  # (before, after) of each axis
+
+
+def per_axis(call: str, name: str, value: Any, n: int, least: int = 1) -> Sizes:
+    """An int, or one int an axis, as n ints that are `least` or more; TypeError and ValueError for anything else."""
+    given = tuple(value) if isinstance(value, (tuple, list)) else (value,)
+    try:
+        sizes = tuple(operator.index(v) for v in given)
+    except TypeError:
+        raise TypeError(f"{call}: {name} is {value!r}, expected an integer or {n} of them") from None
+    if len(sizes) == 1:
+        sizes *= n
+    if len(sizes) != n or min(sizes) < least:
+        raise ValueError(f"{call}: {name} is {value!r}, expected an integer of at least {least}, or {n} of them")
+    return sizes
+
+
+def extents(kernel: Sequence[int], dilation: Sequence[int]) -> Sizes:
+    """How far a window reaches: D (K - 1) + 1 of each axis."""
+    return tuple(d * (k - 1) + 1 for k, d in zip(kernel, dilation, strict=True))
+
+
+def sides(call: str, padding: Any, sizes: Sequence[int], kernel: Sizes, stride: Sizes, dilation: Sizes) -> Sides:
+    """The cells added (before, after) each axis, from any form of `padding`.
+
+    An int; an int an axis; a (before, after) pair an axis; "valid"; "same" and "same_lower": an output of ceil(M / S), the
+    odd cell after or before.
+    """
+    n = len(sizes)
+    if isinstance(padding, str):
+        if padding == "valid":
+            return ((0, 0),) * n
+        if padding not in ("same", "same_lower"):
+            raise ValueError(f"{call}: padding is {padding!r}, expected 'valid', 'same', 'same_lower' or integers")
+        found = []
+        for m, e, s in zip(sizes, extents(kernel, dilation), stride, strict=True):
+            total = max((-(-m // s) - 1) * s + e - m, 0)
+            small, large = total // 2, total - total // 2
+            found.append((small, large) if padding == "same" else (large, small))
+        return tuple(found)
+    if isinstance(padding, (tuple, list)) and padding and all(isinstance(p, (tuple, list)) for p in padding):
+        if len(padding) != n:
+            raise ValueError(f"{call}: padding is {padding!r}, expected {n} pairs (before, after)")
+        pairs = [per_axis(call, "padding", tuple(p) * (2 if len(p) == 1 else 1), 2, 0) for p in padding]
+        return tuple((before, after) for before, after in pairs)
+    return tuple((p, p) for p in per_axis(call, "padding", padding, n, 0))
+
+
+def output_sizes(call: str, sizes: Sequence[int], kernel: Sizes, stride: Sizes, padding: Sides, dilation: Sizes) -> Sizes:
+    """floor((M + before + after - D (K - 1) - 1) / S) + 1 of each axis; ValueError where the window does not fit."""
+    reach = extents(kernel, dilation)
+    padded = tuple(m + before + after for m, (before, after) in zip(sizes, padding, strict=True))
+    if any(e > p for e, p in zip(reach, padded, strict=True)):
+        raise ValueError(
+            f"{call}: the kernel reaches over {reach} cells, larger than the padded input's {padded}: "
+            f"kernel {tuple(kernel)}, dilation {tuple(dilation)}, input {tuple(sizes)}, padding {padding}"
+        )
+    return tuple((p - e) // s + 1 for p, e, s in zip(padded, reach, stride, strict=True))
+
+
+def ceil_sides(sizes: Sequence[int], kernel: Sizes, stride: Sizes, padding: Sides, dilation: Sizes) -> Sides:
+    """Padding made larger at the end, so that the output size rounds up: but no window starts past the input and the
+    padding before it."""
+    found = []
+    for m, e, s, (before, after) in zip(sizes, extents(kernel, dilation), stride, padding, strict=True):
+        out = -(-(m + before + after - e) // s) + 1
+        if (out - 1) * s >= m + before:
+            out -= 1
+        found.append((before, max(after, (out - 1) * s + e - m - before)))
+    return tuple(found)
