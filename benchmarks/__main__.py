@@ -143,7 +143,7 @@ def run(options: argparse.Namespace) -> int:
         print("\n".join(case.name for case in cases) or "no case matches")
         return 0 if cases else 2
     start = time.perf_counter()
-    limits = measure_limits(options.threads)
+    limits = measure_limits(options.threads, trials=3 if options.quick else 9)
     if options.quick:
         cases = [case for case in cases if limit(case, limits)[0] <= QUICK_LIMIT]
     peers = installed_peers() if options.peers is None else [p for p in options.peers.split(",") if p]

@@ -23,14 +23,13 @@ from benchmarks.cases import Array, Case
 
 Limits = dict[str, Any]
 MEBI = 1 << 20
-TRIALS = 9
 COPY_BYTES = 256 * MEBI
 ROUNDS = 4000  # passes over the cached data in one trial
 
 
-def measure(threads: int) -> Limits:
+def measure(threads: int, trials: int = 9) -> Limits:
     """All limits in FLOP/s and bytes/s, with 1 and with `threads` threads."""
-    probe = CompiledProbe() if shutil.which(_compiler()) else PlainProbe()
+    probe = CompiledProbe(trials) if shutil.which(_compiler()) else PlainProbe(trials)
     limits: Limits = {"threads": threads, "probe": probe.description, "cache_bytes": threads * l2_bytes()}
     for key, n in (("one", 1), ("all", threads)):
         limits[f"fma_{key}"] = probe.fma(n)
@@ -54,7 +53,8 @@ class CompiledProbe:
 
     description = "probe.cpp: register loop, non-temporal copy, vector reads"
 
-    def __init__(self) -> None:
+    def __init__(self, trials: int) -> None:
+        self.trials = trials
         source = Path(__file__).with_name("probe.cpp")
         with tempfile.TemporaryDirectory() as folder:
             library = Path(folder) / "probe.so"
@@ -69,7 +69,7 @@ class CompiledProbe:
         def body(i: int) -> None:
             done[i] = self._loops.fma_loop(ctypes.c_int64(rounds), ctypes.c_float(0.5), _address(sinks[i:]))
 
-        seconds = fastest(body, threads)
+        seconds = fastest(body, threads, self.trials)
         return sum(done) / seconds
 
     def copy(self, threads: int) -> float:
@@ -80,7 +80,7 @@ class CompiledProbe:
             part = slice(i * share, (i + 1) * share)
             self._loops.copy_loop(_address(target[part]), _address(source[part]), ctypes.c_size_t(share))
 
-        return 2 * share * threads / fastest(body, threads)
+        return 2 * share * threads / fastest(body, threads, self.trials)
 
     def cache(self, threads: int) -> float:
         size = l2_bytes() // 2
@@ -91,13 +91,16 @@ class CompiledProbe:
             rounds = ctypes.c_int64(ROUNDS)
             self._loops.read_loop(_address(part), ctypes.c_size_t(size), rounds, _address(sinks[i:]))
 
-        return ROUNDS * size * threads / fastest(body, threads)
+        return ROUNDS * size * threads / fastest(body, threads, self.trials)
 
 
 class PlainProbe:
     """Without a compiler: jadro's own product of matrices that fit in the cache, NumPy's copy and dot product."""
 
     description = "no compiler found: best in-cache matrix product of jadro, NumPy copy and dot product"
+
+    def __init__(self, trials: int) -> None:
+        self.trials = trials
 
     def fma(self, threads: int) -> float:
         import jadro
@@ -109,7 +112,7 @@ class PlainProbe:
         before = jadro.get_num_threads()
         jadro.set_num_threads(threads)
         try:
-            return 2.0 * n**3 / fastest(lambda _: _core.gemm(a, a, out), 1)
+            return 2.0 * n**3 / fastest(lambda _: _core.gemm(a, a, out), 1, 100 * self.trials)
         finally:
             jadro.set_num_threads(before)
 
@@ -121,7 +124,7 @@ class PlainProbe:
             part = slice(i * share, (i + 1) * share)
             np.copyto(target[part], source[part])
 
-        return 2 * share * threads / fastest(body, threads)
+        return 2 * share * threads / fastest(body, threads, self.trials)
 
     def cache(self, threads: int) -> float:
         """One core's rate times the threads: each core has its own cache."""
@@ -132,13 +135,13 @@ class PlainProbe:
             for _ in range(ROUNDS):
                 a.dot(b)
 
-        return threads * ROUNDS * 2 * a.nbytes / fastest(body, 1)
+        return threads * ROUNDS * 2 * a.nbytes / fastest(body, 1, self.trials)
 
 
-def fastest(work: Callable[[int], object], threads: int) -> float:
+def fastest(work: Callable[[int], object], threads: int, trials: int) -> float:
     """Seconds of the fastest trial in which `threads` threads call work(0), work(1), ... at once."""
     best = float("inf")
-    for _ in range(TRIALS):
+    for _ in range(trials):
         spans = [(0.0, 0.0)] * threads
         gate = threading.Barrier(threads)
 

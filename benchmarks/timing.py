@@ -17,12 +17,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.cases import Case
 
+ROOT = Path(__file__).parents[1]  # of the clone
 TOLERANCE = 2e-3  # of the largest element: different summation orders in float32 pass, a wrong formula does not
 REPLY_SECONDS = 300.0
 THREAD_VARIABLES = ("JADRO_NUM_THREADS", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NPROC")
@@ -53,7 +55,7 @@ class Side:
         ours, theirs = socket.socketpair()
         environment = {**os.environ, **dict.fromkeys(THREAD_VARIABLES, str(threads))}
         command = [sys.executable, "-m", "benchmarks.worker", name, str(threads), str(theirs.fileno())]
-        self._process = subprocess.Popen(command, env=environment, pass_fds=[theirs.fileno()], stdout=2)
+        self._process = subprocess.Popen(command, env=environment, pass_fds=[theirs.fileno()], stdout=2, cwd=ROOT)
         theirs.close()
         self._connection: Any = Connection(ours.detach())
         try:
