@@ -11,6 +11,7 @@ from ._version import __version__
 from .autograd import Function, enable_grad, grad, is_grad_enabled, no_grad
 from .config import get_num_threads, set_num_threads, show_config, verbose
 from .ops.activation import relu, sigmoid, tanh
+from .ops.compare import isfinite, isinf, isnan
 from .ops.creation import (
     arange,
     empty,
@@ -33,9 +34,6 @@ from .ops.elementwise import (
     clamp,
     cos,
     exp,
-    isfinite,
-    isinf,
-    isnan,
     log,
     log1p,
     maximum,
@@ -68,6 +66,18 @@ from .ops.reduce import (
 from .ops.shape import cat, flatten, flip, permute, reshape, split, squeeze, stack, transpose, unsqueeze
 from .random import manual_seed
 from .tensor import Tensor, as_tensor, from_dlpack, tensor
+
+__all__ = [
+    "Function", "Tensor", "__version__", "abs", "all", "any", "arange", "argmax", "argmin", "as_tensor", "bool",
+    "cat", "clamp", "clone", "cos", "cumsum", "empty", "empty_like", "enable_grad", "exp", "eye", "flatten", "flip",
+    "float16", "float32", "float64", "from_dlpack", "full", "full_like", "gather", "get_num_threads", "grad",
+    "int32", "int64", "is_grad_enabled", "isfinite", "isinf", "isnan", "linspace", "log", "log1p", "log_softmax",
+    "logsumexp", "manual_seed", "matmul", "max", "maximum", "mean", "min", "minimum", "nn", "no_grad", "ones",
+    "ones_like", "ops", "permute", "pow", "rand", "randint", "randn", "random", "randperm", "relu", "reshape",
+    "set_num_threads", "show_config", "sigmoid", "sin", "softmax", "split", "sqrt", "square", "squeeze", "stack",
+    "std", "sum", "tanh", "tensor", "transpose", "uint8", "unsqueeze", "var", "verbose", "where", "zeros",
+    "zeros_like",
+]  # fmt: skip
 
 float16, float32, float64 = _np.dtype("float16"), _np.dtype("float32"), _np.dtype("float64")
 int32, int64, uint8, bool = _np.dtype("int32"), _np.dtype("int64"), _np.dtype("uint8"), _np.dtype("bool")

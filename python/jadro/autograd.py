@@ -1,8 +1,8 @@
 """The tape: Functions, the graph they record, and reverse mode.
 
-A `Function` is a pair of static methods on arrays. `Function.apply` runs `forward` and, where an input requires a gradient,
-leaves a `Node` that knows the nodes of the inputs. `backward` walks the nodes from the newest to the oldest: an input is
-always older than its result, so that is a topological order, and nothing recurses.
+A `Function` is a pair of static methods on arrays. `Function.apply` runs `forward` and, where an input requires a
+gradient, leaves a `Node` that knows the nodes of the inputs. `backward` walks the nodes from the newest to the oldest:
+an input is always older than its result, so that is a topological order, and nothing recurses.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ContextDecorator
 from heapq import heappop, heappush
 from itertools import count
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -72,7 +72,8 @@ class enable_grad(_SetGrad):
 class Node:
     """One recorded call, and the `ctx` that its Function's `forward` and `backward` share.
 
-    `needs[i]` says whether argument i wants a gradient. `save(...)` keeps arrays for `saved`; other attributes are free.
+    `needs[i]` says whether argument i wants a gradient. `save(...)` keeps arrays for `saved`; other attributes are
+    free.
     """
 
     __slots__ = ("__dict__", "_graph", "_origins", "_saved", "dtypes", "edges", "fn", "needs", "number")
@@ -82,9 +83,14 @@ class Node:
         self.needs = needs
         self._saved: tuple[Any, ...] | None = ()
 
+    if TYPE_CHECKING:  # any attribute may be set in forward and read in backward
+
+        def __getattr__(self, name: str) -> Any: ...
+        def __setattr__(self, name: str, value: Any) -> None: ...
+
     def save(self, *arrays: Any) -> None:
-        """Keeps inputs and outputs for backward. Save them as they came and as they are returned: a changed copy (also a
-        contiguous one) is a constant to a differentiable backward."""
+        """Keeps inputs and outputs for backward. Save them as they came and as they are returned: a changed copy (also
+        a contiguous one) is a constant to a differentiable backward."""
         self._saved = arrays
 
     @property
@@ -96,7 +102,7 @@ class Node:
         for origin in self._origins:
             if origin is not None and origin[0][0] != origin[1]:
                 raise RuntimeError(
-                    f"backward: a tensor that {self.fn.name} saved was modified in place {origin[0][0] - origin[1]} time(s) since"
+                    f"backward: a tensor that {self.fn.name} needs was modified in place since it was saved"
                 )
         if not self._graph:
             return saved
@@ -106,12 +112,15 @@ class Node:
         """Enters the graph: where gradients go, and which tensors the saved arrays belong to."""
         self.number = next(_numbers)
         self._graph = False
-        self.edges: list[Edge | None] | None = [edge_of(a) if n else None for a, n in zip(args, self.needs, strict=True)]
+        self.edges: list[Edge | None] | None = [
+            edge_of(a) if n else None for a, n in zip(args, self.needs, strict=True)
+        ]
         self.dtypes = [out.data.dtype for out in outs]
         self._origins = [self._origin(a, args, outs) for a in self._saved or ()]
 
     def _origin(self, array: Any, args: tuple[Any, ...], outs: tuple[Tensor, ...]) -> tuple[Any, ...] | None:
-        """(version counter, its value now, source) of what holds `array`: source is the input, or the number of the output."""
+        """(version counter, its value now, source) of what holds `array`: source is the input, or the number of the
+        output."""
         for a in args:
             if isinstance(a, Tensor) and a.data is array:
                 return a._version, a._version[0], a
@@ -134,8 +143,7 @@ class Node:
 
 
 _FREED = (
-    "backward: the graph was freed by an earlier backward; "
-    "pass retain_graph=True there, or compute the result again"
+    "backward: the graph was freed by an earlier backward; pass retain_graph=True there, or compute the result again"
 )
 
 
@@ -147,10 +155,11 @@ def edge_of(t: Tensor) -> Edge:
 class Function:
     """A differentiable operation.
 
-    `forward(ctx, *arrays, **options)` gets the arrays of the Tensors among the arguments of `apply` and returns an array or a
-    tuple of arrays. `backward(ctx, *dys)` gets an array for each output (None where an output of several got no gradient) and
-    returns the gradient of each argument of `forward`, None where there is none. Neither may write to its arguments.
-    `backward_graph` does the same on Tensors, recording its operations; a Function without it refuses `create_graph=True`.
+    `forward(ctx, *arrays, **options)` gets the arrays of the Tensors among the arguments of `apply` and returns an
+    array or a tuple of arrays. `backward(ctx, *dys)` gets an array for each output (None where an output of several got
+    no gradient) and returns the gradient of each argument of `forward`, None where there is none. Neither may write to
+    its arguments. `backward_graph` does the same on Tensors, recording its operations; a Function without it refuses
+    `create_graph=True`.
     """
 
     name: ClassVar[str] = ""
@@ -175,7 +184,8 @@ class Function:
 
     @classmethod
     def apply(cls, *args: Any, **options: Any) -> Any:
-        """Runs `forward` on Tensors, arrays and other arguments, and records the call where a Tensor requires a gradient."""
+        """Runs `forward` on Tensors, arrays and other arguments, and records the call where a Tensor requires a
+        gradient."""
         arrays = [a.data if isinstance(a, Tensor) else a for a in args]
         if _mode.enabled:
             needs = [isinstance(a, Tensor) and a._requires_grad for a in args]
@@ -307,9 +317,9 @@ def _seed(call: str, out: Tensor, grad: Any) -> Any:
 def backward(self: Tensor, grad: Any = None, retain_graph: bool | None = None, create_graph: bool = False) -> None:
     """Adds the gradient of this tensor to the `grad` of every leaf that it depends on, then frees the graph.
 
-    grad: the gradient of the tensor itself, of its shape; may be left out for one element. retain_graph: keep the graph for
-    another backward; default `create_graph`. create_graph: record the pass itself, for higher derivatives.
-    Raises RuntimeError where the tensor requires no gradient, its graph was freed, or a saved tensor was modified in place.
+    grad: the gradient of the tensor itself, of its shape; may be left out for one element. retain_graph: keep the graph
+    for another backward; default `create_graph`. create_graph: record the pass itself, for higher derivatives. Raises
+    RuntimeError where the tensor requires no gradient, its graph was freed, or a saved tensor was modified in place.
     """
     seed = _seed("backward", self, grad)
     found = _Walk(create_graph, retain_graph).run([self], [seed])
@@ -366,11 +376,12 @@ def grad(
     retain_graph: bool | None = None,
     allow_unused: bool = False,
 ) -> tuple[Tensor | None, ...]:
-    """The gradients of `outputs` (summed, weighted with `grad_outputs`) with respect to `inputs`; no `.grad` is touched.
+    """The gradients of `outputs` (summed, weighted with `grad_outputs`) with respect to `inputs`; no `.grad` is
+    touched.
 
-    grad_outputs: one array of the output's shape an output; None for outputs of one element. create_graph: the result can be
-    differentiated again. retain_graph: default `create_graph`. allow_unused: None instead of a RuntimeError for an input that
-    the outputs do not depend on.
+    grad_outputs: one array of the output's shape an output; None for outputs of one element. create_graph: the result
+    can be differentiated again. retain_graph: default `create_graph`. allow_unused: None instead of a RuntimeError for
+    an input that the outputs do not depend on.
     """
     outs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     ins = [inputs] if isinstance(inputs, Tensor) else list(inputs)
@@ -389,5 +400,7 @@ def grad(
     results = [found.get(edge_of(t)) for t in ins]
     unused = [i for i, r in enumerate(results) if r is None]
     if unused and not allow_unused:
-        raise RuntimeError(f"grad: the outputs do not depend on inputs[{unused[0]}]; allow_unused=True gives None there")
+        raise RuntimeError(
+            f"grad: the outputs do not depend on inputs[{unused[0]}]; allow_unused=True gives None there"
+        )
     return tuple(r if r is None or isinstance(r, Tensor) else wrap(r) for r in results)

@@ -1,7 +1,7 @@
 """Arrays and devices: which native module serves which device, and where result memory comes from.
 
-NumPy arrays live on the CPU and are served by `_core`; CuPy arrays live on CUDA and are served by `_cuda`. Neither CuPy nor
-`_cuda` is imported before a CUDA array is asked for.
+NumPy arrays live on the CPU and are served by `_core`; CuPy arrays live on CUDA and are served by `_cuda`. Neither CuPy
+nor `_cuda` is imported before a CUDA array is asked for.
 """
 
 from __future__ import annotations
@@ -18,13 +18,16 @@ Array = Any  # numpy.ndarray or cupy.ndarray
 
 KEPT_BYTES = 1 << 17  # from this size on, results live in memory that the library keeps, so pages are touched only once
 
-_NO_CUDA = "CUDA needs CuPy and the native CUDA module: `pip install 'jadro[cuda]'` on a machine with nvcc and an NVIDIA driver"
+_NO_CUDA = (
+    "CUDA needs CuPy and the native CUDA module: "
+    "`pip install 'jadro[cuda]'` on a machine with nvcc and an NVIDIA driver"
+)
 
 
 def cupy() -> ModuleType:
     """The CuPy module; RuntimeError where it is not installed or finds no device."""
     try:
-        import cupy as cp
+        import cupy as cp  # type: ignore[import-not-found]
     except ImportError as error:
         raise RuntimeError(f"{_NO_CUDA} (cupy cannot be imported: {error})") from None
     if not cp.is_available():
@@ -114,10 +117,7 @@ def contiguous(x: Array) -> Array:
 def as_array(data: Any) -> Array:
     """`data` as an array without a copy where its layout allows: native byte order, a numeric dtype; else TypeError."""
     if not isinstance(data, np.ndarray):
-        if not hasattr(data, "__cuda_array_interface__"):
-            data = np.asarray(data)
-        else:
-            data = cupy().asarray(data)
+        data = cupy().asarray(data) if hasattr(data, "__cuda_array_interface__") else np.asarray(data)
     if not data.dtype.isnative:
         data = data.astype(data.dtype.newbyteorder("="))
     if data.dtype.kind not in "fiub" and data.dtype.name != "bfloat16":

@@ -25,7 +25,8 @@ def get_num_threads() -> int:
 
 
 def verbose(on: bool = True) -> None:
-    """Turns the line for each kernel call on or off: op, shape, algorithm, instruction set, threads, ms. Also `JADRO_VERBOSE=1`."""
+    """Turns the line for each kernel call on or off: op, shape, algorithm, instruction set, threads, ms. Also
+    `JADRO_VERBOSE=1`."""
     _core.verbose(bool(on))
 
 
@@ -34,7 +35,7 @@ def _cuda_state() -> str:
         return "no (CuPy is not installed: pip install 'jadro[cuda]')"
     if importlib.util.find_spec("jadro._cuda") is None:
         return "no (this build has no CUDA module: nvcc was not found)"
-    import cupy
+    import cupy  # type: ignore[import-not-found]
 
     if not cupy.is_available():
         return "no (CuPy finds no device)"

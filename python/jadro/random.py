@@ -1,7 +1,9 @@
-"""The library's random numbers: one counter-based stream (Philox4x32-10), named by a seed and read from a running offset.
+"""The library's random numbers: one counter-based stream (Philox4x32-10), named by a seed and read from a running
+offset.
 
-Number j of the stream depends on the seed and j alone, so the same numbers come out on every device and for any number of
-threads. Dropout masks take a range of the stream with `next_offset` and draw it inside their kernels, twice where needed.
+Number j of the stream depends on the seed and j alone, so the same numbers come out on every device and for any number
+of threads. Dropout masks take a range of the stream with `next_offset` and draw it inside their kernels, twice where
+needed.
 """
 
 from __future__ import annotations
@@ -61,7 +63,8 @@ def uniform(shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
 
 
 def normal(shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
-    """Standard normal numbers, by Box and Muller (1958): from uniform u, v both sqrt(-2 log(1-u)) cos(2 pi v) and the sine."""
+    """Standard normal numbers, by Box and Muller (1958): from uniform u, v both sqrt(-2 log(1-u)) cos(2 pi v) and the
+    sine."""
     n = math.prod(shape)
     u, v = uniform((2, (n + 1) // 2), np.float64)
     radius, angle = np.sqrt(-2.0 * np.log1p(-u)), (2.0 * math.pi) * v

@@ -1,7 +1,7 @@
 """The Tensor: an array, its gradient, and its place in the graph that the tape records.
 
-Only storage and conversion live here. Operations are Functions of the tape (`autograd`, `ops`); `ops.methods` makes them
-methods of Tensor, under the names declared at the end of the class.
+Only storage and conversion live here. Operations are Functions of the tape (`autograd`, `ops`); `ops.methods` makes
+them methods of Tensor, under the names declared at the end of the class.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ class Tensor:
     """An array with a gradient.
 
     data: anything that NumPy takes as an array, or a CuPy array; it is shared, not copied, where its layout allows.
-    requires_grad: whether operations on the tensor are recorded and `backward` fills `grad`; floating dtypes only, else TypeError.
+    requires_grad: whether operations on the tensor are recorded and `backward` fills `grad`; floating dtypes only, else
+    TypeError.
     """
 
     __slots__ = ("__weakref__", "_index", "_node", "_requires_grad", "_version", "data", "grad")
@@ -58,7 +59,7 @@ class Tensor:
 
     @property
     def device(self) -> str:
-        """"cpu", "cuda" (the first device) or "cuda:<index>"."""
+        """ "cpu", "cuda" (the first device) or "cuda:<index>"."""
         return backend.device_of(self.data)
 
     @property
@@ -70,7 +71,9 @@ class Tensor:
         if value and self.data.dtype.kind in "iub":
             raise TypeError(f"requires_grad: dtype is {self.data.dtype}, expected a floating dtype")
         if not value and self._node is not None:
-            raise RuntimeError("requires_grad: only leaves can be turned off; use detach() for the result of an operation")
+            raise RuntimeError(
+                "requires_grad: only leaves can be turned off; use detach() for the result of an operation"
+            )
         self._requires_grad = bool(value)
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
@@ -171,7 +174,8 @@ class Tensor:
             notes.append("requires_grad=True")
         return f"tensor({', '.join(notes)})"
 
-    # --- same memory, or a copy outside the graph -----------------------------------------------------------------------
+    # --- same memory, or a copy outside the graph
+    # -----------------------------------------------------------------------
     def detach(self) -> Tensor:
         """The same memory outside the graph."""
         out = wrap(self.data)
@@ -180,7 +184,9 @@ class Tensor:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         if self._node is not None:
-            raise RuntimeError("deepcopy: only leaves can be copied; use detach().clone() for the result of an operation")
+            raise RuntimeError(
+                "deepcopy: only leaves can be copied; use detach().clone() for the result of an operation"
+            )
         out = type(self)(self.data.copy(), self._requires_grad)
         memo[id(self)] = out
         if self.grad is not None:
@@ -263,9 +269,9 @@ def _holds_float64(data: Any) -> bool:
 def tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """A Tensor with a copy of `data`.
 
-    data: numbers, nested lists, an array, a Tensor, or anything with DLPack. Python floats become float32, integers int64,
-    arrays keep their dtype. dtype: anything `numpy.dtype` takes. device: "cpu", "cuda" or "cuda:<index>"; None leaves the data
-    where it is. Raises TypeError for data that is not numeric, RuntimeError for a missing device.
+    data: numbers, nested lists, an array, a Tensor, or anything with DLPack. Python floats become float32, integers
+    int64, arrays keep their dtype. dtype: anything `numpy.dtype` takes. device: "cpu", "cuda" or "cuda:<index>"; None
+    leaves the data where it is. Raises TypeError for data that is not numeric, RuntimeError for a missing device.
     """
     array = as_tensor(data).data
     target = backend.device_of(array) if device is None else backend.parse_device(device)
@@ -309,4 +315,6 @@ def from_dlpack(data: Any) -> Tensor:
 def check_half(call: str, dtype: np.dtype, device: str) -> None:
     """TypeError where a 16-bit float is asked for on the CPU."""
     if device == "cpu" and dtype.name in ("float16", "bfloat16"):
-        raise TypeError(f"{call}: dtype is {dtype.name} on the CPU, expected float32 or float64; 16-bit floats need CUDA")
+        raise TypeError(
+            f"{call}: dtype is {dtype.name} on the CPU, expected float32 or float64; 16-bit floats need CUDA"
+        )

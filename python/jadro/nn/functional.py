@@ -1,7 +1,7 @@
 """The functions of the layers, under PyTorch's names. Inputs are Tensors or anything `jadro.as_tensor` takes.
 
-Shapes are batch N, channels C, then space; any strides are accepted. Every function raises ValueError for shapes and values
-that do not fit and TypeError for dtypes, before any work.
+Shapes are batch N, channels C, then space; any strides are accepted. Every function raises ValueError for shapes and
+values that do not fit and TypeError for dtypes, before any work.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ from ..ops.batch_norm import batch_norm, group_norm, instance_norm, layer_norm
 from ..ops.cross_entropy import check_reduction, cross_entropy, nll_loss
 from ..ops.cross_entropy import reduce as _reduce
 from ..ops.dropout import dropout
-from ..ops.elementwise import check_broadcast, expm1, normal_cdf, softplus, where
+from ..ops.elementwise import check_broadcast, expm1, where
 from ..ops.embedding import embedding
 from ..ops.linear import linear
 from ..ops.pad import pad
 from ..ops.reduce import log_softmax, softmax
+from ..ops.special import normal_cdf, softplus
 from ..tensor import Tensor, as_tensor, wrap
 
 __all__ = [
@@ -69,7 +70,8 @@ def conv1d(
     x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1, *,
     padding_mode: str = "zeros", algorithm: str = "auto",
 ) -> Tensor:  # fmt: skip
-    """Convolution of sequences: x [N, C, L] or [C, L], weight [F, C / groups, K], bias [F] -> [N, F, L']; see conv2d."""
+    """Convolution of sequences: x [N, C, L] or [C, L], weight [F, C / groups, K], bias [F] -> [N, F, L']; see
+    conv2d."""
     return _conv2d.conv("conv1d", 1, x, weight, bias, stride, padding, dilation, groups, padding_mode, algorithm)
 
 
@@ -81,11 +83,11 @@ def conv2d(
 
     y[n, f, i, j] = bias[f] + sum over c, k, l of weight[f, c, k, l] x[n, c, i S - P + k D, j S - P + l D]
 
-    x: [N, C, H, W] or [C, H, W]. weight: [F, C / groups, K, K']. bias: [F] or None. stride, dilation: an int or one an axis.
-    padding: an int; one an axis; a (before, after) pair an axis; "valid"; "same" (output ceil(M / S), the odd cell at the
-    end); "same_lower". Otherwise the output size is floor((M + 2P - D(K-1) - 1) / S) + 1.
-    padding_mode: "zeros", "reflect", "replicate" or "circular". algorithm: "auto", "direct", "im2col" or "winograd"; ValueError
-    where one cannot serve the shape.
+    x: [N, C, H, W] or [C, H, W]. weight: [F, C / groups, K, K']. bias: [F] or None. stride, dilation: an int or one an
+    axis. padding: an int; one an axis; a (before, after) pair an axis; "valid"; "same" (output ceil(M / S), the odd
+    cell at the end); "same_lower". Otherwise the output size is floor((M + 2P - D(K-1) - 1) / S) + 1. padding_mode:
+    "zeros", "reflect", "replicate" or "circular". algorithm: "auto", "direct", "im2col" or "winograd"; ValueError where
+    one cannot serve the shape.
     """
     return _conv2d.conv("conv2d", 2, x, weight, bias, stride, padding, dilation, groups, padding_mode, algorithm)
 
@@ -104,21 +106,32 @@ def max_pool2d(
 ) -> Any:  # fmt: skip
     """The maxima of windows of images [N, C, H, W] or [C, H, W]; NaN wins, the first of equal cells gets the gradient.
 
-    stride: default kernel_size. padding: the forms of conv2d, less than the window; padded cells never win. ceil_mode: round the
-    output size up, as long as the last window starts inside. return_indices: also the int64 offsets of the maxima in their plane.
+    stride: default kernel_size. padding: the forms of conv2d, less than the window; padded cells never win. ceil_mode:
+    round the output size up, as long as the last window starts inside. return_indices: also the int64 offsets of the
+    maxima in their plane.
     """
     return _pool2d.max_pool("max_pool2d", 2, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
 def avg_pool1d(
-    x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, count_include_pad: bool = True
+    x: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
 ) -> Tensor:
     """The means of windows of sequences [N, C, L] or [C, L]; see avg_pool2d."""
     return _pool2d.avg_pool("avg_pool1d", 1, x, kernel_size, stride, padding, ceil_mode, count_include_pad)
 
 
 def avg_pool2d(
-    x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False, count_include_pad: bool = True
+    x: Any,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
 ) -> Tensor:
     """The means of windows of images [N, C, H, W] or [C, H, W]; stride, padding and ceil_mode as in max_pool2d.
 
@@ -128,7 +141,8 @@ def avg_pool2d(
 
 
 def adaptive_avg_pool1d(x: Any, output_size: Any) -> Tensor:
-    """The means of `output_size` bins of sequences [N, C, L] or [C, L]; bin j covers floor(j L / O) .. ceil((j + 1) L / O)."""
+    """The means of `output_size` bins of sequences [N, C, L] or [C, L]; bin j covers floor(j L / O) .. ceil((j + 1) L /
+    O)."""
     return _pool2d.adaptive_avg_pool("adaptive_avg_pool1d", 1, x, output_size)
 
 

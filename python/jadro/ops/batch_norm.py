@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-
 from .. import backend
 from ..autograd import Function, Node
 from ..backend import Array
@@ -16,7 +15,8 @@ from .common import check_float
 class BatchNorm(Function):
     """x[N,C,S], weight[C], bias[C] -> y = (x - mean) rstd weight + bias, rstd = 1 / sqrt(var + eps)
 
-    Training takes the moments of the batch and moves the running ones by `momentum` towards them; evaluation takes those.
+    Training takes the moments of the batch and moves the running ones by `momentum` towards them; evaluation takes
+    those.
     """
 
     name = "batch_norm"
@@ -155,7 +155,8 @@ def layer_norm(x: Any, normalized_shape: Any, weight: Any = None, bias: Any = No
 
 
 def group_norm(x: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
-    """Group normalisation (Wu and He 2018): each row's channels in `num_groups` groups, each to zero mean and unit variance.
+    """Group normalisation (Wu and He 2018): each row's channels in `num_groups` groups, each to zero mean and unit
+    variance.
 
     x: [N, C, ...]; weight, bias: [C]. Raises ValueError where num_groups does not divide C.
     """
@@ -172,8 +173,8 @@ def instance_norm(
 ) -> Tensor:  # fmt: skip
     """Instance normalisation (Ulyanov et al. 2016): each channel of each row on its own, over space.
 
-    x: [N, C, ...]; running moments, where given, move towards the mean of the rows' moments; without `use_input_stats` they
-    are used instead. Raises ValueError for a single value a channel.
+    x: [N, C, ...]; running moments, where given, move towards the mean of the rows' moments; without `use_input_stats`
+    they are used instead. Raises ValueError for a single value a channel.
     """
     x = as_tensor(x)
     _check_options("instance_norm", x, eps, 3)
@@ -192,5 +193,3 @@ def instance_norm(
         if moment is not None and n:
             moment.data += x.dtype.type(momentum) * (values.mean(axis=0) - moment.data)
     return y
-
-

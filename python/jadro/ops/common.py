@@ -50,7 +50,8 @@ def cast(x: Tensor, dtype: Any) -> Tensor:
 
 
 def to(x: Tensor, *target: Any, device: Any = None, dtype: Any = None) -> Tensor:
-    """x with a device or a dtype or both: `to("cuda")`, `to(np.float64)`, `to("cuda", "float16")`, or those of a Tensor.
+    """x with a device or a dtype or both: `to("cuda")`, `to(np.float64)`, `to("cuda", "float16")`, or those of a
+    Tensor.
 
     Returns x itself where nothing changes. TypeError for a 16-bit float on the CPU, RuntimeError for a missing device.
     """
@@ -72,7 +73,8 @@ def to(x: Tensor, *target: Any, device: Any = None, dtype: Any = None) -> Tensor
 
 
 def result_dtype(*arrays: Array) -> np.dtype:
-    """The common dtype by PyTorch's rule: floats before integers before booleans; scalars only count among themselves."""
+    """The common dtype by PyTorch's rule: floats before integers before booleans; scalars only count among
+    themselves."""
     rank = max(_RANK[a.dtype.kind] for a in arrays)
     top = [a for a in arrays if _RANK[a.dtype.kind] == rank]
     return np.result_type(*{a.dtype for a in [a for a in top if a.ndim] or top})

@@ -1,6 +1,7 @@
 """Convolution of images and, through an axis of size 1, of sequences.
 
-Forward and the two gradients are one family: each one's gradients are calls of the others, so they differentiate to any order.
+Forward and the two gradients are one family: each one's gradients are calls of the others, so they differentiate to any
+order.
 """
 
 from __future__ import annotations
@@ -127,9 +128,8 @@ def _check(call: str, n: int, x: Tensor, weight: Tensor, bias: Tensor | None, gr
         )
     if weight.shape[1] != channels // groups:
         expected = (filters, channels // groups, *weight.shape[2:])
-        raise ValueError(
-            f"{call}: weight has shape {weight.shape}, expected {expected}: x has {channels} channels and groups is {groups}"
-        )
+        reason = f"x has {channels} channels and groups is {groups}"
+        raise ValueError(f"{call}: weight has shape {weight.shape}, expected {expected}: {reason}")
     if min(weight.shape[2:]) < 1:
         raise ValueError(f"{call}: weight has shape {weight.shape}, expected a kernel of at least 1 along each axis")
     check_float(call, "x", x.data)

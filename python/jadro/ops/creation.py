@@ -85,7 +85,9 @@ def arange(
     return values.to(backend.parse_device(device)).requires_grad_(requires_grad)
 
 
-def linspace(start: float, end: float, steps: int, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+def linspace(
+    start: float, end: float, steps: int, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """`steps` equally spaced numbers from start to end, both included."""
     values = np.linspace(start, end, steps, dtype=FLOAT32 if dtype is None else dtype)
     return wrap(values).to(backend.parse_device(device)).requires_grad_(requires_grad)

@@ -18,7 +18,8 @@ REDUCTIONS = ("mean", "sum", "none")
 
 
 class CrossEntropy(Function):
-    """x[R,K], target[R] -> losses[R] = -sum_k q_k log softmax(x)_k, q = w ((1 - s) onehot(target) + s / K); 0 where ignored"""
+    """x[R,K], target[R] -> losses[R] = -sum_k q_k log softmax(x)_k, q = w ((1 - s) onehot(target) + s / K); 0 where
+    ignored"""
 
     name = "cross_entropy"
 
@@ -109,14 +110,19 @@ def _average(losses: Tensor, ids: Array, weight: Tensor | None, ignore: int) -> 
 
 
 def cross_entropy(
-    x: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
+    x: Any,
+    target: Any,
+    weight: Any = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
 ) -> Tensor:
     """-sum_k q_k log softmax(x)_k, as `torch.nn.functional.cross_entropy`.
 
-    x: [C], [N, C] or [N, C, d1, ...], scores. target: class indices of x's shape without C, or probabilities of x's shape.
-    weight: [C], of each class. ignore_index: rows with this target count for nothing. label_smoothing: s in
-    q = (1 - s) target + s / C. reduction: "mean" (weighted by the classes' weights), "sum" or "none".
-    Raises ValueError for shapes, targets and options that do not fit, TypeError for dtypes.
+    x: [C], [N, C] or [N, C, d1, ...], scores. target: class indices of x's shape without C, or probabilities of x's
+    shape. weight: [C], of each class. ignore_index: rows with this target count for nothing. label_smoothing: s in q =
+    (1 - s) target + s / C. reduction: "mean" (weighted by the classes' weights), "sum" or "none". Raises ValueError for
+    shapes, targets and options that do not fit, TypeError for dtypes.
     """
     x, target = as_tensor(x), as_tensor(target)
     weight = _check("cross_entropy", x, weight, reduction)
@@ -136,7 +142,9 @@ def cross_entropy(
 
 def _probabilities(x: Tensor, target: Tensor, weight: Tensor | None, reduction: str, smoothing: float) -> Tensor:
     if target.shape != x.shape:
-        raise ValueError(f"cross_entropy: target has shape {target.shape}, expected {x.shape} of class probabilities, as x")
+        raise ValueError(
+            f"cross_entropy: target has shape {target.shape}, expected {x.shape} of class probabilities, as x"
+        )
     axis = min(1, x.ndim - 1)
     if smoothing:
         target = target * (1 - smoothing) + smoothing / x.shape[axis]
@@ -148,7 +156,8 @@ def _probabilities(x: Tensor, target: Tensor, weight: Tensor | None, reduction: 
 
 
 def nll_loss(x: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> Tensor:
-    """-weight[target] x[target] of log-probabilities x: [C], [N, C] or [N, C, d1, ...]; the rest as in `cross_entropy`."""
+    """-weight[target] x[target] of log-probabilities x: [C], [N, C] or [N, C, d1, ...]; the rest as in
+    `cross_entropy`."""
     x, target = as_tensor(x), as_tensor(target)
     weight = _check("nll_loss", x, weight, reduction)
     rows, ids = _rows("nll_loss", x, target, ignore_index)

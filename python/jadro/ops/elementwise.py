@@ -1,6 +1,7 @@
 """Arithmetic, comparison and pointwise mathematics, broadcasting as NumPy does.
 
-Dtypes mix by PyTorch's rule: a Python number takes the tensor's dtype, an integer tensor beside a float becomes the float.
+Dtypes mix by PyTorch's rule: a Python number takes the tensor's dtype, an integer tensor beside a float becomes the
+float.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 
 from ..autograd import Elementary, Node
 from ..backend import Array
-from ..tensor import Tensor, as_tensor, wrap
+from ..tensor import Tensor, as_tensor
 from .common import FLOAT32, INT64, cast, result_dtype
 from .shape import unbroadcast
 
@@ -55,7 +56,9 @@ def check_broadcast(call: str, *xs: Any) -> None:
     try:
         np.broadcast_shapes(*(x.shape for x in xs))
     except ValueError:
-        raise ValueError(f"{call}: shapes {' and '.join(str(x.shape) for x in xs)} cannot be broadcast together") from None
+        raise ValueError(
+            f"{call}: shapes {' and '.join(str(x.shape) for x in xs)} cannot be broadcast together"
+        ) from None
 
 
 class Binary(Elementary):
@@ -186,7 +189,7 @@ class Copy(Elementary):
         return dy
 
 
-def _array(x: Any) -> Array:
+def constant(x: Any) -> Array:
     """The array of a Tensor that counts as a constant."""
     return x.data if isinstance(x, Tensor) else x
 
@@ -274,63 +277,13 @@ class Cos(Unary, ufunc=np.cos):
         return -dy * Sin.call(ctx.saved[0])
 
 
-class Softplus(Elementary):
-    """y = log(1 + exp(beta x)) / beta; x itself, with gradient 1, where beta x > threshold"""
-
-    @staticmethod
-    def forward(ctx: Node, x: Array, *, beta: float, threshold: float) -> Array:
-        ctx.save(x)
-        ctx.beta, ctx.threshold = beta, threshold
-        scaled = x * x.dtype.type(beta)
-        return np.where(scaled > threshold, x, np.logaddexp(scaled, x.dtype.type(0)) / x.dtype.type(beta))
-
-    @staticmethod
-    def backward(ctx: Node, dy: Any) -> Any:
-        scaled = ctx.saved[0] * dy.dtype.type(ctx.beta)
-        return Where.call(_array(scaled > ctx.threshold), dy, dy / (1 + Exp.call(-scaled)))
-
-
-@functools.cache
-def _erfc_series() -> tuple[float, ...]:
-    """Chebyshev coefficients over t of erfc(x) exp(x^2), t = 2 / (2 + x) in 0.07..1; beyond, erfc(x) is below 1e-300."""
-    from numpy.polynomial import chebyshev
-
-    def scaled(u: np.ndarray) -> np.ndarray:
-        x = 2 / (0.535 + 0.465 * u) - 2
-        return np.array([math.erfc(v) * math.exp(v * v) for v in x])
-
-    return tuple(chebyshev.chebinterpolate(scaled, 28))
-
-
-class NormalCdf(Elementary):
-    """Phi(x) = erfc(-x / sqrt 2) / 2; dx = dy exp(-x^2 / 2) / sqrt(2 pi)"""
-
-    name = "normal_cdf"
-
-    @staticmethod
-    def forward(ctx: Node, x: Array) -> Array:
-        ctx.save(x)
-        z = np.minimum(np.abs(x) * x.dtype.type(math.sqrt(0.5)), 26)
-        u = (2 / (2 + z) - 0.535) / 0.465
-        ahead = before = np.zeros_like(x)
-        for c in _erfc_series()[:0:-1]:  # Clenshaw's recurrence
-            ahead, before = 2 * u * ahead - before + x.dtype.type(c), ahead
-        tail = (u * ahead - before + x.dtype.type(_erfc_series()[0])) * np.exp(-z * z) / 2
-        return np.where(x > 0, 1 - tail, tail)
-
-    @staticmethod
-    def backward(ctx: Node, dy: Any) -> Any:
-        x = ctx.saved[0]
-        return dy * (Exp.call(x * x * -0.5) * (1 / math.sqrt(2 * math.pi)))
-
-
 class Abs(Unary, ufunc=np.abs):
     """The gradient at 0 is 0."""
 
     @staticmethod
     def backward(ctx: Node, dy: Any) -> Any:
         x = ctx.saved[0]
-        return dy * np.sign(_array(x))
+        return dy * np.sign(constant(x))
 
 
 class Where(Elementary):
@@ -410,39 +363,12 @@ def pow(a: Any, b: Any) -> Tensor:
     return _power(a, b)
 
 
-def _reflected(function: Callable[[Any, Any], Tensor]) -> Callable[[Any, Any], Tensor]:
+def reflected(function: Callable[[Any, Any], Tensor]) -> Callable[[Any, Any], Tensor]:
     return lambda b, a: function(a, b)
 
 
 radd, rmul = add, mul
-rsub, rdiv, rpow, rremainder = (_reflected(f) for f in (sub, div, pow, remainder))
-
-
-def _without_gradient(ufunc: np.ufunc, call: str) -> Callable[[Any, Any], Tensor]:
-    def run(a: Any, b: Any) -> Tensor:
-        if b is None or isinstance(b, str):
-            return NotImplemented
-        a, b = operands(a, b)
-        check_broadcast(call, a, b)
-        y = ufunc(a.data if isinstance(a, Tensor) else a, b.data if isinstance(b, Tensor) else b)
-        return wrap(np.asarray(y) if isinstance(y, np.generic) else y)
-
-    run.__name__ = run.__qualname__ = call
-    run.__doc__ = f"{ufunc.__name__}(a, b) elementwise; it has no gradient."
-    return run
-
-
-eq = _without_gradient(np.equal, "eq")
-ne = _without_gradient(np.not_equal, "ne")
-lt = _without_gradient(np.less, "lt")
-le = _without_gradient(np.less_equal, "le")
-gt = _without_gradient(np.greater, "gt")
-ge = _without_gradient(np.greater_equal, "ge")
-floor_divide = _without_gradient(np.floor_divide, "floor_divide")
-logical_and = _without_gradient(np.bitwise_and, "and")
-logical_or = _without_gradient(np.bitwise_or, "or")
-logical_xor = _without_gradient(np.bitwise_xor, "xor")
-rfloor_divide = _reflected(floor_divide)
+rsub, rdiv, rpow, rremainder = (reflected(f) for f in (sub, div, pow, remainder))
 
 
 def _one(function: type[Elementary], call: str) -> Callable[[Tensor], Tensor]:
@@ -479,39 +405,9 @@ def square(x: Tensor) -> Tensor:
     return Mul.apply(x, x)
 
 
-normal_cdf = _one(NormalCdf, "normal_cdf")
-
-
-def softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
-    """log(1 + exp(beta x)) / beta, and x where beta x > threshold."""
-    x = as_tensor(x)
-    return Softplus.apply(cast(x, FLOAT32) if x.data.dtype.kind in "iub" else x, beta=beta, threshold=threshold)
-
-
 def rsqrt(x: Tensor) -> Tensor:
     """1 / sqrt(x) elementwise."""
     return div(1.0, sqrt(x))
-
-
-def _rounding(ufunc: np.ufunc) -> Callable[[Tensor], Tensor]:
-    def run(x: Tensor) -> Tensor:
-        y = ufunc(x.data)
-        return wrap(np.asarray(y) if isinstance(y, np.generic) else y)
-
-    run.__doc__ = f"{ufunc.__name__}(x) elementwise; it has no gradient."
-    return run
-
-
-sign, floor, ceil, round, logical_not, isnan, isinf, isfinite = (
-    _rounding(f) for f in (np.sign, np.floor, np.ceil, np.rint, np.logical_not, np.isnan, np.isinf, np.isfinite)
-)
-
-
-def invert(x: Tensor) -> Tensor:
-    """~x of booleans or integers; TypeError for floats."""
-    if x.data.dtype.kind not in "iub":
-        raise TypeError(f"invert: the tensor has dtype {x.dtype}, expected booleans or integers")
-    return wrap(np.asarray(~x.data) if x.data.ndim == 0 else ~x.data)
 
 
 def where(condition: Any, a: Any, b: Any) -> Tensor:
@@ -551,23 +447,3 @@ def norm(x: Tensor, p: float = 2.0) -> Tensor:
     if math.isinf(p):
         return abs(x).max() if p > 0 else abs(x).min()
     return (abs(x) ** p).sum() ** (1 / p)
-
-
-UFUNCS: dict[np.ufunc, Callable[..., Tensor]] = {
-    np.add: add, np.subtract: sub, np.multiply: mul, np.true_divide: div, np.power: pow, np.remainder: remainder,
-    np.floor_divide: floor_divide, np.maximum: maximum, np.minimum: minimum, np.negative: neg, np.absolute: abs,
-    np.exp: exp, np.expm1: expm1, np.log: log, np.log1p: log1p, np.sqrt: sqrt, np.square: square, np.sin: sin, np.cos: cos,
-    np.equal: eq, np.not_equal: ne, np.less: lt, np.less_equal: le, np.greater: gt, np.greater_equal: ge,
-}  # fmt: skip
-
-
-def array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-    """NumPy's functions on Tensors: those with a counterpart here are recorded, the rest run on the arrays."""
-    function = UFUNCS.get(ufunc)
-    if function is not None and method == "__call__" and not options:
-        return function(*inputs)
-    if any(isinstance(out, Tensor) for out in options.get("out", ())):
-        return NotImplemented
-    return getattr(ufunc, method)(*(x.data if isinstance(x, Tensor) else x for x in inputs), **options)
-
-

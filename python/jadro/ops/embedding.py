@@ -43,7 +43,8 @@ class Embedding(Function):
 def embedding(x: Any, weight: Any, padding_idx: int | None = None) -> Tensor:
     """weight[x]. x: integers of any shape in 0..V-1, weight: [V, E]; y: [*x.shape, E].
 
-    padding_idx: this row gets no gradient. Raises TypeError where x is not integers, ValueError for ids outside the table.
+    padding_idx: this row gets no gradient. Raises TypeError where x is not integers, ValueError for ids outside the
+    table.
     """
     x, weight = as_tensor(x), as_tensor(weight)
     check_integer("embedding", "x", x.data)

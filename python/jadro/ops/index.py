@@ -45,7 +45,7 @@ class Scatter(Elementary):
         elif isinstance(x, np.ndarray):
             np.add.at(y, index, x)
         else:
-            import cupyx
+            import cupyx  # type: ignore[import-not-found]
 
             cupyx.scatter_add(y, index, x)
         return y
@@ -93,9 +93,13 @@ def gather(x: Tensor, dim: int, index: Any) -> Tensor:
         i == axis or n <= m for i, (n, m) in enumerate(zip(index.shape, x.shape, strict=False))
     )
     if not fits:
-        raise ValueError(f"gather: index has shape {index.shape}, expected the rank of {x.shape} and no larger size but at {axis}")
+        raise ValueError(
+            f"gather: index has shape {index.shape}, expected the rank of {x.shape} and no larger size but at {axis}"
+        )
     if index.data.size and (index.data.min() < 0 or index.data.max() >= x.shape[axis]):
-        raise ValueError(f"gather: index reaches {index.data.min()}..{index.data.max()}, expected 0..{x.shape[axis] - 1}")
+        raise ValueError(
+            f"gather: index reaches {index.data.min()}..{index.data.max()}, expected 0..{x.shape[axis] - 1}"
+        )
     return take_along(x, index, axis)
 
 

@@ -14,20 +14,25 @@ import numpy as np
 from .. import random
 from ..autograd import is_grad_enabled
 from ..tensor import Tensor, as_tensor
-from .elementwise import add, div, floor_divide, mul, pow, remainder, sub
+from .compare import floor_divide
+from .elementwise import add, div, mul, pow, remainder, sub
 from .index import plain_index
 
 
 def _check_leaf(call: str, x: Tensor) -> None:
     if x._requires_grad and x._node is None and is_grad_enabled():
-        raise RuntimeError(f"{call}: a leaf that requires a gradient cannot be written to in place; do it inside jadro.no_grad()")
+        raise RuntimeError(
+            f"{call}: a leaf that requires a gradient cannot be written to in place; do it inside jadro.no_grad()"
+        )
 
 
 def _check_write(call: str, x: Tensor, *others: Any) -> None:
     """RuntimeError where the write would need a gradient or the memory is read-only."""
     _check_leaf(call, x)
     if is_grad_enabled() and (x._requires_grad or any(isinstance(o, Tensor) and o._requires_grad for o in others)):
-        raise RuntimeError(f"{call}: a write in place has no gradient; use jadro.where or jadro.cat, or jadro.no_grad()")
+        raise RuntimeError(
+            f"{call}: a write in place has no gradient; use jadro.where or jadro.cat, or jadro.no_grad()"
+        )
     _check_writeable(call, x)
 
 
@@ -45,7 +50,9 @@ def _value(call: str, x: Tensor, y: Any, shape: tuple[int, ...]) -> Any:
         np.broadcast_to(y, shape)
     except ValueError:
         if y.size == 0 or y.shape[-len(shape) :] != shape or y.size != int(np.prod(shape)):
-            raise ValueError(f"{call}: value has shape {y.shape}, expected {shape} or one that can be broadcast to it") from None
+            raise ValueError(
+                f"{call}: value has shape {y.shape}, expected {shape} or one that can be broadcast to it"
+            ) from None
     return y
 
 
@@ -56,7 +63,9 @@ def _store(call: str, x: Tensor, y: Any) -> Tensor:
     return x
 
 
-def _augmented(call: str, function: Callable[[Any, Any], Tensor]) -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
+def _augmented(
+    call: str, function: Callable[[Any, Any], Tensor]
+) -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
     """(operator, method) of an in-place operation: `x += y` and `x.add_(y)`."""
 
     def operator(x: Tensor, y: Any) -> Tensor:
@@ -87,8 +96,8 @@ imod, remainder_ = _augmented("remainder_", remainder)
 
 
 def setitem(x: Tensor, index: Any, value: Any) -> None:
-    """x[index] = value, broadcast. RuntimeError where x or value requires a gradient outside `no_grad`, ValueError for a shape
-    that does not fit or read-only memory, TypeError for a float into integers."""
+    """x[index] = value, broadcast. RuntimeError where x or value requires a gradient outside `no_grad`, ValueError for
+    a shape that does not fit or read-only memory, TypeError for a float into integers."""
     _check_write("x[index] = value", x, value)
     index = plain_index(index)
     x.data[index] = _value("x[index] = value", x, value, x.data[index].shape)
@@ -128,5 +137,3 @@ def normal_(x: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
     """Draws every element from the normal distribution."""
     _check_write("normal_", x)
     return _store("normal_", x, random.normal(x.shape, x.dtype) * std + mean)
-
-

@@ -45,7 +45,8 @@ class Linear(Function):
 
 
 def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
-    """y = x W^T + b. x: [..., I], weight: [O, I] or [I], bias: [O]; y: [..., O], or [...] for a weight without the axis O.
+    """y = x W^T + b. x: [..., I], weight: [O, I] or [I], bias: [O]; y: [..., O], or [...] for a weight without the axis
+    O.
 
     Raises ValueError for shapes that do not fit, TypeError for dtypes that are not floating or differ.
     """
@@ -56,7 +57,9 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
     if weight.ndim != 2:
         raise ValueError(f"linear: weight has shape {weight.shape}, expected two axes, [out, in]")
     if x.ndim == 0 or x.shape[-1] != weight.shape[1]:
-        raise ValueError(f"linear: x has shape {x.shape}, expected (..., {weight.shape[1]}): weight has shape {weight.shape}")
+        raise ValueError(
+            f"linear: x has shape {x.shape}, expected (..., {weight.shape[1]}): weight has shape {weight.shape}"
+        )
     check_float("linear", "x", x.data)
     check_float("linear", "weight", weight.data, x.data)
     if bias is not None:

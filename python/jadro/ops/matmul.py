@@ -53,7 +53,8 @@ class MatMul(Elementary):
 
 
 def matmul(a: Any, b: Any) -> Tensor:
-    """a @ b with NumPy's rules: the last two axes are matrices, those before are broadcast, a vector is a row or a column.
+    """a @ b with NumPy's rules: the last two axes are matrices, those before are broadcast, a vector is a row or a
+    column.
 
     Raises ValueError where the inner sizes differ, or an operand has no axes.
     """
@@ -72,7 +73,9 @@ def matmul(a: Any, b: Any) -> Tensor:
     try:
         np.broadcast_shapes(a.shape[:-2], b.shape[:-2])
     except ValueError:
-        raise ValueError(f"matmul: shapes {a.shape} and {b.shape} do not fit: their leading axes cannot be broadcast") from None
+        raise ValueError(
+            f"matmul: shapes {a.shape} and {b.shape} do not fit: their leading axes cannot be broadcast"
+        ) from None
     return MatMul.apply(a, b)
 
 

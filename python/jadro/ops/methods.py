@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from .. import autograd
 from ..tensor import Tensor
-from . import activation, common, elementwise, index, inplace, matmul, reduce, shape
+from . import activation, common, compare, elementwise, index, inplace, matmul, reduce, shape
 
 
 def clone(x: Tensor) -> Tensor:
@@ -31,7 +32,8 @@ def _dtype_method(name: str) -> Any:
 
 
 def bfloat16(x: Tensor) -> Tensor:
-    """x as bfloat16; TypeError on the CPU, RuntimeError where the package ml_dtypes, which names the dtype, is missing."""
+    """x as bfloat16; TypeError on the CPU, RuntimeError where the package ml_dtypes, which names the dtype, is
+    missing."""
     if not x.is_cuda:
         raise TypeError("bfloat16: the tensor is on the CPU, expected CUDA; 16-bit floats need CUDA")
     try:
@@ -41,30 +43,55 @@ def bfloat16(x: Tensor) -> Tensor:
     return common.cast(x, dtype)
 
 
+_SAME_NAME = "add remainder maximum minimum exp expm1 log log1p sqrt square sin cos"
+_UFUNCS: dict[np.ufunc, Callable[..., Any]] = {
+    **{getattr(np, name): getattr(elementwise, name) for name in _SAME_NAME.split()},
+    np.subtract: elementwise.sub, np.multiply: elementwise.mul, np.true_divide: elementwise.div,
+    np.power: elementwise.pow, np.negative: elementwise.neg, np.absolute: elementwise.abs,
+    np.floor_divide: compare.floor_divide, np.equal: compare.eq, np.not_equal: compare.ne,
+    np.less: compare.lt, np.less_equal: compare.le, np.greater: compare.gt, np.greater_equal: compare.ge,
+    np.matmul: matmul.matmul, np.tanh: activation.tanh,
+}  # fmt: skip
+
+
+def array_ufunc(self: Tensor, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+    """NumPy's functions on Tensors: those with a counterpart here are recorded, the rest run on the arrays."""
+    function = _UFUNCS.get(ufunc)
+    if function is not None and method == "__call__" and not options:
+        return function(*inputs)
+    if any(isinstance(out, Tensor) for out in options.get("out", ())):
+        return NotImplemented
+    return getattr(ufunc, method)(*(x.data if isinstance(x, Tensor) else x for x in inputs), **options)
+
+
 _OPERATORS = {
     "__add__": elementwise.add, "__radd__": elementwise.radd, "__iadd__": inplace.iadd,
     "__sub__": elementwise.sub, "__rsub__": elementwise.rsub, "__isub__": inplace.isub,
     "__mul__": elementwise.mul, "__rmul__": elementwise.rmul, "__imul__": inplace.imul,
     "__truediv__": elementwise.div, "__rtruediv__": elementwise.rdiv, "__itruediv__": inplace.idiv,
-    "__floordiv__": elementwise.floor_divide, "__rfloordiv__": elementwise.rfloor_divide, "__ifloordiv__": inplace.ifloordiv,
+    "__floordiv__": compare.floor_divide, "__rfloordiv__": compare.rfloor_divide,
+    "__ifloordiv__": inplace.ifloordiv,
     "__mod__": elementwise.remainder, "__rmod__": elementwise.rremainder, "__imod__": inplace.imod,
     "__pow__": elementwise.pow, "__rpow__": elementwise.rpow, "__ipow__": inplace.ipow,
     "__matmul__": matmul.matmul, "__rmatmul__": matmul.rmatmul,
-    "__neg__": elementwise.neg, "__abs__": elementwise.abs, "__invert__": elementwise.invert,
-    "__and__": elementwise.logical_and, "__rand__": elementwise.logical_and,
-    "__or__": elementwise.logical_or, "__ror__": elementwise.logical_or,
-    "__xor__": elementwise.logical_xor, "__rxor__": elementwise.logical_xor,
-    "__eq__": elementwise.eq, "__ne__": elementwise.ne, "__lt__": elementwise.lt, "__le__": elementwise.le,
-    "__gt__": elementwise.gt, "__ge__": elementwise.ge,
-    "__getitem__": index.getitem, "__setitem__": inplace.setitem, "__array_ufunc__": elementwise.array_ufunc,
+    "__neg__": elementwise.neg, "__abs__": elementwise.abs, "__invert__": compare.invert,
+    "__and__": compare.logical_and, "__rand__": compare.logical_and,
+    "__or__": compare.logical_or, "__ror__": compare.logical_or,
+    "__xor__": compare.logical_xor, "__rxor__": compare.logical_xor,
+    "__eq__": compare.eq, "__ne__": compare.ne, "__lt__": compare.lt, "__le__": compare.le,
+    "__gt__": compare.gt, "__ge__": compare.ge,
+    "__getitem__": index.getitem, "__setitem__": inplace.setitem, "__array_ufunc__": array_ufunc,
     "T": property(shape.reverse_axes), "mT": property(shape.swap_last),
 }  # fmt: skip
 
 _NAMES = {
-    elementwise: "add sub mul div pow remainder floor_divide maximum minimum exp expm1 log log1p sqrt rsqrt sin cos neg abs square "
-    "sign floor ceil round isnan isinf isfinite eq ne lt le gt ge logical_not masked_fill clamp norm",
-    reduce: "sum mean var std max min amax amin argmax argmin prod cumsum logsumexp softmax log_softmax any all count_nonzero",
-    shape: "reshape view flatten squeeze unsqueeze permute transpose expand expand_as broadcast_to repeat split chunk unbind flip",
+    elementwise: "add sub mul div pow remainder maximum minimum exp expm1 log log1p sqrt rsqrt sin cos neg "
+    "abs square masked_fill clamp norm",
+    compare: "eq ne lt le gt ge floor_divide logical_not sign floor ceil round isnan isinf isfinite",
+    reduce: "sum mean var std max min amax amin argmax argmin prod cumsum logsumexp softmax log_softmax any all "
+    "count_nonzero",
+    shape: "reshape view flatten squeeze unsqueeze permute transpose expand expand_as broadcast_to repeat split chunk "
+    "unbind flip",
     index: "gather index_select",
     matmul: "matmul",
     activation: "relu tanh sigmoid",

@@ -44,7 +44,7 @@ def _sources(mode: str, size: int, before: int, after: int) -> np.ndarray:
 
 
 def _check(mode: str, axis: int, size: int, pair: tuple[int, int]) -> None:
-    most = {"reflect": size - 1, "circular": size}.get(mode, None)
+    most = {"reflect": size - 1, "circular": size}.get(mode)
     if mode != "constant" and size == 0 and max(pair) > 0:
         raise ValueError(f"pad: axis {axis} has size 0, expected at least 1 for mode {mode!r}")
     if most is not None and max(pair) > most:
@@ -56,9 +56,9 @@ def _check(mode: str, axis: int, size: int, pair: tuple[int, int]) -> None:
 def pad(x: Any, pad: Any, mode: str = "constant", value: float | None = None) -> Tensor:
     """x with cells added around it.
 
-    pad: (before, after) of the last axis, then of the one before it, and so on, as in PyTorch; negative numbers cut cells off.
-    mode: "constant" (`value`, default 0), "reflect" (without the edge cell), "replicate" (the edge cell), "circular".
-    Raises ValueError for an odd number of sizes, too many of them, or more cells than the mode has.
+    pad: (before, after) of the last axis, then of the one before it, and so on, as in PyTorch; negative numbers cut
+    cells off. mode: "constant" (`value`, default 0), "reflect" (without the edge cell), "replicate" (the edge cell),
+    "circular". Raises ValueError for an odd number of sizes, too many of them, or more cells than the mode has.
     """
     x = as_tensor(x)
     amounts = flat_ints("pad", "pad", (tuple(pad),) if isinstance(pad, (tuple, list)) else (pad,))

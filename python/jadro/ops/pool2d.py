@@ -18,7 +18,8 @@ from .windows import Sides, Sizes, ceil_sides, extents, output_sizes, per_axis, 
 
 
 class MaxPool2d(Function):
-    """x[N,C,IH,IW] -> y[N,C,OH,OW], indices int64: offsets ih*IW+iw of the maxima; NaN wins, then the first of equals"""
+    """x[N,C,IH,IW] -> y[N,C,OH,OW], indices int64: offsets ih*IW+iw of the maxima; NaN wins, then the first of
+    equals"""
 
     name = "max_pool2d"
 
@@ -66,7 +67,8 @@ class MaxPool2dData(Elementary):
 def _prepare(
     call: str, n: int, x: Tensor, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
 ) -> tuple[Sizes, Sizes, Sizes, Sizes, Sides, Sides]:
-    """Checks, and gives output sizes, kernel, stride, dilation, the padding asked for, and that with the ceil_mode's share."""
+    """Checks, and gives output sizes, kernel, stride, dilation, the padding asked for, and that with the ceil_mode's
+    share."""
     if x.ndim != n + 2:
         raise ValueError(f"{call}: x has shape {x.shape}, expected {n + 2} axes, or {n + 1} without the batch")
     check_float(call, "x", x.data)
@@ -78,7 +80,9 @@ def _prepare(
     around = sides(call, padding, x.shape[2:], kernel, strides, dilations)
     reach = extents(kernel, dilations)
     if any(max(pair) >= e for pair, e in zip(around, reach, strict=True)):
-        raise ValueError(f"{call}: padding is {around}, expected less than the window's {reach}: some would see padding only")
+        raise ValueError(
+            f"{call}: padding is {around}, expected less than the window's {reach}: some would see padding only"
+        )
     sizes = output_sizes(call, x.shape[2:], kernel, strides, around, dilations)
     if not ceil_mode:
         return sizes, kernel, strides, dilations, around, around
@@ -93,14 +97,24 @@ def _lift(sizes: Sizes, unit: int) -> Sizes:
 
 
 def max_pool(
-    call: str, n: int, x: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool, return_indices: bool
+    call: str,
+    n: int,
+    x: Any,
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    ceil_mode: bool,
+    return_indices: bool,
 ) -> Any:
     """Max pooling over n = 1 or 2 axes; see `jadro.nn.functional.max_pool2d`."""
     x = as_tensor(x)
     if x.ndim == n + 1:
         y = max_pool(call, n, x.unsqueeze(0), kernel_size, stride, padding, dilation, ceil_mode, return_indices)
         return tuple(t.squeeze(0) for t in y) if return_indices else y.squeeze(0)
-    sizes, kernel, strides, dilations, _, around = _prepare(call, n, x, kernel_size, stride, padding, dilation, ceil_mode)
+    sizes, kernel, strides, dilations, _, around = _prepare(
+        call, n, x, kernel_size, stride, padding, dilation, ceil_mode
+    )
     flat = sum(around, ()) if n == 2 else (0, 0, *around[0])
     window = _lift(kernel, 1), _lift(strides, 1), flat, _lift(dilations, 1)
     y = MaxPool2d.apply(
@@ -111,7 +125,9 @@ def max_pool(
     return tuple(t.squeeze(2) for t in y) if return_indices else y.squeeze(2)
 
 
-def _counts(sizes: Sizes, kernel: Sizes, stride: Sizes, padding: Sides, shape: Sizes, include: bool, dtype: Any) -> np.ndarray:
+def _counts(
+    sizes: Sizes, kernel: Sizes, stride: Sizes, padding: Sides, shape: Sizes, include: bool, dtype: Any
+) -> np.ndarray:
     """How many cells each window averages: those of the input, with `include` also those of the padding."""
     counts = np.ones((1,) * len(sizes), dtype)
     for axis, (out, k, s, (before, after), m) in enumerate(zip(sizes, kernel, stride, padding, shape, strict=True)):
@@ -125,7 +141,8 @@ def _counts(sizes: Sizes, kernel: Sizes, stride: Sizes, padding: Sides, shape: S
 def avg_pool(
     call: str, n: int, x: Any, kernel_size: Any, stride: Any, padding: Any, ceil_mode: bool, count_include_pad: bool
 ) -> Tensor:
-    """Average pooling over n = 1 or 2 axes, a convolution of each channel with ones; see `jadro.nn.functional.avg_pool2d`."""
+    """Average pooling over n = 1 or 2 axes, a convolution of each channel with ones; see
+    `jadro.nn.functional.avg_pool2d`."""
     x = as_tensor(x)
     if x.ndim == n + 1:
         return avg_pool(call, n, x.unsqueeze(0), kernel_size, stride, padding, ceil_mode, count_include_pad).squeeze(0)
@@ -140,7 +157,8 @@ def avg_pool(
 
 
 def adaptive_avg_pool(call: str, n: int, x: Any, output_size: Any) -> Tensor:
-    """Averages of output_size[i] bins along each of the last n axes; bin j covers floor(j M / O) .. ceil((j+1) M / O)."""
+    """Averages of output_size[i] bins along each of the last n axes; bin j covers floor(j M / O) .. ceil((j+1) M /
+    O)."""
     x = as_tensor(x)
     if x.ndim not in (n + 1, n + 2):
         raise ValueError(f"{call}: x has shape {x.shape}, expected {n + 2} axes, or {n + 1} without the batch")
@@ -162,4 +180,9 @@ def _bins(x: Tensor, axis: int, m: int, out: int) -> Tensor:
     if m % out == 0:
         return x.reshape(*x.shape[:axis], out, m // out, *x.shape[axis + 1 :]).mean(axis + 1)
     lead = (slice(None),) * axis
-    return stack([x[(*lead, slice(j * m // out, -(-(j + 1) * m // out)))].mean(axis) for j in range(out)], axis)
+
+    def piece(j: int) -> Tensor:
+        index = (*lead, slice(j * m // out, -(-(j + 1) * m // out)))
+        return x[index]
+
+    return stack([piece(j).mean(axis) for j in range(out)], axis)

@@ -1,4 +1,5 @@
-"""Sums, extremes, moments and softmax along axes. `dim` and `axis` are one argument under PyTorch's and NumPy's names."""
+"""Sums, extremes, moments and softmax along axes. `dim` and `axis` are one argument under PyTorch's and NumPy's
+names."""
 
 from __future__ import annotations
 
@@ -153,7 +154,13 @@ def mean(x: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None,
 
 
 def var(
-    x: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, axis: Any = None, correction: int | None = None
+    x: Tensor,
+    dim: Any = None,
+    unbiased: bool = True,
+    keepdim: bool = False,
+    *,
+    axis: Any = None,
+    correction: int | None = None,
 ) -> Tensor:
     """sum (x - mean)^2 / (n - correction) over `dim`; correction is 1 where `unbiased`, else 0."""
     x = _floating(x)
@@ -164,7 +171,13 @@ def var(
 
 
 def std(
-    x: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, axis: Any = None, correction: int | None = None
+    x: Tensor,
+    dim: Any = None,
+    unbiased: bool = True,
+    keepdim: bool = False,
+    *,
+    axis: Any = None,
+    correction: int | None = None,
 ) -> Tensor:
     """The square root of `var`."""
     return sqrt(var(x, dim, unbiased, keepdim, axis=axis, correction=correction))
@@ -175,7 +188,9 @@ max_number = max
 
 def _check_not_empty(call: str, x: Tensor, axes: tuple[int, ...] | None) -> None:
     if _count(x, axes) == 0:
-        raise ValueError(f"{call}: x has shape {x.shape} and nothing along {'its axes' if axes is None else f'axes {axes}'}")
+        raise ValueError(
+            f"{call}: x has shape {x.shape} and nothing along {'its axes' if axes is None else f'axes {axes}'}"
+        )
 
 
 def _extreme(call: str, largest: bool) -> Callable[..., Any]:
@@ -195,8 +210,9 @@ def _extreme(call: str, largest: bool) -> Callable[..., Any]:
     run.__name__ = run.__qualname__ = call
     run.__doc__ = f"""The {call}imum of all elements, or over an axis.
 
-    `{call}(dim)` with one int returns (values, indices), as PyTorch does, the first of equal elements; `{call}(axis=...)`, and
-    a tuple, return the values alone, as NumPy does. NaN propagates. ValueError where there is nothing to compare.
+    `{call}(dim)` with one int returns (values, indices), as PyTorch does, the first of equal elements;
+    `{call}(axis=...)`, and a tuple, return the values alone, as NumPy does. NaN propagates. ValueError where there is
+    nothing to compare.
     """
     return run
 
@@ -219,7 +235,9 @@ def _position(call: str) -> Callable[..., Tensor]:
         return wrap(y.reshape(_kept(x.shape, axes)) if keepdim else y)
 
     run.__name__ = run.__qualname__ = call
-    run.__doc__ = "The int64 index of the extreme along `dim`, of the flattened tensor where None; the first of equal elements."
+    run.__doc__ = (
+        "The int64 index of the extreme along `dim`, of the flattened tensor where None; the first of equal elements."
+    )
     return run
 
 

@@ -1,7 +1,7 @@
 """Recurrent layers: one native call runs all steps, layers and directions, one more their gradients.
 
-x[T,N,I]; h0, c0, hn, cn [L*D,N,H]; y[T,N,D*H]; `weights`: for each layer, for each direction, w_ih[G*H,I or D*H], w_hh[G*H,H]
-and, with bias, b_ih[G*H], b_hh[G*H]; the gates in PyTorch's order, i f g o and r z n.
+x[T,N,I]; h0, c0, hn, cn [L*D,N,H]; y[T,N,D*H]; `weights`: for each layer, for each direction, w_ih[G*H,I or D*H],
+w_hh[G*H,H] and, with bias, b_ih[G*H], b_hh[G*H]; the gates in PyTorch's order, i f g o and r z n.
 """
 
 from __future__ import annotations
@@ -43,14 +43,16 @@ class Options(NamedTuple):
 
 
 class Recurrent(Function):
-    """(x, h0, c0, *weights) -> (y, hn), of an LSTM (y, hn, cn); h0 and c0 may be None, and c0 is where there is no cell state."""
+    """(x, h0, c0, *weights) -> (y, hn), of an LSTM (y, hn, cn); h0 and c0 may be None, and c0 is where there is no cell
+    state."""
 
     name = "rnn"
 
     @staticmethod
     def forward(ctx: Node, x: Array, h0: Array | None, c0: Array | None, *weights: Array, options: Options) -> Any:
-        x, h0, c0, *weights = (None if a is None else backend.contiguous(a) for a in (x, h0, c0, *weights))
-        (steps, batch, inputs), hidden = x.shape, weights[1].shape[1]
+        x, h0, c0 = (None if a is None else backend.contiguous(a) for a in (x, h0, c0))
+        params = [backend.contiguous(w) for w in weights]
+        (steps, batch, inputs), hidden = x.shape, params[1].shape[1]
         is_lstm = options.cell == "lstm"
         y = backend.empty_like(x, (steps, batch, options.directions * hidden))
         ends = [backend.empty_like(x, (options.layers * options.directions, batch, hidden)) for _ in range(1 + is_lstm)]
@@ -58,11 +60,13 @@ class Recurrent(Function):
         reserve = None
         if any(ctx.needs):
             sizes = (steps, batch, inputs, hidden, options.layers, options.directions)
-            reserve = backend.empty_like(x, (backend.kernel(x, "rnn_reserve_size")(options.cell, *sizes, options.dropout),))
+            reserve = backend.empty_like(
+                x, (backend.kernel(x, "rnn_reserve_size")(options.cell, *sizes, options.dropout),)
+            )
         if batch:
-            backend.kernel(x, f"{options.stem}_forward")(x, *starts, weights, y, *ends, reserve, *options.tail)
+            backend.kernel(x, f"{options.stem}_forward")(x, *starts, params, y, *ends, reserve, *options.tail)
         ctx.options, ctx.reserve = options, reserve
-        ctx.save(x, h0, c0, y, *weights)
+        ctx.save(x, h0, c0, y, *params)
         return (y, *ends)
 
     @staticmethod
@@ -105,7 +109,9 @@ def _check(call: str, x: Tensor, states: dict[str, Tensor | None], weights: Sequ
         raise ValueError(f"{call}: dropout is {options.dropout}, expected 0 <= dropout < 1")
     check_float(call, "x", x.data)
     if len(weights) < 2 or weights[1].ndim != 2:
-        raise ValueError(f"{call}: {len(weights)} weights were given, expected w_ih, w_hh and so on for each layer and direction")
+        raise ValueError(
+            f"{call}: {len(weights)} weights were given, expected w_ih, w_hh and so on for each layer and direction"
+        )
     hidden = weights[1].shape[1]
     shapes = _shapes(options, x.shape[2], hidden)
     if len(weights) != len(shapes):
@@ -123,8 +129,8 @@ def _check(call: str, x: Tensor, states: dict[str, Tensor | None], weights: Sequ
 
 
 def _run(
-    call: str, cell: str, x: Any, h0: Any, c0: Any, weights: Sequence[Any], num_layers: int, bidirectional: bool, bias: bool,
-    dropout: float, training: bool,
+    call: str, cell: str, x: Any, h0: Any, c0: Any, weights: Sequence[Any], num_layers: int, bidirectional: bool, bias:
+    bool, dropout: float, training: bool,
 ) -> tuple[Tensor, ...]:  # fmt: skip
     tensors = [as_tensor(w) for w in weights]
     x, h0, c0 = (None if t is None else as_tensor(t) for t in (x, h0, c0))
@@ -141,8 +147,8 @@ def _run(
 
 
 def rnn(
-    x: Any, h0: Any, weights: Sequence[Any], *, nonlinearity: str = "tanh", num_layers: int = 1, bidirectional: bool = False,
-    bias: bool = True, dropout: float = 0.0, training: bool = False,
+    x: Any, h0: Any, weights: Sequence[Any], *, nonlinearity: str = "tanh", num_layers: int = 1, bidirectional: bool =
+    False, bias: bool = True, dropout: float = 0.0, training: bool = False,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """h_t = f(w_ih x_t + b_ih + w_hh h_(t-1) + b_hh), f = tanh or relu -> (y, hn). h0 None is zeros."""
     if nonlinearity not in ("tanh", "relu"):
@@ -152,8 +158,8 @@ def rnn(
 
 
 def lstm(
-    x: Any, h0: Any, c0: Any, weights: Sequence[Any], *, num_layers: int = 1, bidirectional: bool = False, bias: bool = True,
-    dropout: float = 0.0, training: bool = False,
+    x: Any, h0: Any, c0: Any, weights: Sequence[Any], *, num_layers: int = 1, bidirectional: bool = False, bias: bool =
+    True, dropout: float = 0.0, training: bool = False,
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """i, f, o = sigmoid, g = tanh of w_ih x_t + b_ih + w_hh h_(t-1) + b_hh; c_t = f c_(t-1) + i g; h_t = o tanh(c_t)
     (Hochreiter and Schmidhuber 1997; Gers et al. 2000) -> (y, hn, cn). h0, c0 None are zeros."""

@@ -110,7 +110,8 @@ def _full_shape(call: str, shape: tuple[int, ...], size: int) -> tuple[int, ...]
 
 
 def reshape(x: Tensor, *shape: Any) -> Tensor:
-    """x with another shape, sharing memory where strides allow; one size may be -1. ValueError where the sizes do not fit."""
+    """x with another shape, sharing memory where strides allow; one size may be -1. ValueError where the sizes do not
+    fit."""
     return Reshape.apply(x, shape=_full_shape("reshape", flat_ints("reshape", "shape", shape), x.data.size))
 
 
@@ -131,7 +132,7 @@ def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     if first > last:
         raise ValueError(f"flatten: start_dim is {start_dim} and end_dim is {end_dim}, expected start_dim <= end_dim")
     shape = x.shape
-    return Reshape.apply(x, shape=shape[:first] + (math.prod(shape[first : last + 1]),) + shape[last + 1 :])
+    return Reshape.apply(x, shape=(*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :]))
 
 
 def squeeze(x: Tensor, dim: Any = None, *, axis: Any = None) -> Tensor:
@@ -157,7 +158,8 @@ def permute(x: Tensor, *dims: Any) -> Tensor:
 
 
 def transpose(x: Tensor, *dims: Any) -> Tensor:
-    """x with two axes exchanged: `transpose(0, 1)`. As in NumPy, no argument reverses all axes, and a tuple permutes them."""
+    """x with two axes exchanged: `transpose(0, 1)`. As in NumPy, no argument reverses all axes, and a tuple permutes
+    them."""
     if not dims:
         return Permute.apply(x, axes=tuple(range(x.data.ndim))[::-1])
     if len(dims) != 2 or x.data.ndim == 2:
@@ -214,7 +216,8 @@ def repeat(x: Tensor, *sizes: Any) -> Tensor:
 
 
 def cat(tensors: Sequence[Any], dim: int = 0, *, axis: int | None = None) -> Tensor:
-    """The tensors joined along an axis; their other sizes must agree. ValueError for none, or for shapes that do not fit."""
+    """The tensors joined along an axis; their other sizes must agree. ValueError for none, or for shapes that do not
+    fit."""
     xs = [as_tensor(t) for t in tensors]
     if not xs:
         raise ValueError("cat: tensors is empty, expected one at least")

@@ -32,8 +32,8 @@ def extents(kernel: Sequence[int], dilation: Sequence[int]) -> Sizes:
 def sides(call: str, padding: Any, sizes: Sequence[int], kernel: Sizes, stride: Sizes, dilation: Sizes) -> Sides:
     """The cells added (before, after) each axis, from any form of `padding`.
 
-    An int; an int an axis; a (before, after) pair an axis; "valid"; "same" and "same_lower": an output of ceil(M / S), the
-    odd cell after or before.
+    An int; an int an axis; a (before, after) pair an axis; "valid"; "same" and "same_lower": an output of ceil(M / S),
+    the odd cell after or before.
     """
     n = len(sizes)
     if isinstance(padding, str):
@@ -55,7 +55,9 @@ def sides(call: str, padding: Any, sizes: Sequence[int], kernel: Sizes, stride: 
     return tuple((p, p) for p in per_axis(call, "padding", padding, n, 0))
 
 
-def output_sizes(call: str, sizes: Sequence[int], kernel: Sizes, stride: Sizes, padding: Sides, dilation: Sizes) -> Sizes:
+def output_sizes(
+    call: str, sizes: Sequence[int], kernel: Sizes, stride: Sizes, padding: Sides, dilation: Sizes
+) -> Sizes:
     """floor((M + before + after - D (K - 1) - 1) / S) + 1 of each axis; ValueError where the window does not fit."""
     reach = extents(kernel, dilation)
     padded = tuple(m + before + after for m, (before, after) in zip(sizes, padding, strict=True))

@@ -1,0 +1,59 @@
+"""Comparison, logic and rounding: elementwise operations without a gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ..tensor import Tensor, wrap
+from .elementwise import check_broadcast, operands, reflected
+
+
+def _without_gradient(ufunc: np.ufunc, call: str) -> Callable[[Any, Any], Tensor]:
+    def run(a: Any, b: Any) -> Tensor:
+        if b is None or isinstance(b, str):
+            return NotImplemented
+        a, b = operands(a, b)
+        check_broadcast(call, a, b)
+        y = ufunc(a.data if isinstance(a, Tensor) else a, b.data if isinstance(b, Tensor) else b)
+        return wrap(np.asarray(y) if isinstance(y, np.generic) else y)
+
+    run.__name__ = run.__qualname__ = call
+    run.__doc__ = f"{ufunc.__name__}(a, b) elementwise; it has no gradient."
+    return run
+
+
+eq = _without_gradient(np.equal, "eq")
+ne = _without_gradient(np.not_equal, "ne")
+lt = _without_gradient(np.less, "lt")
+le = _without_gradient(np.less_equal, "le")
+gt = _without_gradient(np.greater, "gt")
+ge = _without_gradient(np.greater_equal, "ge")
+floor_divide = _without_gradient(np.floor_divide, "floor_divide")
+logical_and = _without_gradient(np.bitwise_and, "and")
+logical_or = _without_gradient(np.bitwise_or, "or")
+logical_xor = _without_gradient(np.bitwise_xor, "xor")
+rfloor_divide = reflected(floor_divide)
+
+
+def _rounding(ufunc: np.ufunc) -> Callable[[Tensor], Tensor]:
+    def run(x: Tensor) -> Tensor:
+        y = ufunc(x.data)
+        return wrap(np.asarray(y) if isinstance(y, np.generic) else y)
+
+    run.__doc__ = f"{ufunc.__name__}(x) elementwise; it has no gradient."
+    return run
+
+
+sign, floor, ceil, round, logical_not, isnan, isinf, isfinite = (
+    _rounding(f) for f in (np.sign, np.floor, np.ceil, np.rint, np.logical_not, np.isnan, np.isinf, np.isfinite)
+)
+
+
+def invert(x: Tensor) -> Tensor:
+    """~x of booleans or integers; TypeError for floats."""
+    if x.data.dtype.kind not in "iub":
+        raise TypeError(f"invert: the tensor has dtype {x.dtype}, expected booleans or integers")
+    return wrap(np.asarray(~x.data) if x.data.ndim == 0 else ~x.data)
