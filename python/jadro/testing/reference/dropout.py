@@ -57,4 +57,4 @@ def dropout_mask(shape: tuple[int, ...], p: float, seed: int, offset: int) -> ND
 
 def dropout(x: Array, p: float, seed: int, offset: int) -> Array:
     """x * mask / (1-p); the backward pass is the same function of dy."""
-    return np.where(dropout_mask(x.shape, p, seed, offset), x / x.dtype.type(1 - p), 0)
+    return x * dropout_mask(x.shape, p, seed, offset) / x.dtype.type(1 - p)
