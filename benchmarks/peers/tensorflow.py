@@ -112,10 +112,10 @@ def pads(padding: int) -> list[list[int]]:
 
 
 def conv(x: Any, w: Any, stride: int = 1, padding: int = 0, groups: int = 1) -> Any:
-    """Depthwise where there are groups: their filters [k,k,1,c] become [k,k,c,1]."""
+    """With groups, depthwise and "same": filters [k,k,1,c] become [k,k,c,1], and explicit padding crashes there."""
     if groups > 1:
         filters = tf.transpose(w, (0, 1, 3, 2))
-        return tf.nn.depthwise_conv2d(x, filters, (1, stride, stride, 1), pads(padding))
+        return tf.nn.depthwise_conv2d(x, filters, (1, stride, stride, 1), "SAME")
     return tf.nn.conv2d(x, w, stride, pads(padding))
 
 
