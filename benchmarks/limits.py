@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
-import shutil
 import subprocess
 import tempfile
 import threading
@@ -29,7 +28,11 @@ ROUNDS = 4000  # passes over the cached data in one trial
 
 def measure(threads: int, trials: int = 9) -> Limits:
     """All limits in FLOP/s and bytes/s, with 1 and with `threads` threads."""
-    probe = CompiledProbe(trials) if shutil.which(_compiler()) else PlainProbe(trials)
+    probe: CompiledProbe | PlainProbe
+    try:
+        probe = CompiledProbe(trials)
+    except (OSError, subprocess.CalledProcessError):
+        probe = PlainProbe(trials)
     limits: Limits = {"threads": threads, "probe": probe.description, "cache_bytes": threads * l2_bytes()}
     for key, n in (("one", 1), ("all", threads)):
         limits[f"fma_{key}"] = probe.fma(n)
@@ -59,7 +62,8 @@ class CompiledProbe:
         with tempfile.TemporaryDirectory() as folder:
             library = Path(folder) / "probe.so"
             flags = ["-O3", "-march=native", "-shared", "-fPIC"]
-            subprocess.run([_compiler(), *flags, str(source), "-o", str(library)], check=True)
+            compiler = os.environ.get("CXX", "c++")
+            subprocess.run([compiler, *flags, str(source), "-o", str(library)], check=True, stderr=subprocess.PIPE)
             self._loops = ctypes.CDLL(str(library))
         self._loops.fma_loop.restype = ctypes.c_double
 
@@ -97,7 +101,7 @@ class CompiledProbe:
 class PlainProbe:
     """Without a compiler: jadro's own product of matrices that fit in the cache, NumPy's copy and dot product."""
 
-    description = "no compiler found: best in-cache matrix product of jadro, NumPy copy and dot product"
+    description = "no compiler: best in-cache matrix product of jadro, NumPy copy and dot product"
 
     def __init__(self, trials: int) -> None:
         self.trials = trials
@@ -194,7 +198,3 @@ def aligned(size: int, value: int) -> Array:
 
 def _address(array: Array) -> ctypes.c_void_p:
     return ctypes.c_void_p(array.ctypes.data)
-
-
-def _compiler() -> str:
-    return os.environ.get("CXX", "c++")

@@ -80,6 +80,15 @@ def test_limits_are_the_published_ones(name, expected):
     assert f"{report.seconds(seconds)} {kind}" == expected
 
 
+@pytest.mark.parametrize("compiler", [True, False])
+def test_limits_are_measured_with_and_without_a_compiler(compiler, monkeypatch):
+    if not compiler:
+        monkeypatch.setenv("CXX", "no-such-compiler")
+    found = limits.measure(threads=1, trials=1)
+    assert ("probe.cpp" in found["probe"]) == compiler
+    assert all(1e8 < found[f"{key}_all"] < 1e14 for key in ("fma", "copy", "cache"))
+
+
 def test_every_row_has_its_own_name():
     for group, rows in ROWS.items():
         assert len(cases.group_cases(group)) == rows
