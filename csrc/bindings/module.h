@@ -6,6 +6,9 @@ namespace jadro {
 
 void bind_runtime(pybind11::module_& m);
 void bind_gemm(pybind11::module_& m);
+void bind_batch_norm(pybind11::module_& m);
+void bind_pool2d(pybind11::module_& m);
+void bind_conv2d(pybind11::module_& m);
 void bind_activation(pybind11::module_& m);
 void bind_random(pybind11::module_& m);
 void bind_cross_entropy(pybind11::module_& m);

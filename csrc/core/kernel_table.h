@@ -26,12 +26,49 @@ struct RnnBackward {
   T *dh, *dc, *da;
 };
 
+// A convolution seen as one matrix product per group: rows are the outgoing channels, columns the cells (n, i, j) of a grid, and the
+// depth runs over (incoming channel, tap). Cell (i, j) and tap t meet at source pixel (i step_h + tap_h[t], j step_w + tap_w[t]), zero
+// outside the image; the result goes to destination pixel (i dst_step_h + dst_h0, j dst_step_w + dst_w0). Forward is one such pass;
+// the gradient of the data is one for each phase of the stride, with the taps that reach it.
+struct Conv2dPass {
+  i64 n, groups, in, out;  // channels of one group
+  i64 src_h, src_w, grid_h, grid_w, step_h, step_w;
+  i64 dst_h, dst_w, dst_step_h, dst_step_w, dst_h0, dst_w0;
+  i64 taps;
+  const i64 *tap_h, *tap_w;
+  i64 cells() const { return n * grid_h * grid_w; }
+  i64 depth() const { return in * taps; }
+};
+
+// src [n, groups*in, src_h, src_w]; w [groups, out, depth] packed by conv2d_pack; dst [n, groups*out, dst_h, dst_w].
+template <class T>
+struct Conv2dProduct {
+  Conv2dPass pass;
+  const T *src, *w, *bias;
+  T* dst;
+  bool direct, relu;
+};
+
+// dw [groups, out, depth] from src and dy [n, groups*out, grid_h, grid_w].
+template <class T>
+struct Conv2dWeight {
+  Conv2dPass pass;
+  const T *src, *dy;
+  T* dw;
+};
+
 template <class T>
 struct Kernels {
   // Tile of the microkernel: what a split of a matrix product should be a multiple of.
   i64 tile_rows, tile_columns;
   i64 (*gemm_scratch)(i64 m, i64 n);
   void (*gemm_block)(const Gemm<T>&, Range m, Range n, T* scratch);
+  i64 (*conv2d_scratch)(const Conv2dPass&, i64 cells);
+  void (*conv2d_pack)(const Conv2dPass&, const T* w, T* packed);
+  void (*conv2d_block)(const Conv2dProduct<T>&, i64 group, Range cells, Range channels, T* scratch);
+  i64 (*conv2d_weight_scratch)(const Conv2dPass&, i64 columns);
+  void (*conv2d_weight_block)(const Conv2dWeight<T>&, i64 group, Range cells, Range columns, T* scratch);
+  T (*sum)(const T* a, i64 size);
   void (*rnn_pack_forward)(const T* w, i64 gates, i64 hidden, i64 k, T* packed);
   void (*rnn_pack_backward)(const T* u, i64 rows, i64 hidden, T* packed);
   i64 (*rnn_forward_scratch)(const Rnn&, i64 rows, i64 units);
@@ -48,6 +85,16 @@ struct Kernels {
   void (*embedding_forward)(const T* weight, i64 width, const i64* ids, i64 rows, T* y);
   void (*embedding_backward)(const T* dy, i64 width, const i64* ids, i64 rows, i64 skip, Range columns, T* dweight);
   void (*adam_step)(const AdamStep<T>&, const AdamParameter<T>&, Range);
+  void (*batch_norm_moments)(const BatchNorm&, const T* x, Range channels, Range items, T* mean, Moments* out);
+  void (*batch_norm_apply)(const BatchNorm&, const T* x, Range channels, Range items, const T* mean, const T* scale,
+                           const T* bias, T* y);
+  void (*batch_norm_sums)(const BatchNorm&, const T* dy, const T* x, Range channels, Range items, const T* mean,
+                          BatchNormSums* out);
+  void (*batch_norm_gradient)(const BatchNorm&, const T* dy, const T* x, Range channels, Range items, const T* mean,
+                              const T* shift, const T* slope, const T* scale, T* dx);
+  i64 (*max_pool2d_scratch)(const Pool2d&);
+  void (*max_pool2d_forward)(const Pool2d&, const T* x, Range rows, T* y, std::int32_t* indices, T* scratch);
+  i64 (*max_pool2d_backward)(const T* dy, const std::int32_t* indices, Range planes, i64 outputs, i64 size, T* dx);
 };
 
 struct KernelTable {

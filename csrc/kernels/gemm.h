@@ -21,21 +21,21 @@ constexpr int kNr = kNv* kLanes<T>;
 
 constexpr i64 kKc = 384;  // depth of one pass: a panel of A (kMr x kKc) and one of B stay near the core
 
-// tile[MR][kNr] = A B for a packed panel of A, [k][MR], and of B, [k] rows b_step apart.
-template <class T, int MR, int NV>
-void micro(i64 k, const T* __restrict a, const T* __restrict b, i64 b_step, T* __restrict tile) {
+// tile[MR][kNr] = A B for a packed panel of A, [k][MR]. Row p of B stands at b + p * kNr, or, gathered, at b + offsets[p].
+template <class T, int MR, int NV, bool kGather>
+void micro(i64 k, const T* __restrict a, const T* __restrict b, const i64* __restrict offsets, T* __restrict tile) {
   Vec<T> acc[MR][NV] = {};
   for (i64 p = 0; p < k; ++p) {
+    const T* source = kGather ? b + offsets[p] : b + p * kNr<T>;
     Vec<T> row[NV];
 #pragma GCC unroll 4
-    for (int v = 0; v < NV; ++v) row[v] = load(b + v * kLanes<T>);
+    for (int v = 0; v < NV; ++v) row[v] = load(source + v * kLanes<T>);
 #pragma GCC unroll 16
     for (int r = 0; r < MR; ++r) {
 #pragma GCC unroll 4
       for (int v = 0; v < NV; ++v) acc[r][v] += a[r] * row[v];
     }
     a += MR;
-    b += b_step;
   }
 #pragma GCC unroll 16
   for (int r = 0; r < MR; ++r) {
@@ -45,19 +45,18 @@ void micro(i64 k, const T* __restrict a, const T* __restrict b, i64 b_step, T* _
 }
 
 template <class T>
-using Micro = void (*)(i64 k, const T* a, const T* b, i64 b_step, T* tile);
+using Micro = void (*)(i64 k, const T* a, const T* b, const i64* offsets, T* tile);
 
-// micro_for(rows, vectors) is the microkernel for a panel of that many rows of A and vectors of B.
-template <class T, int NV, int... MR>
-JADRO_INLINE Micro<T> micro_of(int rows, std::integer_sequence<int, MR...>) {
-  static constexpr Micro<T> table[] = {micro<T, MR + 1, NV>...};
+// The microkernel for a panel of `rows` rows of A and `columns` columns of B.
+template <class T, int NV, bool kGather, int... MR>
+JADRO_INLINE Micro<T> micro_of(i64 rows, std::integer_sequence<int, MR...>) {
+  static constexpr Micro<T> table[] = {micro<T, MR + 1, NV, kGather>...};
   return table[rows - 1];
 }
-template <class T>
+template <class T, bool kGather = false>
 JADRO_INLINE Micro<T> micro_for(i64 rows, i64 columns) {
   using Rows = std::make_integer_sequence<int, kMr>;
-  return columns <= kLanes<T> ? micro_of<T, 1>(static_cast<int>(rows), Rows{})
-                              : micro_of<T, kNv>(static_cast<int>(rows), Rows{});
+  return columns <= kLanes<T> ? micro_of<T, 1, kGather>(rows, Rows{}) : micro_of<T, kNv, kGather>(rows, Rows{});
 }
 
 // `total` rows in panels of at most kMr, as even as they can be: 64 rows are 13 13 13 13 12, never 14 14 14 14 8.
@@ -195,7 +194,7 @@ JADRO_INLINE void for_tiles(const RowPanels& rows, PanelA a_panel, const T* b, i
     const i64 width = min(kNr<T>, columns - j);
     for (i64 p = 0; p < rows.count; ++p) {
       touch(rows.start(p), rows.size(p), j);
-      micro_for<T>(rows.size(p), width)(k, a_panel(p), b, kNr<T>, tile);
+      micro_for<T>(rows.size(p), width)(k, a_panel(p), b, nullptr, tile);
       sink(rows.start(p), rows.size(p), j, width, tile);
     }
   }

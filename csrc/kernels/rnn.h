@@ -98,7 +98,7 @@ JADRO_INLINE void cell_forward(const RnnForward<T>& a, i64 t, i64 row, i64 rows,
     T* cells = C::kHasCell && a.cells ? a.cells + (t * a.shape.batch + n) * H + unit : nullptr;
     T* saved = C::kSaved && a.saved ? a.saved + (t * a.shape.batch + n) * C::kSaved * H + unit : nullptr;
     for_vectors<T>(width, [&](i64 j, i64 count) {
-      Vec<T> vin[C::kGates], vrec[C::kGates], vsaved[C::kSaved + 1], h_out, c_out;
+      Vec<T> vin[C::kGates], vrec[C::kGates], vsaved[C::kSaved + 1], h_out, c_out{};
 #pragma GCC unroll 4
       for (int g = 0; g < C::kGates; ++g) {
         vin[g] = load_n(in + r * in_row + g * in_gate + j, count);
@@ -147,7 +147,7 @@ void rnn_forward_cell(const RnnForward<T>& a, Range rows, Range units, T* scratc
         const Micro<T> kernel = micro_for<T>(tile_rows, tile_width);
         for (int g = 0; g < C::kGates; ++g) {
           const T* w = a.w_hh + (g * unit_panels<T>(H) + u / kNr<T>)*H * kNr<T>;
-          kernel(H, packed_h + r0 * H, w, kNr<T>, rec + g * kMr * kNr<T>);
+          kernel(H, packed_h + r0 * H, w, nullptr, rec + g * kMr * kNr<T>);
         }
         cell_forward<T, C>(a, t, rows.begin + r0, tile_rows, u, tile_width, rec,
                            in + ((t - t_low) * height + r0) * in_row + u - units.begin, in_row, width, h_prev, h_row);

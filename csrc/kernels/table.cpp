@@ -5,9 +5,12 @@
 
 #include "kernels/activation.h"
 #include "kernels/adam.h"
+#include "kernels/batch_norm.h"
 #include "kernels/cross_entropy.h"
 #include "kernels/embedding.h"
+#include "kernels/conv2d.h"
 #include "kernels/gemm.h"
+#include "kernels/pool2d.h"
 #include "kernels/random.h"
 #include "kernels/rnn.h"
 
@@ -21,6 +24,12 @@ constexpr Kernels<T> make_kernels() {
   k.tile_columns = kNr<T>;
   k.gemm_scratch = gemm_scratch<T>;
   k.gemm_block = gemm_block<T>;
+  k.conv2d_scratch = conv2d_scratch<T>;
+  k.conv2d_pack = conv2d_pack<T>;
+  k.conv2d_block = conv2d_block<T>;
+  k.conv2d_weight_scratch = conv2d_weight_scratch<T>;
+  k.conv2d_weight_block = conv2d_weight_block<T>;
+  k.sum = sum<T>;
   k.rnn_pack_forward = rnn_pack_forward<T>;
   k.rnn_pack_backward = rnn_pack_backward<T>;
   k.rnn_forward_scratch = rnn_forward_scratch<T>;
@@ -37,6 +46,13 @@ constexpr Kernels<T> make_kernels() {
   k.embedding_forward = embedding_forward<T>;
   k.embedding_backward = embedding_backward<T>;
   k.adam_step = adam_step<T>;
+  k.batch_norm_moments = batch_norm_moments<T>;
+  k.batch_norm_apply = batch_norm_apply<T>;
+  k.batch_norm_sums = batch_norm_sums<T>;
+  k.batch_norm_gradient = batch_norm_gradient<T>;
+  k.max_pool2d_scratch = max_pool2d_scratch<T>;
+  k.max_pool2d_forward = max_pool2d_forward<T>;
+  k.max_pool2d_backward = max_pool2d_backward<T>;
   return k;
 }
 

@@ -1,0 +1,139 @@
+// The source image as the product sees it: the rows that a block of cells needs, zero padding written out, columns sorted by their
+// phase of the stride. Every (channel, tap) is then one constant offset from the cell's own, and neighbouring cells are neighbours.
+#pragma once
+
+#include "core/kernel_table.h"
+#include "kernels/gemm.h"
+
+namespace jadro {
+namespace {
+
+constexpr i64 kMaxCells = 512;  // cells of one block at most
+
+// Cells that are neighbours in a row of the grid: `count` of them from cell `first` of the block on.
+struct Run {
+  i64 first, count;
+  i64 base;      // of the first cell in the planes, without channel and tap
+  i64 n, pixel;  // image, and pixel of the destination plane
+};
+
+// The geometry of the planes for cells [cells.begin, cells.end).
+class Planes {
+ public:
+  Planes(const Conv2dPass& pass, Range cells) : p_(pass), cells_(cells) {
+    h_min_ = w_min_ = 0;
+    i64 h_max = 0, w_max = 0;
+    for (i64 t = 0; t < p_.taps; ++t) {
+      h_min_ = t ? min(h_min_, p_.tap_h[t]) : p_.tap_h[t];
+      w_min_ = t ? min(w_min_, p_.tap_w[t]) : p_.tap_w[t];
+      h_max = t ? max(h_max, p_.tap_h[t]) : p_.tap_h[t];
+      w_max = t ? max(w_max, p_.tap_w[t]) : p_.tap_w[t];
+    }
+    const i64 last = cells.end - 1;
+    const bool one_row = cells.begin / p_.grid_w == last / p_.grid_w;
+    j_low_ = one_row ? cells.begin % p_.grid_w : 0;
+    const i64 j_high = one_row ? last % p_.grid_w : p_.grid_w - 1;
+    columns_ = (j_high - j_low_) * p_.step_w + w_max - w_min_ + 1;
+    phase_ = ceil_div(columns_, p_.step_w);
+    pitch_ = phase_ * p_.step_w;
+    halo_ = h_max - h_min_ + 1;
+    rows_ = 0;
+    for (i64 image = cells.begin / grid(); image <= last / grid(); ++image) rows_ += rows_of(image);
+    size_ = rows_ * pitch_;
+  }
+
+  i64 size() const { return size_; }  // elements of one channel
+
+  // Where tap t stands from a cell's base.
+  i64 tap_offset(i64 t) const {
+    const i64 w = p_.tap_w[t] - w_min_;
+    return (p_.tap_h[t] - h_min_) * pitch_ + w % p_.step_w * phase_ + w / p_.step_w;
+  }
+
+  // Copies channels [begin, end) of the source (one group's, `src` at its first image and channel) into dst, size() apart.
+  template <class T>
+  void fill(const T* src, Range channels, T* dst) const {
+    const i64 plane = p_.src_h * p_.src_w, image_size = p_.groups * p_.in * plane;
+    for (i64 c = channels.begin; c < channels.end; ++c) {
+      for (i64 image = first_image(); image <= last_image(); ++image) {
+        const T* source = src + image * image_size + c * plane;
+        const i64 top = first_row(image) * p_.step_h + h_min_;
+        for (i64 r = 0; r < rows_of(image); ++r, dst += pitch_) fill_row(source, top + r, dst);
+      }
+    }
+  }
+
+  // Calls f for the runs of the block in order, none longer than `panel` cells and, with `aligned`, none across a multiple of it.
+  template <class F>
+  void for_runs(i64 panel, bool aligned, F f) const {
+    i64 image_row = 0;  // rows of the planes before this image's
+    for (i64 image = first_image(); image <= last_image(); ++image) {
+      for (i64 i = first_row(image); i < end_row(image); ++i) {
+        const i64 row = (image * p_.grid_h + i) * p_.grid_w;  // cell of the row's start
+        const i64 end = min(cells_.end, row + p_.grid_w);
+        for (i64 cell = max(cells_.begin, row); cell < end;) {
+          const i64 first = cell - cells_.begin, j = cell - row;
+          const i64 count = min(end - cell, aligned ? panel - first % panel : panel);
+          f(Run{first, count, (image_row + (i - first_row(image)) * p_.step_h) * pitch_ + j - j_low_, image,
+                (i * p_.dst_step_h + p_.dst_h0) * p_.dst_w + j * p_.dst_step_w + p_.dst_w0});
+          cell += count;
+        }
+      }
+      image_row += rows_of(image);
+    }
+  }
+
+ private:
+  i64 grid() const { return p_.grid_h * p_.grid_w; }
+  i64 first_image() const { return cells_.begin / grid(); }
+  i64 last_image() const { return (cells_.end - 1) / grid(); }
+  i64 first_row(i64 image) const { return max(0, cells_.begin - image * grid()) / p_.grid_w; }
+  i64 end_row(i64 image) const { return ceil_div(min(grid(), cells_.end - image * grid()), p_.grid_w); }
+  i64 rows_of(i64 image) const { return (end_row(image) - first_row(image) - 1) * p_.step_h + halo_; }
+
+  template <class T>
+  void fill_row(const T* source, i64 h, T* dst) const {
+    const i64 left = j_low_ * p_.step_w + w_min_;  // source column of the row's first
+    const i64 begin = min(columns_, max(0, -left)), end = max(begin, min(columns_, p_.src_w - left));
+    if (h < 0 || h >= p_.src_h || begin == end) {
+      for (i64 x = 0; x < pitch_; ++x) dst[x] = T(0);
+      return;
+    }
+    const T* row = source + h * p_.src_w + left;
+    if (p_.step_w == 1) {
+      for (i64 x = 0; x < begin; ++x) dst[x] = T(0);
+      for_vectors<T>(end - begin, [&](i64 x, i64 count) { store_n(dst + begin + x, load_n(row + begin + x, count), count); });
+      for (i64 x = end; x < pitch_; ++x) dst[x] = T(0);
+      return;
+    }
+    for (i64 phase = 0; phase < p_.step_w; ++phase, dst += phase_) {
+      i64 x = phase;
+      for (i64 k = 0; k < phase_; ++k, x += p_.step_w) dst[k] = x >= begin && x < end ? row[x] : T(0);
+    }
+  }
+
+  const Conv2dPass& p_;
+  Range cells_;
+  i64 h_min_, w_min_, j_low_, columns_, phase_, pitch_, halo_, rows_, size_;
+};
+
+// Channels whose taps make one pass over the depth.
+JADRO_INLINE i64 conv2d_pass_channels(const Conv2dPass& p) { return max(1, min(p.in, kKc / max(1, p.taps))); }
+
+// Elements that the planes of `channels` channels can need for any block of `cells` cells.
+JADRO_INLINE i64 conv2d_planes_bound(const Conv2dPass& p, i64 channels, i64 cells) {
+  i64 h_low = 0, h_high = 0, w_low = 0, w_high = 0;
+  for (i64 t = 0; t < p.taps; ++t) {
+    h_low = min(h_low, p.tap_h[t]);
+    h_high = max(h_high, p.tap_h[t]);
+    w_low = min(w_low, p.tap_w[t]);
+    w_high = max(w_high, p.tap_w[t]);
+  }
+  const i64 rows = min(p.n * p.grid_h, (cells - 1) / p.grid_w + 2), images = min(p.n, (cells - 1) / (p.grid_h * p.grid_w) + 2);
+  const i64 height = rows * p.step_h + images * (h_high - h_low + 1);
+  const i64 width = (p.grid_w - 1) * p.step_w + w_high - w_low + 1 + p.step_w;
+  return channels * height * width;
+}
+
+}  // namespace
+}  // namespace jadro

@@ -1,0 +1,210 @@
+#include "ops/conv2d.h"
+
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
+#include "core/cpu.h"
+#include "core/memory.h"
+#include "core/thread_pool.h"
+#include "core/verbose.h"
+#include "ops/split.h"
+
+namespace jadro {
+namespace {
+
+constexpr i64 kBlockCells = 256;   // with a pass of the depth, their packed columns take a part of the L2
+constexpr i64 kPackRows = 6;       // packing a column costs about as much as this many rows of the product
+constexpr i64 kBlockColumns = 288;  // of dw in one block
+constexpr i64 kWeightTasks = 8;    // dw is cut along its sums, too, until there are so many blocks: a property of the shape alone
+
+struct Taps {
+  std::vector<i64> h, w;
+  void add(i64 row, i64 column) {
+    h.push_back(row);
+    w.push_back(column);
+  }
+};
+
+// Where the grid, the source and the destination are rows without end, as for 1x1 kernels, the images are one row each.
+void flatten(Conv2dPass& p) {
+  const bool whole = p.taps == 1 && p.tap_h[0] == 0 && p.tap_w[0] == 0 && p.step_h == 1 && p.step_w == 1 &&
+                     p.dst_step_h == 1 && p.dst_step_w == 1 && p.grid_h == p.src_h && p.grid_w == p.src_w &&
+                     p.grid_h == p.dst_h && p.grid_w == p.dst_w;
+  if (!whole) return;
+  for (i64* width : {&p.grid_w, &p.src_w, &p.dst_w}) *width *= p.grid_h;
+  p.grid_h = p.src_h = p.dst_h = 1;
+}
+
+Conv2dPass forward_pass(const Conv2d& s, Taps& taps) {
+  for (i64 h = 0; h < s.kh; ++h) {
+    for (i64 w = 0; w < s.kw; ++w) taps.add(h * s.dilation_h - s.pad_top, w * s.dilation_w - s.pad_left);
+  }
+  Conv2dPass p{s.n, s.groups, s.ic / s.groups, s.oc / s.groups, s.ih, s.iw, s.oh, s.ow, s.stride_h, s.stride_w,
+               s.oh, s.ow, 1, 1, 0, 0, s.kh * s.kw, taps.h.data(), taps.w.data()};
+  flatten(p);
+  return p;
+}
+
+bool prefers_direct(const Conv2dPass& p, i64 lanes) {
+  const i64 padded = (p.grid_w + lanes - 1) / lanes * lanes;
+  return p.out * (padded - p.grid_w) <= kPackRows * p.grid_w;
+}
+
+// Blocks of cells: inside a row of the grid where rows are long, across rows and images where they are short.
+class CellBlocks {
+ public:
+  CellBlocks(const Conv2dPass& p, i64 size, i64 unit)
+      : long_rows_(p.grid_w >= size), row_(long_rows_ ? p.grid_w : p.cells(), size, unit), length_(long_rows_ ? p.grid_w : p.cells()) {
+    rows_ = long_rows_ ? p.n * p.grid_h : 1;
+  }
+  bool halve() { return row_.halve(); }
+  i64 size() const { return row_.size(); }
+  i64 count() const { return rows_ * row_.count(); }
+  Range range(i64 i) const {
+    const Range r = row_.range(i % row_.count());
+    const i64 start = i / row_.count() * length_;
+    return {start + r.begin, start + r.end};
+  }
+
+ private:
+  bool long_rows_;
+  Split row_;
+  i64 length_, rows_;
+};
+
+template <class T>
+void run_pass(const Conv2dPass& p, const T* src, const T* w, const T* bias, T* dst, bool relu, Conv2dAlgorithm algorithm) {
+  const Kernels<T>& k = kernels_of<T>();
+  if (p.cells() == 0) return;
+  const Scratch<T> packed(p.groups * p.out * p.depth() + 64);
+  parallel_for(static_cast<int>(p.groups), [&](int group, int) {
+    const i64 at = group * p.out * p.depth();
+    k.conv2d_pack(p, w + at, packed.data() + at);
+  });
+  const bool direct = algorithm == Conv2dAlgorithm::kAuto ? prefers_direct(p, k.tile_columns / 2)
+                                                          : algorithm == Conv2dAlgorithm::kDirect;
+  const Conv2dProduct<T> product{p, src, packed.data(), bias, dst, direct, relu};
+  const i64 wanted = 2 * num_threads(), panels = (p.out + k.tile_rows - 1) / k.tile_rows;
+  CellBlocks blocks(p, kBlockCells, k.tile_columns);
+  while (p.groups * blocks.count() < wanted && blocks.halve()) {
+  }
+  Split rows(panels, panels, 1);
+  while (p.groups * blocks.count() * rows.count() < wanted && rows.halve()) {
+  }
+  const Scratch<T> scratch(k.conv2d_scratch(p, blocks.size()), num_threads());
+  parallel_for(static_cast<int>(p.groups * blocks.count() * rows.count()), [&](int task, int rank) {
+    const i64 group = task / (blocks.count() * rows.count()), rest = task % (blocks.count() * rows.count());
+    k.conv2d_block(product, group, blocks.range(rest / rows.count()), rows.range(rest % rows.count()), scratch.at(rank));
+  });
+}
+
+// Phase `r` of the rows (or columns) of dx: cells i * stride + r are reached from dy at i + (r + pad - k dilation) / stride, for the k
+// where that is whole.
+std::vector<std::pair<i64, i64>> phase_taps(i64 r, i64 pad, i64 kernel, i64 dilation, i64 stride) {
+  std::vector<std::pair<i64, i64>> taps;  // (k, offset)
+  for (i64 k = 0; k < kernel; ++k) {
+    const i64 d = r + pad - k * dilation;
+    if (d % stride == 0) taps.emplace_back(k, d / stride);
+  }
+  return taps;
+}
+
+// w [groups*out, in, kh, kw] -> [groups, in, out, taps]: the filters that lead back from dy to x.
+template <class T>
+void turn_weights(const Conv2d& s, const std::vector<std::pair<i64, i64>>& rows,
+                  const std::vector<std::pair<i64, i64>>& columns, const T* w, T* turned) {
+  constexpr i64 kChannels = 16;
+  const i64 in = s.ic / s.groups, out = s.oc / s.groups, taps = static_cast<i64>(rows.size() * columns.size());
+  const i64 blocks = (in + kChannels - 1) / kChannels;
+  parallel_for(static_cast<int>(s.groups * blocks), [&](int task, int) {
+    const i64 group = task / blocks, c0 = task % blocks * kChannels, c1 = std::min(in, c0 + kChannels);
+    for (i64 o = 0; o < out; ++o) {
+      for (i64 c = c0; c < c1; ++c) {
+        const T* from = w + ((group * out + o) * in + c) * s.kh * s.kw;
+        T* to = turned + ((group * in + c) * out + o) * taps;
+        for (const auto& row : rows) {
+          for (const auto& column : columns) *to++ = from[row.first * s.kw + column.first];
+        }
+      }
+    }
+  });
+}
+
+template <class T>
+void bias_gradient(const Conv2d& s, const T* dy, T* db) {
+  const Kernels<T>& k = kernels_of<T>();
+  const i64 plane = s.oh * s.ow;
+  parallel_for(static_cast<int>(s.oc), [&](int c, int) {
+    double total = 0;
+    for (i64 n = 0; n < s.n; ++n) total += k.sum(dy + (n * s.oc + c) * plane, plane);
+    db[c] = static_cast<T>(total);
+  });
+}
+
+}  // namespace
+
+template <class T>
+void conv2d_forward(const Conv2d& s, const T* x, const T* w, const T* bias, T* y, bool relu, Conv2dAlgorithm algorithm) {
+  Taps taps;
+  run_pass(forward_pass(s, taps), x, w, bias, y, relu, algorithm);
+}
+
+template <class T>
+void conv2d_backward_data(const Conv2d& s, const T* dy, const T* w, T* dx, Conv2dAlgorithm algorithm) {
+  for (i64 row = 0; row < std::min(s.stride_h, s.ih); ++row) {
+    for (i64 column = 0; column < std::min(s.stride_w, s.iw); ++column) {
+      const auto rows = phase_taps(row, s.pad_top, s.kh, s.dilation_h, s.stride_h);
+      const auto columns = phase_taps(column, s.pad_left, s.kw, s.dilation_w, s.stride_w);
+      Taps taps;
+      for (const auto& h : rows) {
+        for (const auto& v : columns) taps.add(h.second, v.second);
+      }
+      const i64 count = static_cast<i64>(rows.size() * columns.size());
+      const i64 grid_h = (s.ih - row + s.stride_h - 1) / s.stride_h, grid_w = (s.iw - column + s.stride_w - 1) / s.stride_w;
+      const Scratch<T> turned(s.oc * (s.ic / s.groups) * count);
+      turn_weights(s, rows, columns, w, turned.data());
+      Conv2dPass p{s.n,  s.groups, s.oc / s.groups, s.ic / s.groups, s.oh, s.ow, grid_h, grid_w, 1, 1,
+                   s.ih, s.iw, s.stride_h, s.stride_w, row, column, count, taps.h.data(), taps.w.data()};
+      flatten(p);
+      run_pass<T>(p, dy, turned.data(), nullptr, dx, false, algorithm);
+    }
+  }
+}
+
+template <class T>
+void conv2d_backward_weight(const Conv2d& s, const T* dy, const T* x, T* dw, T* db) {
+  if (db) bias_gradient(s, dy, db);
+  if (!dw) return;
+  const Kernels<T>& k = kernels_of<T>();
+  Taps taps;
+  const Conv2dPass p = forward_pass(s, taps);
+  const i64 size = s.oc * p.depth();
+  if (p.cells() == 0) {
+    std::memset(dw, 0, size * sizeof(T));
+    return;
+  }
+  const Split columns(p.depth(), kBlockColumns, k.tile_columns);
+  const i64 blocks = p.groups * columns.count();
+  const Split cells(p.cells(), std::max<i64>(1, p.cells() / std::max<i64>(1, kWeightTasks / blocks)), 384);
+  const Scratch<T> scratch(k.conv2d_weight_scratch(p, columns.size()), num_threads());
+  const Scratch<T> partial(size * (cells.count() - 1));  // the first part goes to dw itself
+  parallel_for(static_cast<int>(blocks * cells.count()), [&](int task, int rank) {
+    const i64 part = task / blocks, block = task % blocks;
+    const Conv2dWeight<T> a{p, x, dy, part == 0 ? dw : partial.data() + (part - 1) * size};
+    k.conv2d_weight_block(a, block / columns.count(), cells.range(part), columns.range(block % columns.count()), scratch.at(rank));
+  });
+  for (i64 part = 1; part < cells.count(); ++part) {
+    const T* add = partial.data() + (part - 1) * size;
+    for (i64 i = 0; i < size; ++i) dw[i] += add[i];
+  }
+}
+
+#define JADRO_INSTANTIATE(T)                                                                                        \
+  template void conv2d_forward<T>(const Conv2d&, const T*, const T*, const T*, T*, bool, Conv2dAlgorithm);          \
+  template void conv2d_backward_data<T>(const Conv2d&, const T*, const T*, T*, Conv2dAlgorithm);                    \
+  template void conv2d_backward_weight<T>(const Conv2d&, const T*, const T*, T*, T*);
+JADRO_INSTANTIATE(float)
+JADRO_INSTANTIATE(double)
+
+}  // namespace jadro
