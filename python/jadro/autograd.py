@@ -108,7 +108,7 @@ class Node:
             return saved
         return tuple(self._with_history(a, o) for a, o in zip(saved, self._origins, strict=True))
 
-    def record(self, args: tuple[Any, ...], outs: tuple[Tensor, ...]) -> None:
+    def record(self, args: tuple[Any, ...], results: tuple[Array, ...], outs: tuple[Tensor, ...]) -> None:
         """Enters the graph: where gradients go, and which tensors the saved arrays belong to."""
         self.number = next(_numbers)
         self._graph = False
@@ -116,16 +116,18 @@ class Node:
             edge_of(a) if n else None for a, n in zip(args, self.needs, strict=True)
         ]
         self.dtypes = [out.data.dtype for out in outs]
-        self._origins = [self._origin(a, args, outs) for a in self._saved or ()]
+        self._origins = [self._origin(a, args, results, outs) for a in self._saved or ()]
 
-    def _origin(self, array: Any, args: tuple[Any, ...], outs: tuple[Tensor, ...]) -> tuple[Any, ...] | None:
+    def _origin(
+        self, array: Any, args: tuple[Any, ...], results: tuple[Array, ...], outs: tuple[Tensor, ...]
+    ) -> tuple[Any, ...] | None:
         """(version counter, its value now, source) of what holds `array`: source is the input, or the number of the
         output."""
         for a in args:
             if isinstance(a, Tensor) and a.data is array:
                 return a._version, a._version[0], a
-        for i, out in enumerate(outs):
-            if out.data is array:
+        for i, (result, out) in enumerate(zip(results, outs, strict=True)):
+            if result is array:
                 return out._version, out._version[0], i
         return None
 
@@ -197,12 +199,13 @@ class Function:
         with _errstate(all="ignore"):  # NaN and infinity pass as IEEE says, without a word
             result = cls.forward(ctx, *arrays, **options)
         several = result.__class__ is tuple
+        results = result if several else (result,)
         node = ctx if record else None
-        outs = tuple([_output(r, node, i) for i, r in enumerate(result)]) if several else (_output(result, node, 0),)
+        outs = tuple([_output(r, node, i) for i, r in enumerate(results)])
         if cls.is_view:
             outs[0]._version = args[0]._version
         if record:
-            ctx.record(args, outs)
+            ctx.record(args, results, outs)
         return outs if several else outs[0]
 
     @classmethod

@@ -273,7 +273,11 @@ def tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool
     int64, arrays keep their dtype. dtype: anything `numpy.dtype` takes. device: "cpu", "cuda" or "cuda:<index>"; None
     leaves the data where it is. Raises TypeError for data that is not numeric, RuntimeError for a missing device.
     """
-    array = as_tensor(data).data
+    if dtype is not None and isinstance(data, (int, float, list, tuple)):
+        array = np.array(data, dtype)  # not by way of float32
+        check_half("tensor", array.dtype, "cpu" if device is None else backend.parse_device(device))
+    else:
+        array = as_tensor(data).data
     target = backend.device_of(array) if device is None else backend.parse_device(device)
     moved = backend.to_device(array, target)
     if dtype is not None and np.dtype(dtype) != moved.dtype:

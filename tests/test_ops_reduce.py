@@ -1,0 +1,156 @@
+"""Reductions over every kind of axis, against NumPy and PyTorch, and their gradients."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import jadro
+from jadro.testing import gradcheck
+
+SHAPE = (3, 4, 5)
+AXES = [None, 0, -1, (0, 2), (1,), [0, 1, 2]]
+
+
+def leaf(*shape, seed=0):
+    return jadro.tensor(np.random.default_rng(seed).standard_normal(shape), requires_grad=True)
+
+
+@pytest.mark.parametrize("axis", AXES)
+@pytest.mark.parametrize("keepdim", [False, True])
+@pytest.mark.parametrize("name", ["sum", "mean", "amax", "amin", "var", "std"])
+def test_values_and_gradients(name, axis, keepdim):
+    x = leaf(*SHAPE)
+    numpy = {"amax": np.max, "amin": np.min}.get(name, getattr(np, name))
+    options = {"ddof": 1} if name in ("var", "std") else {}
+    expected = numpy(x.data, axis=tuple(axis) if isinstance(axis, list) else axis, keepdims=keepdim, **options)
+    np.testing.assert_allclose(getattr(x, name)(axis, keepdim=keepdim).data, expected, rtol=1e-12)
+    gradcheck(lambda x: getattr(x, name)(axis, keepdim=keepdim), [x], directions=1)
+
+
+def test_dim_and_axis_are_one_argument():
+    x = leaf(*SHAPE)
+    np.testing.assert_array_equal(x.sum(axis=1).data, x.sum(dim=1).data)
+    with pytest.raises(TypeError, match="both dim and axis"):
+        x.sum(dim=1, axis=1)
+    for bad, message in ((3, "dim is 3, expected -3..2"), ((0, 0), "each axis once")):
+        with pytest.raises(ValueError, match=message):
+            x.sum(bad)
+    with pytest.raises(TypeError, match="expected an integer"):
+        x.sum(1.5)
+
+
+def test_scalars_reduce_to_themselves():
+    x = jadro.tensor(3.0, requires_grad=True)
+    assert x.sum(0).shape == () and x.mean(-1).item() == 3.0 and x.max(0).values.item() == 3.0
+    with pytest.raises(ValueError, match="dim is 1"):
+        x.sum(1)
+
+
+def test_dtypes_of_sums():
+    assert jadro.ones(3, dtype="bool").sum().dtype == np.int64
+    assert jadro.ones(3, dtype="int32").sum().item() == 3
+    assert jadro.tensor([1, 2]).mean().dtype == np.float32
+    assert jadro.ones(3).sum(dtype="float64").dtype == np.float64
+
+
+def test_empty_reductions():
+    x = jadro.zeros(0, 3)
+    assert x.sum().item() == 0 and x.sum(0).tolist() == [0, 0, 0] and np.isnan(x.mean().item())
+    assert x.max(dim=1).values.shape == (0,)
+    for call in (x.max, x.argmin, lambda: x.max(dim=0), lambda: x.amin(0)):
+        with pytest.raises(ValueError, match="nothing along"):
+            call()
+
+
+def test_max_and_min_with_dim_are_torchs():
+    x = jadro.tensor([[1.0, 3.0, 3.0], [2.0, 2.0, 0.0]], requires_grad=True)
+    found = x.max(dim=1)
+    assert found.values.tolist() == [3.0, 2.0] and found.indices.tolist() == [1, 0]
+    values, indices = x.min(1, keepdim=True)
+    assert values.tolist() == [[1.0], [0.0]] and indices.tolist() == [[0], [2]]
+    found.values.sum().backward()
+    assert x.grad.tolist() == [[0, 1, 0], [1, 0, 0]]
+    assert x.max(axis=1).tolist() == [3.0, 2.0]
+    gradcheck(lambda x: x.max(0).values, [leaf(4, 5)])
+    assert jadro.tensor([1.0, 2.0]).max(jadro.tensor([3.0, 0.0])).tolist() == [3.0, 2.0]
+
+
+def test_full_maximum_shares_ties():
+    x = jadro.tensor([2.0, 1.0, 2.0], requires_grad=True)
+    x.max().backward()
+    assert x.grad.tolist() == [0.5, 0.0, 0.5]
+
+
+def test_nan_propagates():
+    x = jadro.tensor([1.0, np.nan, 2.0], requires_grad=True)
+    assert np.isnan(x.max().item()) and np.isnan(x.sum().item()) and x.argmax().item() == 1
+    x.max().backward()
+    assert x.grad.tolist() == [0, 1, 0]
+
+
+@pytest.mark.parametrize("dim", [None, 0, 1, -1])
+@pytest.mark.parametrize("keepdim", [False, True])
+def test_positions_are_torchs(dim, keepdim):
+    torch = pytest.importorskip("torch")
+    x = np.random.default_rng(0).integers(0, 3, (4, 5)).astype(np.float32)
+    for name in ("argmax", "argmin"):
+        ours = getattr(jadro.tensor(x), name)(dim, keepdim)
+        theirs = getattr(torch.from_numpy(x), name)(dim, keepdim)
+        assert ours.dtype == np.int64 and ours.shape == tuple(theirs.shape)
+        extreme = x.max if name == "argmax" else x.min
+        taken = (
+            x.ravel()[ours.item()]
+            if dim is None
+            else np.take_along_axis(
+                x, ours.data.reshape(theirs.shape) if keepdim else np.expand_dims(ours.data, dim), dim
+            )
+        )
+        np.testing.assert_array_equal(np.squeeze(taken), np.squeeze(extreme(dim)))
+
+
+@given(st.lists(st.floats(-3, 3), min_size=2, max_size=8), st.booleans())
+@settings(max_examples=30, deadline=None)
+def test_variance(numbers, unbiased):
+    x = np.array(numbers)
+    np.testing.assert_allclose(jadro.tensor(x).var(unbiased=unbiased).item(), x.var(ddof=int(unbiased)), atol=1e-12)
+
+
+def test_variance_of_one_number():
+    assert np.isnan(jadro.ones(1).var().item()) and jadro.ones(1).var(unbiased=False).item() == 0
+    assert jadro.tensor([1.0, 3.0]).var(correction=0).item() == 1
+
+
+@pytest.mark.parametrize("dim", [0, 1, -1])
+def test_softmax(dim):
+    x = leaf(4, 5)
+    e = np.exp(x.data)
+    np.testing.assert_allclose(x.softmax(dim).data, e / e.sum(dim, keepdims=True), rtol=1e-13)
+    np.testing.assert_allclose(x.log_softmax(dim).data, np.log(e / e.sum(dim, keepdims=True)), rtol=1e-12)
+    np.testing.assert_allclose(x.logsumexp(dim).data, np.log(e.sum(dim)), rtol=1e-12)
+    for name in ("softmax", "log_softmax", "logsumexp"):
+        gradcheck(lambda x, name=name: getattr(x, name)(dim), [x])
+
+
+def test_softmax_neither_overflows_nor_loses_small_numbers():
+    x = jadro.tensor([1000.0, 1000.0, -np.inf], requires_grad=True)
+    assert x.softmax(0).tolist() == [0.5, 0.5, 0.0]
+    assert x.logsumexp(0).item() == pytest.approx(1000 + np.log(2))
+    assert jadro.tensor([0.0, -200.0]).log_softmax(0).tolist() == [0.0, -200.0]
+    assert jadro.zeros(0, 3).softmax(0).shape == (0, 3)
+
+
+def test_products_and_running_sums():
+    x = leaf(3, 4)
+    np.testing.assert_allclose(x.prod().item(), x.data.prod(), rtol=1e-13)
+    np.testing.assert_allclose(x.prod(1, keepdim=True).data, x.data.prod(1, keepdims=True), rtol=1e-13)
+    gradcheck(lambda x: x.prod(0), [x])
+    gradcheck(lambda x: x.prod(), [jadro.tensor([1.0, 0.0, 3.0], dtype="float64", requires_grad=True)])
+    gradcheck(lambda x: x.cumsum(1), [x])
+    np.testing.assert_array_equal(x.cumsum(0).data, x.data.cumsum(0))
+
+
+def test_truth_and_counts():
+    x = jadro.tensor([[True, False], [True, True]])
+    assert x.any(1).tolist() == [True, True] and x.all(dim=0).tolist() == [True, False]
+    assert x.count_nonzero().item() == 3
