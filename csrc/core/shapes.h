@@ -52,6 +52,18 @@ struct Moments {
   double count, mean, squares;
 };
 
+// Of two sets of numbers together (Chan, Golub and LeVeque 1979).
+static inline Moments merge(const Moments& a, const Moments& b) {
+  if (a.count == 0) return b;
+  const double count = a.count + b.count, distance = b.mean - a.mean, share = b.count / count;
+  return {count, a.mean + distance * share, a.squares + b.squares + distance * distance * share * a.count};
+}
+
+// For a channel: the sums of dy and of dy (x - mean).
+struct BatchNormSums {
+  double dy, dy_x;
+};
+
 // x[rows,classes], target[rows], weight[classes] or null. In the loss of a row class k counts q[k] = weight[k] (smooth + hard [k ==
 // target]): smooth = label_smoothing / classes, hard = 1 - label_smoothing; weight_sum is the sum of the weights.
 template <class T>

@@ -1,0 +1,78 @@
+#include "ops/batch_norm.h"
+
+#include "bindings/arrays.h"
+#include "bindings/module.h"
+
+namespace jadro {
+namespace {
+
+using Optional = std::optional<py::array>;
+
+void forward(const py::array& x, const Optional& weight, const Optional& bias, Optional& running_mean,
+             Optional& running_var, py::array& y, py::array& save_mean, py::array& save_rstd, bool training,
+             double momentum, double eps) {
+  Call call("batch_norm_forward");
+  call.set_dtype(x, "x");
+  call.check_rank(x, "x", 3);
+  call.require(training || (running_mean && running_var),
+               "running_mean and running_var are missing, expected both in evaluation");
+  const std::vector<i64> shape = shape_of(x), channels = {shape[1]};
+  with_dtype(call, [&](auto zero) {
+    using T = decltype(zero);
+    // Evaluation only reads the running moments.
+    const auto running = [&](Optional& a, const char* argument) {
+      return training ? call.out<T>(a, argument, channels) : const_cast<T*>(call.in<T>(a, argument, channels));
+    };
+    BatchNormForward<T> f{};
+    f.shape = {shape[0], shape[1], shape[2]};
+    f.x = call.in<T>(x, "x", shape);
+    f.weight = call.in<T>(weight, "weight", channels);
+    f.bias = call.in<T>(bias, "bias", channels);
+    f.running_mean = running(running_mean, "running_mean");
+    f.running_var = running(running_var, "running_var");
+    f.y = call.out<T>(y, "y", shape);
+    f.save_mean = call.out<T>(save_mean, "save_mean", channels);
+    f.save_rstd = call.out<T>(save_rstd, "save_rstd", channels);
+    f.training = training;
+    f.momentum = momentum;
+    f.eps = eps;
+    py::gil_scoped_release unlocked;
+    batch_norm_forward(f);
+  });
+}
+
+void backward(const py::array& dy, const py::array& x, const Optional& weight, const py::array& save_mean,
+              const py::array& save_rstd, Optional& dx, Optional& dweight, Optional& dbias, bool training) {
+  Call call("batch_norm_backward");
+  call.set_dtype(x, "x");
+  call.check_rank(x, "x", 3);
+  const std::vector<i64> shape = shape_of(x), channels = {shape[1]};
+  with_dtype(call, [&](auto zero) {
+    using T = decltype(zero);
+    BatchNormBackward<T> b{};
+    b.shape = {shape[0], shape[1], shape[2]};
+    b.dy = call.in<T>(dy, "dy", shape);
+    b.x = call.in<T>(x, "x", shape);
+    b.weight = call.in<T>(weight, "weight", channels);
+    b.save_mean = call.in<T>(save_mean, "save_mean", channels);
+    b.save_rstd = call.in<T>(save_rstd, "save_rstd", channels);
+    b.dx = call.out<T>(dx, "dx", shape);
+    b.dweight = call.out<T>(dweight, "dweight", channels);
+    b.dbias = call.out<T>(dbias, "dbias", channels);
+    b.training = training;
+    py::gil_scoped_release unlocked;
+    batch_norm_backward(b);
+  });
+}
+
+}  // namespace
+
+void bind_batch_norm(py::module_& m) {
+  m.def("batch_norm_forward", &forward, py::arg("x"), py::arg("weight"), py::arg("bias"), py::arg("running_mean"),
+        py::arg("running_var"), py::arg("y"), py::arg("save_mean"), py::arg("save_rstd"), py::arg("training"),
+        py::arg("momentum"), py::arg("eps"));
+  m.def("batch_norm_backward", &backward, py::arg("dy"), py::arg("x"), py::arg("weight"), py::arg("save_mean"),
+        py::arg("save_rstd"), py::arg("dx"), py::arg("dweight"), py::arg("dbias"), py::arg("training"));
+}
+
+}  // namespace jadro

@@ -1,0 +1,34 @@
+#pragma once
+
+#include "core/shapes.h"
+
+namespace jadro {
+
+// y[n,c,s] from x; weight, bias, running_mean and running_var [c] or null. Training writes the batch's mean and
+// 1/sqrt(var + eps) to save_mean and save_rstd and moves the running moments; evaluation normalises with the running
+// ones.
+template <class T>
+struct BatchNormForward {
+  BatchNorm shape;
+  const T *x, *weight, *bias;
+  T *running_mean, *running_var;
+  T *y, *save_mean, *save_rstd;
+  bool training;
+  double momentum, eps;
+};
+
+// dx[n,c,s], dweight[c], dbias[c], each of which may be null.
+template <class T>
+struct BatchNormBackward {
+  BatchNorm shape;
+  const T *dy, *x, *weight, *save_mean, *save_rstd;
+  T *dx, *dweight, *dbias;
+  bool training;
+};
+
+template <class T>
+void batch_norm_forward(const BatchNormForward<T>& problem);
+template <class T>
+void batch_norm_backward(const BatchNormBackward<T>& problem);
+
+}  // namespace jadro

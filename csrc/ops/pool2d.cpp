@@ -1,0 +1,47 @@
+#include "ops/pool2d.h"
+
+#include <atomic>
+
+#include "core/cpu.h"
+#include "core/memory.h"
+#include "core/verbose.h"
+#include "ops/split.h"
+
+namespace jadro {
+namespace {
+
+constexpr i64 kGrain = 1 << 15;  // numbers read and written
+
+}  // namespace
+
+template <class T>
+void max_pool2d_forward(const Pool2d& p, const T* x, T* y, std::int32_t* indices) {
+  const Verbose<T> line("max_pool2d_forward", indices ? "rows, indices" : "rows", [&] {
+    return sizes_text({p.planes, p.ih, p.iw}) + " kernel " + sizes_text({p.kh, p.kw}) + " stride " +
+           sizes_text({p.stride_h, p.stride_w});
+  });
+  if (p.planes == 0 || p.oh == 0 || p.ow == 0) return;
+  const Kernels<T>& k = kernels_of<T>();
+  const Split rows(p.planes * p.oh, kGrain / (p.iw * p.stride_h + p.ow) + 1, 1);
+  const int tasks = static_cast<int>(rows.count()), threads = num_threads();
+  const Scratch<T> scratch(static_cast<std::size_t>(k.max_pool2d_scratch(p)), tasks < threads ? tasks : threads);
+  parallel_for(tasks,
+               [&](int task, int rank) { k.max_pool2d_forward(p, x, rows.range(task), y, indices, scratch.at(rank)); });
+}
+
+template <class T>
+bool max_pool2d_backward(i64 planes, i64 outputs, i64 size, const T* dy, const std::int32_t* indices, T* dx) {
+  const Verbose<T> line("max_pool2d_backward", "planes", [&] { return sizes_text({planes, outputs, size}); });
+  const Kernels<T>& k = kernels_of<T>();
+  std::atomic<i64> outside{0};
+  parallel_ranges(planes, kGrain / (size + outputs + 1) + 1, 1,
+                  [&](Range r) { outside += k.max_pool2d_backward(dy, indices, r, outputs, size, dx); });
+  return outside == 0;
+}
+
+template void max_pool2d_forward<float>(const Pool2d&, const float*, float*, std::int32_t*);
+template void max_pool2d_forward<double>(const Pool2d&, const double*, double*, std::int32_t*);
+template bool max_pool2d_backward<float>(i64, i64, i64, const float*, const std::int32_t*, float*);
+template bool max_pool2d_backward<double>(i64, i64, i64, const double*, const std::int32_t*, double*);
+
+}  // namespace jadro
