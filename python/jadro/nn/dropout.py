@@ -1,0 +1,29 @@
+"""Dropout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..tensor import Tensor
+from . import functional as F
+from .module import Module
+
+
+class Dropout(Module):
+    """In training each element is 0 with probability p, else scaled by 1 / (1 - p); in evaluation y = x.
+
+    inplace: taken for PyTorch's sake; the result is a new tensor all the same. Raises ValueError where p is outside
+    0..1.
+    """
+
+    def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
+        super().__init__()
+        if not 0.0 <= p <= 1.0:
+            raise ValueError(f"Dropout: p is {p}, expected 0 <= p <= 1")
+        self.p, self.inplace = p, inplace
+
+    def forward(self, x: Any) -> Tensor:
+        return F.dropout(x, self.p, self.training)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}"

@@ -1,0 +1,125 @@
+"""Linear layers, the embedding, and the layers that only reshape."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..autograd import no_grad
+from ..ops.creation import empty
+from ..tensor import Tensor, as_tensor
+from . import functional as F
+from . import init
+from .module import Module, Parameter
+
+
+class Linear(Module):
+    """y = x W^T + b. x: [..., in_features], y: [..., out_features].
+
+    Parameters: weight [out_features, in_features] and bias [out_features], both from U(-k, k), k = 1 /
+    sqrt(in_features).
+    """
+
+    def __init__(
+        self, in_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None
+    ) -> None:
+        super().__init__()
+        for name, size in (("in_features", in_features), ("out_features", out_features)):
+            if size < 0:
+                raise ValueError(f"Linear: {name} is {size}, expected at least 0")
+        self.in_features, self.out_features = in_features, out_features
+        self.weight = Parameter(empty(out_features, in_features, device=device, dtype=dtype))
+        self.bias = Parameter(empty(out_features, device=device, dtype=dtype)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draws the initial values anew."""
+        bound = 1 / math.sqrt(max(1, self.in_features))
+        for parameter in self.parameters():
+            init.uniform_(parameter, -bound, bound)
+
+    def forward(self, x: Any) -> Tensor:
+        return F.linear(x, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+
+
+class Embedding(Module):
+    """y = weight[x]. x: integers of any shape in 0..num_embeddings-1, y: [*x.shape, embedding_dim].
+
+    padding_idx: a row that starts as zeros and gets no gradient; negative counts from the end. Parameter: weight
+    [num_embeddings, embedding_dim], from N(0, 1).
+    """
+
+    def __init__(
+        self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, device: Any = None,
+        dtype: Any = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        for name, size in (("num_embeddings", num_embeddings), ("embedding_dim", embedding_dim)):
+            if size < 0:
+                raise ValueError(f"Embedding: {name} is {size}, expected at least 0")
+        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
+        self.padding_idx = _row("Embedding", padding_idx, num_embeddings)
+        self.weight = Parameter(empty(num_embeddings, embedding_dim, device=device, dtype=dtype))
+        self.reset_parameters()
+
+    @classmethod
+    def from_pretrained(cls, embeddings: Any, freeze: bool = True, padding_idx: int | None = None) -> Embedding:
+        """A layer with the weight `embeddings` [num_embeddings, embedding_dim], shared; trained only if not
+        `freeze`."""
+        weight = Parameter(as_tensor(embeddings).detach(), requires_grad=not freeze)
+        if weight.ndim != 2:
+            raise ValueError(f"from_pretrained: embeddings has shape {weight.shape}, expected two axes")
+        layer = cls(0, 0)
+        layer.weight, (layer.num_embeddings, layer.embedding_dim) = weight, weight.shape
+        layer.padding_idx = _row("from_pretrained", padding_idx, layer.num_embeddings)
+        return layer
+
+    def reset_parameters(self) -> None:
+        """Draws the initial values anew."""
+        init.normal_(self.weight)
+        if self.padding_idx is not None:
+            with no_grad():
+                self.weight[self.padding_idx] = 0.0
+
+    def forward(self, x: Any) -> Tensor:
+        return F.embedding(x, self.weight, self.padding_idx)
+
+    def extra_repr(self) -> str:
+        padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
+        return f"{self.num_embeddings}, {self.embedding_dim}{padding}"
+
+
+def _row(call: str, padding_idx: int | None, entries: int) -> int | None:
+    """`padding_idx` counted from 0; ValueError outside the table."""
+    if padding_idx is None:
+        return None
+    if not -entries <= padding_idx < entries:
+        raise ValueError(f"{call}: padding_idx is {padding_idx}, expected {-entries}..{entries - 1}")
+    return padding_idx % entries
+
+
+class Identity(Module):
+    """y = x; arguments of the constructor are ignored, so that it can stand in for any layer."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__()
+
+    def forward(self, x: Any) -> Any:
+        return x
+
+
+class Flatten(Module):
+    """The axes start_dim..end_dim made one; by default all but the first."""
+
+    def __init__(self, start_dim: int = 1, end_dim: int = -1) -> None:
+        super().__init__()
+        self.start_dim, self.end_dim = start_dim, end_dim
+
+    def forward(self, x: Any) -> Tensor:
+        return as_tensor(x).flatten(self.start_dim, self.end_dim)
+
+    def extra_repr(self) -> str:
+        return f"start_dim={self.start_dim}, end_dim={self.end_dim}"

@@ -1,0 +1,93 @@
+"""Losses as modules, called with (input, target); options and equations stand at the functions.
+
+reduction: "mean", "sum" or "none". Class weights are buffers: they move with the module and stand in its state.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..ops.cross_entropy import check_reduction
+from ..tensor import Tensor, as_tensor
+from . import functional as F
+from .module import Module
+
+
+class _Loss(Module):
+    def __init__(self, reduction: str = "mean") -> None:
+        super().__init__()
+        check_reduction(type(self).__name__, reduction)
+        self.reduction = reduction
+
+    def _register(self, name: str, weight: Any) -> None:
+        self.register_buffer(name, None if weight is None else as_tensor(weight).detach())
+
+    def extra_repr(self) -> str:
+        return f"reduction={self.reduction!r}"
+
+
+class CrossEntropyLoss(_Loss):
+    """Softmax cross-entropy of scores; see `functional.cross_entropy`."""
+
+    def __init__(
+        self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean", label_smoothing: float = 0.0
+    ) -> None:
+        super().__init__(reduction)
+        if not 0.0 <= label_smoothing <= 1.0:
+            raise ValueError(f"CrossEntropyLoss: label_smoothing is {label_smoothing}, expected 0 to 1")
+        self._register("weight", weight)
+        self.ignore_index, self.label_smoothing = ignore_index, label_smoothing
+
+    def forward(self, x: Any, target: Any) -> Tensor:
+        return F.cross_entropy(x, target, self.weight, self.ignore_index, self.reduction, self.label_smoothing)
+
+
+class NLLLoss(_Loss):
+    """Negative log-likelihood of log-probabilities; see `functional.nll_loss`."""
+
+    def __init__(self, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        self._register("weight", weight)
+        self.ignore_index = ignore_index
+
+    def forward(self, x: Any, target: Any) -> Tensor:
+        return F.nll_loss(x, target, self.weight, self.ignore_index, self.reduction)
+
+
+class MSELoss(_Loss):
+    """(x - target)^2"""
+
+    def forward(self, x: Any, target: Any) -> Tensor:
+        return F.mse_loss(x, target, self.reduction)
+
+
+class L1Loss(_Loss):
+    """|x - target|"""
+
+    def forward(self, x: Any, target: Any) -> Tensor:
+        return F.l1_loss(x, target, self.reduction)
+
+
+class SmoothL1Loss(_Loss):
+    """(x - target)^2 / (2 beta) where |x - target| < beta, else |x - target| - beta / 2"""
+
+    def __init__(self, reduction: str = "mean", beta: float = 1.0) -> None:
+        super().__init__(reduction)
+        if not beta >= 0:
+            raise ValueError(f"SmoothL1Loss: beta is {beta}, expected at least 0")
+        self.beta = beta
+
+    def forward(self, x: Any, target: Any) -> Tensor:
+        return F.smooth_l1_loss(x, target, self.reduction, self.beta)
+
+
+class BCEWithLogitsLoss(_Loss):
+    """Binary cross-entropy of scores; see `functional.binary_cross_entropy_with_logits`."""
+
+    def __init__(self, weight: Any = None, reduction: str = "mean", pos_weight: Any = None) -> None:
+        super().__init__(reduction)
+        self._register("weight", weight)
+        self._register("pos_weight", pos_weight)
+
+    def forward(self, x: Any, target: Any) -> Tensor:
+        return F.binary_cross_entropy_with_logits(x, target, self.weight, self.reduction, self.pos_weight)

@@ -1,0 +1,99 @@
+"""Pooling layers; they have no parameters. Options and equations stand at the functions of the same names."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from ..tensor import Tensor
+from . import functional as F
+from .module import Module
+
+
+class _Options(Module):
+    """A layer without parameters: the options of its function, shown by name."""
+
+    _shown: ClassVar[tuple[str, ...]]
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={getattr(self, name)}" for name in self._shown)
+
+
+class _MaxPool(_Options):
+    _shown = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
+
+    def __init__(
+        self, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, return_indices: bool = False,
+        ceil_mode: bool = False,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
+        self.padding, self.dilation = padding, dilation
+        self.return_indices, self.ceil_mode = return_indices, ceil_mode
+
+    def _options(self) -> tuple[Any, ...]:
+        return (self.kernel_size, self.stride, self.padding, self.dilation, self.ceil_mode, self.return_indices)
+
+
+class MaxPool1d(_MaxPool):
+    """The maxima of windows of sequences [N, C, L] or [C, L]."""
+
+    def forward(self, x: Any) -> Any:
+        return F.max_pool1d(x, *self._options())
+
+
+class MaxPool2d(_MaxPool):
+    """The maxima of windows of images [N, C, H, W] or [C, H, W]."""
+
+    def forward(self, x: Any) -> Any:
+        return F.max_pool2d(x, *self._options())
+
+
+class _AvgPool(_Options):
+    _shown = ("kernel_size", "stride", "padding")
+
+    def __init__(
+        self, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
+        count_include_pad: bool = True,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.kernel_size, self.stride = kernel_size, kernel_size if stride is None else stride
+        self.padding, self.ceil_mode, self.count_include_pad = padding, ceil_mode, count_include_pad
+
+    def _options(self) -> tuple[Any, ...]:
+        return (self.kernel_size, self.stride, self.padding, self.ceil_mode, self.count_include_pad)
+
+
+class AvgPool1d(_AvgPool):
+    """The means of windows of sequences [N, C, L] or [C, L]."""
+
+    def forward(self, x: Any) -> Tensor:
+        return F.avg_pool1d(x, *self._options())
+
+
+class AvgPool2d(_AvgPool):
+    """The means of windows of images [N, C, H, W] or [C, H, W]."""
+
+    def forward(self, x: Any) -> Tensor:
+        return F.avg_pool2d(x, *self._options())
+
+
+class _AdaptivePool(_Options):
+    _shown = ("output_size",)
+
+    def __init__(self, output_size: Any) -> None:
+        super().__init__()
+        self.output_size = output_size
+
+
+class AdaptiveAvgPool1d(_AdaptivePool):
+    """The means of output_size bins of sequences [N, C, L] or [C, L]."""
+
+    def forward(self, x: Any) -> Tensor:
+        return F.adaptive_avg_pool1d(x, self.output_size)
+
+
+class AdaptiveAvgPool2d(_AdaptivePool):
+    """The means of output_size bins of images [N, C, H, W] or [C, H, W]."""
+
+    def forward(self, x: Any) -> Tensor:
+        return F.adaptive_avg_pool2d(x, self.output_size)

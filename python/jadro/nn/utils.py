@@ -1,0 +1,96 @@
+"""Gradient clipping, parameters as one vector, and evaluation mode for a while."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from .. import backend
+from ..ops.shape import cat
+from ..tensor import Tensor, as_tensor
+from .module import Module
+
+
+def _with_grad(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
+    """The gradients of the parameters that have one."""
+    given = [parameters] if isinstance(parameters, Tensor) else parameters
+    return [p.grad for p in given if p.grad is not None]
+
+
+def _norm(grad: Tensor, norm_type: float) -> float:
+    """The norm of all elements, summed in float64."""
+    size = np.abs(grad.data, out=backend.empty_like(grad.data))
+    if norm_type == math.inf:
+        return float(size.max()) if size.size else 0.0
+    powers = np.square(size, out=size) if norm_type == 2 else size**norm_type
+    return float(powers.sum(dtype=np.float64)) ** (1.0 / norm_type)
+
+
+def clip_grad_norm_(
+    parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False
+) -> Tensor:
+    """Scales all gradients by max_norm / (norm + 1e-6) where their common norm exceeds max_norm; returns the norm
+    before.
+
+    norm_type: 2, another positive number, or infinity for the largest element. error_if_nonfinite: raise ValueError
+    for a norm that is NaN or infinite, before any gradient has changed; otherwise the gradients take what the
+    arithmetic gives.
+    """
+    if not max_norm >= 0:
+        raise ValueError(f"clip_grad_norm_: max_norm is {max_norm}, expected at least 0")
+    if not norm_type > 0:
+        raise ValueError(f"clip_grad_norm_: norm_type is {norm_type}, expected a positive number")
+    grads = _with_grad(parameters)
+    with np.errstate(over="ignore", invalid="ignore"):
+        norms = np.array([_norm(grad, norm_type) for grad in grads])
+        total = float(np.linalg.norm(norms, norm_type)) if grads else 0.0
+        if error_if_nonfinite and not math.isfinite(total):
+            raise ValueError(f"clip_grad_norm_: the norm of the gradients is {total}; some gradient is NaN or infinite")
+        scale = max_norm / (total + 1e-6)
+        if not scale >= 1.0:
+            for grad in grads:
+                grad.data *= grad.dtype.type(scale)
+                grad._version[0] += 1
+    return as_tensor(np.asarray(total, grads[0].dtype if grads else np.float32))
+
+
+def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
+    """Bounds every element of the gradients to -clip_value..clip_value. ValueError where clip_value is negative."""
+    if not clip_value >= 0:
+        raise ValueError(f"clip_grad_value_: clip_value is {clip_value}, expected at least 0")
+    for grad in _with_grad(parameters):
+        grad.clamp_(-clip_value, clip_value)
+
+
+def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:
+    """All parameters in a row, [sum of their sizes]; gradients reach them."""
+    return cat([parameter.reshape(-1) for parameter in parameters])
+
+
+def vector_to_parameters(vector: Any, parameters: Iterable[Tensor]) -> None:
+    """Copies the pieces of `vector` into the parameters, in order. ValueError where the sizes differ, nothing copied
+    then."""
+    given, vector = list(parameters), as_tensor(vector).detach()
+    sizes = [p.numel() for p in given]
+    if vector.shape != (sum(sizes),):
+        raise ValueError(f"vector_to_parameters: vector has shape {vector.shape}, expected ({sum(sizes)},)")
+    for parameter, piece in zip(given, vector.split(sizes) if given else (), strict=True):
+        parameter.detach().copy_(piece.reshape(parameter.shape))
+
+
+@contextmanager
+def evaluating(model: Any) -> Iterator[None]:
+    """Puts a Module into evaluation mode inside a `with` block, and each of its modules back into its own mode
+    afterwards."""
+    modes = [(module, module.training) for module in model.modules()] if isinstance(model, Module) else []
+    for module, _ in modes:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
