@@ -43,7 +43,7 @@ struct Sizes {
     call.check_rank(y, "y", 3);
     call.require(o.layers >= 1, "layers is " + std::to_string(o.layers) + ", expected at least 1");
     call.require(o.directions == 1 || o.directions == 2, "directions is " + std::to_string(o.directions) + ", expected 1 or 2");
-    call.require(o.dropout >= 0 && o.dropout < 1, "dropout is " + std::to_string(o.dropout) + ", expected 0 <= dropout < 1");
+    call.require(o.dropout >= 0 && o.dropout <= 1, "dropout is " + std::to_string(o.dropout) + ", expected 0 <= dropout <= 1");
     steps = x.shape(0);
     batch = x.shape(1);
     input = x.shape(2);
@@ -83,6 +83,22 @@ RnnStack<T> stack_of(const Call& call, Cell cell, const Sizes& z, const Options&
           o.layers, o.directions, o.bias,  o.dropout, o.seed,
           o.offset, call.in<T>(x, "x", {z.steps, z.batch, z.input}), call.in<T>(h0, "h0", z.state),
           call.in<T>(c0, "c0", z.state), weights.data()};
+}
+
+i64 reserve_size(const std::string& cell, i64 T, i64 N, i64 H, i64 layers, i64 directions, double dropout) {
+  const Call call("rnn_reserve_size");
+  const Cell which = cell_of(call, cell);
+  const i64 sizes[] = {T, N, H, layers};
+  double elements = 10.0 * static_cast<double>(directions);  // an upper bound of what one layer, unit and step need
+  for (i64 size : sizes) {
+    call.require(size >= 0, "T, N, H, layers are " + shape_text({T, N, H, layers}) + ", expected no negative size");
+    elements *= static_cast<double>(size);
+  }
+  call.require(layers >= 1 && (directions == 1 || directions == 2),
+               "layers is " + std::to_string(layers) + " and directions " + std::to_string(directions) +
+                   ", expected at least 1 layer and 1 or 2 directions");
+  call.require(elements < 4e18, "T, N, H, layers are " + shape_text({T, N, H, layers}) + ", expected sizes that fit in memory");
+  return rnn_reserve_size(which, T, N, H, layers, directions, dropout > 0);
 }
 
 std::vector<i64> reserve_shape(Cell cell, const Sizes& z, const Options& o) {
@@ -165,7 +181,7 @@ void bind_rnn(py::module_& m) {
   m.def(
       "rnn_reserve_size",
       [](const std::string& cell, i64 T, i64 N, i64, i64 H, i64 layers, i64 directions, double dropout) {
-        return rnn_reserve_size(cell_of(Call("rnn_reserve_size"), cell), T, N, H, layers, directions, dropout > 0);
+        return reserve_size(cell, T, N, H, layers, directions, dropout);
       },
       py::arg("cell"), py::arg("T"), py::arg("N"), py::arg("I"), py::arg("H"), layers, directions, dropout);
   m.def(

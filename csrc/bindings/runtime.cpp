@@ -12,6 +12,9 @@ namespace {
 
 py::array empty(const std::vector<i64>& shape, const py::object& type) {
   const py::dtype dtype = py::dtype::from_args(type);
+  if (std::string("biufc").find(dtype.kind()) == std::string::npos) {
+    throw py::type_error("empty: dtype is " + py::str(dtype).cast<std::string>() + ", expected numbers or booleans");
+  }
   std::size_t bytes = static_cast<std::size_t>(dtype.itemsize());
   for (i64 extent : shape) {
     if (extent < 0) throw py::value_error("empty: shape is " + shape_text(shape) + ", expected no negative size");

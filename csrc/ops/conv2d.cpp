@@ -73,8 +73,13 @@ class CellBlocks {
   i64 length_, rows_;
 };
 
+std::string shape_text(const Conv2d& s) {
+  return sizes_text({s.n, s.ic, s.ih, s.iw}) + "->" + sizes_text({s.oc}) + " k" + sizes_text({s.kh, s.kw}) + " s" +
+         sizes_text({s.stride_h, s.stride_w}) + " d" + sizes_text({s.dilation_h, s.dilation_w}) + " g" + sizes_text({s.groups});
+}
+
 template <class T>
-void run_pass(const Conv2dPass& p, const T* src, const T* w, const T* bias, T* dst, bool relu, Conv2dAlgorithm algorithm) {
+void run_pass(const char* op, const Conv2d& s, const Conv2dPass& p, const T* src, const T* w, const T* bias, T* dst, bool relu, Conv2dAlgorithm algorithm) {
   const Kernels<T>& k = kernels_of<T>();
   if (p.cells() == 0) return;
   const Scratch<T> packed(p.groups * p.out * p.depth() + 64);
@@ -84,6 +89,7 @@ void run_pass(const Conv2dPass& p, const T* src, const T* w, const T* bias, T* d
   });
   const bool direct = algorithm == Conv2dAlgorithm::kAuto ? prefers_direct(p, k.tile_columns / 2)
                                                           : algorithm == Conv2dAlgorithm::kDirect;
+  const Verbose<T> line(op, direct ? "direct" : "im2col", [&] { return shape_text(s); });
   const Conv2dProduct<T> product{p, src, packed.data(), bias, dst, direct, relu};
   const i64 wanted = 2 * num_threads(), panels = (p.out + k.tile_rows - 1) / k.tile_rows;
   CellBlocks blocks(p, kBlockCells, k.tile_columns);
@@ -147,7 +153,7 @@ void bias_gradient(const Conv2d& s, const T* dy, T* db) {
 template <class T>
 void conv2d_forward(const Conv2d& s, const T* x, const T* w, const T* bias, T* y, bool relu, Conv2dAlgorithm algorithm) {
   Taps taps;
-  run_pass(forward_pass(s, taps), x, w, bias, y, relu, algorithm);
+  run_pass("conv2d_forward", s, forward_pass(s, taps), x, w, bias, y, relu, algorithm);
 }
 
 template <class T>
@@ -167,13 +173,14 @@ void conv2d_backward_data(const Conv2d& s, const T* dy, const T* w, T* dx, Conv2
       Conv2dPass p{s.n,  s.groups, s.oc / s.groups, s.ic / s.groups, s.oh, s.ow, grid_h, grid_w, 1, 1,
                    s.ih, s.iw, s.stride_h, s.stride_w, row, column, count, taps.h.data(), taps.w.data()};
       flatten(p);
-      run_pass<T>(p, dy, turned.data(), nullptr, dx, false, algorithm);
+      run_pass<T>("conv2d_backward_data", s, p, dy, turned.data(), nullptr, dx, false, algorithm);
     }
   }
 }
 
 template <class T>
 void conv2d_backward_weight(const Conv2d& s, const T* dy, const T* x, T* dw, T* db) {
+  const Verbose<T> line("conv2d_backward_weight", "im2col", [&] { return shape_text(s); });
   if (db) bias_gradient(s, dy, db);
   if (!dw) return;
   const Kernels<T>& k = kernels_of<T>();

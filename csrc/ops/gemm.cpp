@@ -3,6 +3,7 @@
 #include "core/cpu.h"
 #include "core/memory.h"
 #include "core/thread_pool.h"
+#include "core/verbose.h"
 #include "ops/split.h"
 
 namespace jadro {
@@ -16,6 +17,7 @@ constexpr i64 kBlockRows = 1024, kBlockColumns = 256;
 template <class T>
 void gemm(const Gemm<T>& g) {
   if (g.m == 0 || g.n == 0) return;
+  const Verbose<T> line("gemm", "blocked", [&] { return sizes_text({g.m, g.n, g.k}); });
   const Kernels<T>& k = kernels_of<T>();
   const i64 wanted = 2 * num_threads();
   Split rows(g.m, kBlockRows, k.tile_rows), columns(g.n, kBlockColumns, k.tile_columns);

@@ -6,6 +6,7 @@
 #include "core/cpu.h"
 #include "core/memory.h"
 #include "core/thread_pool.h"
+#include "core/verbose.h"
 #include "ops/gemm.h"
 #include "ops/random.h"
 
@@ -14,6 +15,22 @@ namespace {
 
 i64 saved_per_unit(Cell cell) { return cell == Cell::kLstm || cell == Cell::kGru ? 4 : 0; }
 i64 grads_per_unit(Cell cell) { return cell == Cell::kLstm || cell == Cell::kGru ? 4 : 1; }
+
+const char* cell_name(Cell cell) {
+  switch (cell) {
+    case Cell::kRnnTanh: return "rnn_tanh";
+    case Cell::kRnnRelu: return "rnn_relu";
+    case Cell::kLstm: return "lstm";
+    case Cell::kGru: return "gru";
+  }
+  return "";
+}
+
+// T x N x I -> H, layers x directions
+template <class T>
+std::string stack_text(const RnnStack<T>& s) {
+  return sizes_text({s.steps, s.batch, s.input}) + "->" + sizes_text({s.hidden}) + " " + sizes_text({s.layers, s.directions});
+}
 
 // Where the pieces of `reserve` stand. A layer: for each direction what the cell saves and the cell states; then, but for the last
 // layer, whose output is y, the layer's output and the same after dropout.
@@ -227,6 +244,7 @@ i64 rnn_reserve_size(Cell cell, i64 steps, i64 batch, i64 hidden, i64 layers, i6
 template <class T>
 void rnn_forward(const RnnStackForward<T>& call) {
   const RnnStack<T>& s = call.stack;
+  const Verbose<T> line("rnn_forward", cell_name(s.cell), [&] { return stack_text(s); });
   const Reserve r = reserve_of(s);
   const Scratch<T> zeros(s.batch * s.hidden);
   std::memset(zeros.data(), 0, s.batch * s.hidden * sizeof(T));
@@ -250,6 +268,7 @@ void rnn_forward(const RnnStackForward<T>& call) {
 template <class T>
 void rnn_backward(const RnnStackBackward<T>& call) {
   const RnnStack<T>& s = call.stack;
+  const Verbose<T> line("rnn_backward", cell_name(s.cell), [&] { return stack_text(s); });
   const Reserve r = reserve_of(s);
   const i64 states = s.batch * s.hidden;
   const bool lstm = s.cell == Cell::kLstm;
