@@ -165,7 +165,7 @@ void max_pool2d_forward(const Pool2d& p, const T* x, Range rows, T* y, std::int3
       std::memcpy(scratch + ring.taps + ow, &column, sizeof column);
     }
   }
-  i64 filled = 0;  // rows of the plane that have been in the ring
+  i64 filled = 0;  // rows of the plane that the ring has seen
   for (i64 r = rows.begin; r < rows.end; ++r) {
     const i64 plane = r / p.oh, oh = r % p.oh, begin = oh * p.stride_h - p.pad_top;
     const T* const image = x + plane * p.ih * p.iw;
@@ -183,7 +183,7 @@ void max_pool2d_forward(const Pool2d& p, const T* x, Range rows, T* y, std::int3
       continue;
     }
     if (oh == 0) filled = 0;
-    for (filled = max(filled, top); filled < end; ++filled) {
+    for (filled = max(filled, begin); filled < end; ++filled) {
       split_row(p, ring, image + filled * p.iw, scratch + filled % ring.height * ring.row);
     }
     const T* const first = scratch + ring.taps;
