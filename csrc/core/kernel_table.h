@@ -38,9 +38,10 @@ struct Conv2dPass {
   const i64 *tap_h, *tap_w;
   i64 cells() const { return n * grid_h * grid_w; }
   i64 depth() const { return in * taps; }
+  i64 packed_size() const { return (out * depth() + 127) / 64 * 64; }  // of one group's weights, with slack for whole vectors
 };
 
-// src [n, groups*in, src_h, src_w]; w [groups, out, depth] packed by conv2d_pack; dst [n, groups*out, dst_h, dst_w].
+// src [n, groups*in, src_h, src_w]; w: each group's [out, depth] packed by conv2d_pack, packed_size() apart; dst [n, groups*out, dst_h, dst_w].
 template <class T>
 struct Conv2dProduct {
   Conv2dPass pass;

@@ -6,8 +6,10 @@
 
 #if defined(__CUDACC__)
 #define JADRO_DEVICE __host__ __device__
+#define JADRO_UNROLL _Pragma("unroll")
 #else
 #define JADRO_DEVICE
+#define JADRO_UNROLL _Pragma("GCC unroll 10")  // or a loop over blocks is not vectorised
 #endif
 
 namespace jadro {
@@ -21,6 +23,7 @@ struct PhiloxBlock {
 JADRO_DEVICE inline PhiloxBlock philox(u64 seed, u64 index) {
   u32 k0 = static_cast<u32>(seed), k1 = static_cast<u32>(seed >> 32);
   u32 c0 = static_cast<u32>(index), c1 = static_cast<u32>(index >> 32), c2 = 0, c3 = 0;
+  JADRO_UNROLL
   for (int round = 0; round < 10; ++round) {
     const u64 p0 = u64{0xD2511F53} * c0, p1 = u64{0xCD9E8D57} * c2;
     c0 = static_cast<u32>(p1 >> 32) ^ c1 ^ k0;

@@ -7,7 +7,7 @@
 namespace jadro {
 namespace {
 
-// w [groups, out, depth] in passes over the depth, each in panels of rows.
+// One group's w [out, depth] in passes over the depth, each in panels of rows.
 template <class T>
 void conv2d_pack(const Conv2dPass& p, const T* w, T* packed) {
   const RowPanels rows(p.out);
@@ -125,7 +125,7 @@ void conv2d_block(const Conv2dProduct<T>& a, i64 group, Range cells, Range panel
   const i64 step = conv2d_pass_channels(p);
   for (i64 c0 = 0; c0 < p.in; c0 += step) {
     const i64 channels = min(step, p.in - c0), k = channels * p.taps;
-    const T* const w = a.w + group * p.out * p.depth() + c0 * p.taps * p.out;
+    const T* const w = a.w + group * p.packed_size() + c0 * p.taps * p.out;
     const Conv2dStore<T> sink{a, group, c0 == 0, c0 + channels == p.in};
     planes.fill(src, {c0, c0 + channels}, image);
     set_offsets(planes, channels, p.taps, offsets);

@@ -82,10 +82,9 @@ template <class T>
 void run_pass(const char* op, const Conv2d& s, const Conv2dPass& p, const T* src, const T* w, const T* bias, T* dst, bool relu, Conv2dAlgorithm algorithm) {
   const Kernels<T>& k = kernels_of<T>();
   if (p.cells() == 0) return;
-  const Scratch<T> packed(p.groups * p.out * p.depth() + 64);
+  const Scratch<T> packed(p.groups * p.packed_size());
   parallel_for(static_cast<int>(p.groups), [&](int group, int) {
-    const i64 at = group * p.out * p.depth();
-    k.conv2d_pack(p, w + at, packed.data() + at);
+    k.conv2d_pack(p, w + group * p.out * p.depth(), packed.data() + group * p.packed_size());
   });
   const bool direct = algorithm == Conv2dAlgorithm::kAuto ? prefers_direct(p, k.tile_columns / 2)
                                                           : algorithm == Conv2dAlgorithm::kDirect;
