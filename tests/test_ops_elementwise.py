@@ -213,6 +213,6 @@ def test_shapes_that_do_not_fit_are_named():
     with pytest.raises(ValueError, match=r"add: shapes \(2,\) and \(3,\) cannot be broadcast together"):
         jadro.ones(2) + jadro.ones(3)
     with pytest.raises(ValueError, match="lt: shapes"):
-        jadro.ones(2) < jadro.ones(3)
+        _ = jadro.ones(2) < jadro.ones(3)
     with pytest.raises(TypeError, match="dtype"):
         jadro.ones(2) + "text"

@@ -255,5 +255,5 @@ def binary_cross_entropy_with_logits(
     if x.shape != target.shape:
         raise ValueError(f"{call}: target has shape {target.shape}, expected {x.shape}, that of x")
     positive = 1.0 if pos_weight is None else (as_tensor(pos_weight) - 1) * target + 1
-    losses = (1 - target) * x + positive * softplus(-x)
+    losses = (1 - target) * x + positive * softplus(-x, threshold=math.inf)
     return _reduce(losses if weight is None else losses * as_tensor(weight), reduction)
