@@ -216,3 +216,17 @@ def test_shapes_that_do_not_fit_are_named():
         _ = jadro.ones(2) < jadro.ones(3)
     with pytest.raises(TypeError, match="dtype"):
         jadro.ones(2) + "text"
+
+
+def test_large_results_in_kept_memory():
+    a, b = leaf((300, 200)), leaf((200,), 3, positive=True)
+    for name in ("add", "sub", "mul", "div", "maximum"):
+        y = getattr(a, name)(b)
+        np.testing.assert_array_equal(y.data, BINARY[name](a.data, b.data))
+        np.testing.assert_array_equal(getattr(b, name)(a).data, BINARY[name](b.data, a.data))
+    np.testing.assert_array_equal((1.5 - a).exp().data, np.exp(1.5 - a.data))
+    np.testing.assert_array_equal(a.T.clone().data, a.data.T)
+    (a * 2 + a * 3 + a).sum().backward()
+    np.testing.assert_array_equal(a.grad.data, np.full((300, 200), 6.0))
+    with pytest.raises(ValueError, match="add: shapes"):
+        a + a.T

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from .backend import Array
+from .backend import Array, compute
 from .tensor import Tensor, as_tensor, wrap
 
 # Where a gradient goes: output `index` of a Node, or a leaf Tensor with index 0.
@@ -108,18 +108,18 @@ class Node:
             return saved
         return tuple(self._with_history(a, o) for a, o in zip(saved, self._origins, strict=True))
 
-    def record(self, args: tuple[Any, ...], results: tuple[Array, ...], outs: tuple[Tensor, ...]) -> None:
+    def record(self, args: tuple[Any, ...], results: tuple[Array, ...], outs: list[Tensor]) -> None:
         """Enters the graph: where gradients go, and which tensors the saved arrays belong to."""
         self.number = next(_numbers)
         self._graph = False
         self.edges: list[Edge | None] | None = [
-            edge_of(a) if n else None for a, n in zip(args, self.needs, strict=True)
+            (a._node or a, a._index) if n else None for a, n in zip(args, self.needs, strict=True)
         ]
         self.dtypes = [out.data.dtype for out in outs]
-        self._origins = [self._origin(a, args, results, outs) for a in self._saved or ()]
+        self._origins = [self._origin(array, args, results, outs) for array in self._saved or ()]
 
     def _origin(
-        self, array: Any, args: tuple[Any, ...], results: tuple[Array, ...], outs: tuple[Tensor, ...]
+        self, array: Any, args: tuple[Any, ...], results: tuple[Array, ...], outs: list[Tensor]
     ) -> tuple[Any, ...] | None:
         """(version counter, its value now, source) of what holds `array`: source is the input, or the number of the
         output."""
@@ -135,7 +135,7 @@ class Node:
         if origin is None:
             return array
         source = origin[2]
-        return wrap(array, self, source) if isinstance(source, int) else source
+        return source if isinstance(source, Tensor) else wrap(array, self, source)
 
     def release(self) -> None:
         """Drops what was saved and the way to older nodes."""
@@ -151,7 +151,7 @@ _FREED = (
 
 def edge_of(t: Tensor) -> Edge:
     """Where the gradient of `t` goes."""
-    return (t, 0) if t._node is None else (t._node, t._index)
+    return t._node or t, t._index
 
 
 class Function:
@@ -165,7 +165,8 @@ class Function:
     """
 
     name: ClassVar[str] = ""
-    is_view: ClassVar[bool] = False  # the output may share memory with the first input
+    is_view: ClassVar[bool] = False  # the output may share memory with the first input, a Tensor
+    may_warn: ClassVar[bool] = False  # forward computes with NumPy; NaN and infinity shall pass without a word
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -196,17 +197,20 @@ class Function:
             needs = [False] * len(args)
             record = False
         ctx = Node(cls, needs)
-        with _errstate(all="ignore"):  # NaN and infinity pass as IEEE says, without a word
+        if cls.may_warn:
+            with _errstate(all="ignore"):
+                result = cls.forward(ctx, *arrays, **options)
+        else:
             result = cls.forward(ctx, *arrays, **options)
         several = result.__class__ is tuple
         results = result if several else (result,)
         node = ctx if record else None
-        outs = tuple([_output(r, node, i) for i, r in enumerate(results)])
+        outs = [_output(r, node, i) for i, r in enumerate(results)]
         if cls.is_view:
             outs[0]._version = args[0]._version
         if record:
             ctx.record(args, results, outs)
-        return outs if several else outs[0]
+        return tuple(outs) if several else outs[0]
 
     @classmethod
     def call(cls, *args: Any, **options: Any) -> Any:
@@ -218,6 +222,8 @@ class Function:
 
 class Elementary(Function):
     """A Function whose backward uses operators and `call` only, and so runs on arrays and on Tensors alike."""
+
+    may_warn = True
 
     @classmethod
     def backward_graph(cls, ctx: Node, *dys: Any) -> Any:
@@ -261,7 +267,7 @@ class _Walk:
         elif edge in self.owned:
             have += grad
         else:
-            total = have + grad
+            total = have + grad if self.create_graph else compute(np.add, have, grad)
             self.pending[edge] = np.asarray(total) if isinstance(total, np.generic) else total
             if not self.create_graph:
                 self.owned.add(edge)

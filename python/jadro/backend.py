@@ -105,6 +105,13 @@ def empty_like(x: Array, shape: tuple[int, ...] | None = None) -> Array:
     return empty(x.shape if shape is None else shape, x.dtype, device_of(x))
 
 
+def compute(ufunc: np.ufunc, *xs: Array) -> Array:
+    """ufunc(*xs) of operands of one dtype, which is also the result's; a large result lies in kept memory."""
+    if max([x.nbytes for x in xs]) < KEPT_BYTES or not isinstance(xs[0], np.ndarray):
+        return ufunc(*xs)
+    return ufunc(*xs, out=empty_like(xs[0], np.broadcast_shapes(*[x.shape for x in xs])))
+
+
 def contiguous(x: Array) -> Array:
     """`x` itself where it is C-contiguous, else a copy that is."""
     if x.flags.c_contiguous:

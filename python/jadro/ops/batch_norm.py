@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from .. import backend
 from ..autograd import Function, Node
 from ..backend import Array
@@ -189,7 +191,9 @@ def instance_norm(
     ]
     y = _affine("instance_norm", _normalize(x, n * channels, eps), weight, bias)
     axes = tuple(range(2, x.ndim))
-    for moment, values in zip(moments, (x.data.mean(axis=axes), x.data.var(axis=axes, ddof=1)), strict=True):
-        if moment is not None and n:
-            moment.data += x.dtype.type(momentum) * (values.mean(axis=0) - moment.data)
+    with np.errstate(all="ignore"):
+        rows = x.data.mean(axis=axes), x.data.var(axis=axes, ddof=1)
+        for moment, values in zip(moments, rows, strict=True):
+            if moment is not None and n:
+                moment.data += x.dtype.type(momentum) * (values.mean(axis=0) - moment.data)
     return y

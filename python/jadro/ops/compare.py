@@ -11,14 +11,20 @@ from ..tensor import Tensor, wrap
 from .elementwise import check_broadcast, operands, reflected
 
 
+def _result(ufunc: Callable[..., Any], *arrays: Any) -> Tensor:
+    """ufunc(*arrays) as a Tensor, outside the graph and without NumPy's warnings."""
+    with np.errstate(all="ignore"):
+        y = ufunc(*arrays)
+    return wrap(np.asarray(y) if isinstance(y, np.generic) else y)
+
+
 def _without_gradient(ufunc: np.ufunc, call: str) -> Callable[[Any, Any], Tensor]:
     def run(a: Any, b: Any) -> Tensor:
         if b is None or isinstance(b, str):
             return NotImplemented
         a, b = operands(a, b)
         check_broadcast(call, a, b)
-        y = ufunc(a.data if isinstance(a, Tensor) else a, b.data if isinstance(b, Tensor) else b)
-        return wrap(np.asarray(y) if isinstance(y, np.generic) else y)
+        return _result(ufunc, *(x.data if isinstance(x, Tensor) else x for x in (a, b)))
 
     run.__name__ = run.__qualname__ = call
     run.__doc__ = f"{ufunc.__name__}(a, b) elementwise; it has no gradient."
@@ -40,8 +46,7 @@ rfloor_divide = reflected(floor_divide)
 
 def _rounding(ufunc: np.ufunc) -> Callable[[Tensor], Tensor]:
     def run(x: Tensor) -> Tensor:
-        y = ufunc(x.data)
-        return wrap(np.asarray(y) if isinstance(y, np.generic) else y)
+        return _result(ufunc, x.data)
 
     run.__doc__ = f"{ufunc.__name__}(x) elementwise; it has no gradient."
     return run
@@ -56,4 +61,4 @@ def invert(x: Tensor) -> Tensor:
     """~x of booleans or integers; TypeError for floats."""
     if x.data.dtype.kind not in "iub":
         raise TypeError(f"invert: the tensor has dtype {x.dtype}, expected booleans or integers")
-    return wrap(np.asarray(~x.data) if x.data.ndim == 0 else ~x.data)
+    return _result(np.invert, x.data)

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
+from .. import backend
 from ..autograd import Elementary, Node
-from ..backend import Array
+from ..backend import Array, compute
 from ..tensor import Tensor, as_tensor
 from .common import FLOAT32, INT64, cast, result_dtype
 from .shape import unbroadcast
@@ -71,7 +72,7 @@ class Binary(Elementary):
 
 def _binary_forward(ufunc: np.ufunc, ctx: Node, a: Array, b: Array) -> Array:
     ctx.save(a, b)
-    return ufunc(a, b)
+    return compute(ufunc, a, b)
 
 
 class Add(Elementary):
@@ -80,7 +81,7 @@ class Add(Elementary):
     @staticmethod
     def forward(ctx: Node, a: Array, b: Array) -> Array:
         ctx.shapes = a.shape, b.shape
-        return a + b
+        return compute(np.add, a, b)
 
     @staticmethod
     def backward(ctx: Node, dy: Any) -> Any:
@@ -94,7 +95,7 @@ class Sub(Elementary):
     @staticmethod
     def forward(ctx: Node, a: Array, b: Array) -> Array:
         ctx.shapes = a.shape, b.shape
-        return a - b
+        return compute(np.subtract, a, b)
 
     @staticmethod
     def backward(ctx: Node, dy: Any) -> Any:
@@ -182,7 +183,9 @@ def _float(mask: Any, like: Any) -> Any:
 class Copy(Elementary):
     @staticmethod
     def forward(ctx: Node, x: Array) -> Array:
-        return x.copy(order="C")
+        y = backend.empty_like(x)
+        y[...] = x
+        return y
 
     @staticmethod
     def backward(ctx: Node, dy: Any) -> Any:
@@ -197,7 +200,7 @@ def constant(x: Any) -> Array:
 class Neg(Elementary):
     @staticmethod
     def forward(ctx: Node, x: Array) -> Array:
-        return -x
+        return compute(np.negative, x)
 
     @staticmethod
     def backward(ctx: Node, dy: Any) -> Any:
@@ -207,7 +210,7 @@ class Neg(Elementary):
 class Exp(Elementary):
     @staticmethod
     def forward(ctx: Node, x: Array) -> Array:
-        y = np.exp(x)
+        y = compute(np.exp, x)
         ctx.save(y)
         return y
 
@@ -219,7 +222,7 @@ class Exp(Elementary):
 class Expm1(Elementary):
     @staticmethod
     def forward(ctx: Node, x: Array) -> Array:
-        y = np.expm1(x)
+        y = compute(np.expm1, x)
         ctx.save(y)
         return y
 
@@ -231,7 +234,7 @@ class Expm1(Elementary):
 class Sqrt(Elementary):
     @staticmethod
     def forward(ctx: Node, x: Array) -> Array:
-        y = np.sqrt(x)
+        y = compute(np.sqrt, x)
         ctx.save(y)
         return y
 
@@ -250,7 +253,7 @@ class Unary(Elementary):
 
 def _unary_forward(ufunc: np.ufunc, ctx: Node, x: Array) -> Array:
     ctx.save(x)
-    return ufunc(x)
+    return compute(ufunc, x)
 
 
 class Log(Unary, ufunc=np.log):

@@ -21,6 +21,7 @@ class GetItem(Elementary):
     """y = x[index]"""
 
     is_view = True
+    may_warn = False
     name = "indexing"
 
     @staticmethod

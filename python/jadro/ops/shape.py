@@ -17,6 +17,7 @@ from .common import axis_index, axis_tuple, flat_ints, promote
 
 class Reshape(Elementary):
     is_view = True
+    may_warn = False
 
     @staticmethod
     def forward(ctx: Node, x: Array, *, shape: tuple[int, ...]) -> Array:
@@ -32,6 +33,7 @@ class Permute(Elementary):
     """y = x with axis axes[i] at place i."""
 
     is_view = True
+    may_warn = False
 
     @staticmethod
     def forward(ctx: Node, x: Array, *, axes: tuple[int, ...]) -> Array:
@@ -47,13 +49,12 @@ class Expand(Elementary):
     """y = x broadcast to `shape`."""
 
     is_view = True
+    may_warn = False
 
     @staticmethod
     def forward(ctx: Node, x: Array, *, shape: tuple[int, ...]) -> Array:
         ctx.shape = x.shape
-        if isinstance(x, np.ndarray):
-            return np.broadcast_to(x, shape)
-        return np.broadcast_to(x, shape, subok=True)
+        return np.broadcast_to(x, shape)
 
     @staticmethod
     def backward(ctx: Node, dy: Any) -> Any:
