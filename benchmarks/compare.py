@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from benchmarks.report import Record, geometric_mean, markdown, median, optional, ratio, share
 
+REGRESSED = "REGRESSED"
 # every measure is a cost: larger is slower
 MEASURES: dict[str, Callable[[Record], float | None]] = {
     "time": lambda case: median(case, "jadro"),
@@ -22,21 +23,30 @@ def compare(before: Record, after: Record, threshold: float, by: str) -> tuple[s
     """
     measure = MEASURES[by]
     later = {case["name"]: case for case in after["cases"]}
-    rows, changes, good = [], [], True
+    rows: list[list[str]] = []
+    changes: list[float | None] = []
     for case in before["cases"]:
         old = measure(case)
         if old is None or case["name"] not in later:
             continue
         new = measure(later[case["name"]])
-        change = new / old if new is not None else None
-        regressed = change is None or change > 1 + threshold
-        good = good and not regressed
+        change = new / old if new else None
+        verdict = judge(change, failed=median(later[case["name"]], "jadro") is None, threshold=threshold)
         changes.append(change)
-        verdict = "REGRESSED" if regressed else "faster" if change < 1 - threshold else ""
-        rows.append([case["name"], *(cost(v, by) for v in (old, new)), optional(change, ".3f"), verdict])
+        rows.append([case["name"], cost(old, by), cost(new, by), optional(change, ".3f"), verdict])
+    good = all(row[-1] != REGRESSED for row in rows)
     text = markdown([f"case, by {by}", "A", "B", "B / A", ""], rows)
     mean = optional(geometric_mean(changes), ".3f")
     return f"{text}\n\n{len(rows)} cases in both, geometric mean of B / A {mean}, threshold {threshold:.0%}.\n", good
+
+
+def judge(change: float | None, failed: bool, threshold: float) -> str:
+    """What a changed cost means; "" within the threshold, or where there is nothing to compare."""
+    if failed:
+        return REGRESSED
+    if change is None or abs(change - 1) <= threshold:
+        return ""
+    return REGRESSED if change > 1 else "faster"
 
 
 def cost(value: float | None, by: str) -> str:

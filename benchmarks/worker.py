@@ -6,8 +6,10 @@ one request at a time over the socket FD: ("open", case), ("slice", seconds), ("
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import importlib
+import signal
 import sys
 import time
 from multiprocessing.connection import Connection
@@ -18,6 +20,7 @@ import numpy as np
 from benchmarks.cases import Array, Case, Job, Unsupported
 
 SAMPLE_SECONDS = 50e-6  # shorter calls are timed several at a time
+PR_SET_PDEATHSIG = 1  # sys/prctl.h
 MAX_SAMPLED = 1 << 16  # elements of one result that are compared
 WARM_SECONDS = 0.05  # shorter jobs run once untimed before each slice
 
@@ -118,7 +121,14 @@ def serve(connection: Any, peer: Any) -> None:
             connection.send(("error", f"{type(error).__name__}: {error}"))
 
 
+def end_with_parent() -> None:
+    """A stopped process cannot see that the other end is gone; Linux can be told to end it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL))
+
+
 def main() -> None:
+    end_with_parent()
     side, threads, handle = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     connection: Any = Connection(handle)
     try:
