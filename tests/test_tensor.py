@@ -188,6 +188,9 @@ def test_writes_in_place():
     assert t.tolist() == [[1.0, 2.0, -1.0], [3.0, 3.0, -1.0]]
     t.copy_(np.ones(3)).mul_(4).sub_(1).div_(3)
     assert t.tolist() == [[1.0] * 3] * 2
+    t[0, 1] = jadro.tensor([7.0])
+    t[1] = np.ones((1, 3), np.float32)
+    assert t.tolist() == [[1.0, 7.0, 1.0], [1.0] * 3]
     t.zero_()
     assert not t.any()
     t.fill_(5).clamp_(max=2)

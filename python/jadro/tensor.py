@@ -203,7 +203,6 @@ class Tensor:
     if TYPE_CHECKING:  # methods from ops.methods: the functions of the same names in autograd and ops, the tensor first
         T: Tensor
         mT: Tensor
-        real: Tensor
 
         def __getattr__(self, name: str) -> Any: ...
         def __getitem__(self, index: Any) -> Tensor: ...

@@ -46,13 +46,14 @@ def _value(call: str, x: Tensor, y: Any, shape: tuple[int, ...]) -> Any:
     y = as_tensor(y).data
     if y.dtype.kind not in "iub" and x.data.dtype.kind in "iub":
         raise TypeError(f"{call}: value has dtype {y.dtype}, which a tensor of {x.dtype} cannot hold")
+    lead = y.ndim - len(shape)
+    if lead > 0 and all(n == 1 for n in y.shape[:lead]):
+        y = y.reshape(y.shape[lead:])
     try:
         np.broadcast_to(y, shape)
     except ValueError:
-        if y.size == 0 or y.shape[-len(shape) :] != shape or y.size != int(np.prod(shape)):
-            raise ValueError(
-                f"{call}: value has shape {y.shape}, expected {shape} or one that can be broadcast to it"
-            ) from None
+        message = f"{call}: value has shape {y.shape}, expected {shape} or one that can be broadcast to it"
+        raise ValueError(message) from None
     return y
 
 

@@ -3,6 +3,7 @@ names."""
 
 from __future__ import annotations
 
+import builtins
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -166,7 +167,7 @@ def var(
     x = _floating(x)
     axes = axis_tuple("var", x.data.ndim, dim, axis)
     centred = x - mean(x, axes, True)
-    count = max_number(_count(x, axes) - (int(unbiased) if correction is None else correction), 0)
+    count = builtins.max(_count(x, axes) - (int(unbiased) if correction is None else correction), 0)
     return Sum.apply(centred * centred, axes=axes, keepdim=keepdim) / count
 
 
@@ -181,9 +182,6 @@ def std(
 ) -> Tensor:
     """The square root of `var`."""
     return sqrt(var(x, dim, unbiased, keepdim, axis=axis, correction=correction))
-
-
-max_number = max
 
 
 def _check_not_empty(call: str, x: Tensor, axes: tuple[int, ...] | None) -> None:
@@ -219,8 +217,16 @@ def _extreme(call: str, largest: bool) -> Callable[..., Any]:
 
 max = _extreme("max", True)
 min = _extreme("min", False)
-amax: Callable[..., Tensor] = lambda x, dim=None, keepdim=False: max(x, axis=dim, keepdim=keepdim)  # noqa: E731
-amin: Callable[..., Tensor] = lambda x, dim=None, keepdim=False: min(x, axis=dim, keepdim=keepdim)  # noqa: E731
+
+
+def amax(x: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """The maximum over `dim` (an int or several; None: all axes); equal elements share the gradient."""
+    return max(x, axis=dim, keepdim=keepdim)
+
+
+def amin(x: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
+    """The minimum over `dim` (an int or several; None: all axes); equal elements share the gradient."""
+    return min(x, axis=dim, keepdim=keepdim)
 
 
 def _position(call: str) -> Callable[..., Tensor]:

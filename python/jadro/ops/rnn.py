@@ -88,6 +88,10 @@ class Recurrent(Function):
                 dw[...] = 0
         return (dx, dh0, dc0, *(dweights or ()))
 
+    @classmethod
+    def backward_graph(cls, ctx: Node, *dys: Any) -> Any:
+        raise RuntimeError(f"{ctx.options.stem}: its backward cannot be differentiated; use create_graph=False")
+
 
 def _shapes(options: Options, inputs: int, hidden: int) -> list[tuple[int, ...]]:
     """The expected shapes of the weights."""

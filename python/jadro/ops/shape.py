@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -120,7 +119,7 @@ def view(x: Tensor, *shape: Any) -> Tensor:
     """As reshape, but never a copy: ValueError where the strides of x do not allow a view."""
     full = _full_shape("view", flat_ints("view", "shape", shape), x.data.size)
     out = Reshape.apply(x, shape=full)
-    if x.data.size and not np.shares_memory(x.data, out.data):
+    if x.data.size and not np.may_share_memory(x.data, out.data):
         raise ValueError(f"view: shape is {full}, which the strides {x.data.strides} do not allow; use reshape")
     return out
 
@@ -252,9 +251,9 @@ def split(x: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple[Ten
         sizes = [min(split_size, total - i) for i in range(0, total, split_size)] or [0]
     else:
         sizes = list(split_size)
-        if builtins.sum(sizes) != total or min(sizes, default=0) < 0:
+        if sum(sizes) != total or min(sizes, default=0) < 0:
             raise ValueError(f"split: split_size is {sizes}, expected sizes that sum to {total}")
-    starts = [builtins.sum(sizes[:i]) for i in range(len(sizes))]
+    starts = [sum(sizes[:i]) for i in range(len(sizes))]
     return tuple(x[(slice(None),) * place + (slice(i, i + n),)] for i, n in zip(starts, sizes, strict=True))
 
 
