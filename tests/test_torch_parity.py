@@ -72,6 +72,7 @@ def convolutions(draw):
     }
 
 
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel")  # PyTorch's, about its copy of the input
 @bounded
 @given(convolutions())
 def test_conv2d(case):
@@ -212,7 +213,7 @@ def test_batch_norm(shape, affine, track, momentum, evaluate, seed):
 
 @st.composite
 def cross_entropies(draw):
-    classes, rows = draw(st.integers(1, 6)), draw(st.integers(1, 5))
+    classes, rows = draw(st.integers(2, 6)), draw(st.integers(1, 5))
     extra = tuple(draw(st.lists(small, max_size=2)))
     return {
         "shape": (rows, classes, *extra),
