@@ -180,9 +180,9 @@ int num_threads() {
 
 void set_num_threads(int n) { state->threads.store(n); }
 
-void parallel_for(int tasks, TaskBody body, void* context) {
+void parallel_for(int tasks, int threads, TaskBody body, void* context) {
   std::unique_lock<std::mutex> owner;
-  Pool* pool = tasks > 1 ? take(num_threads(), owner) : nullptr;
+  Pool* pool = tasks > 1 ? take(threads, owner) : nullptr;
   if (pool) return pool->run(tasks, body, context);
   for (int task = 0; task < tasks; ++task) body(context, task, 0);
 }

@@ -7,17 +7,25 @@
 
 namespace jadro {
 
-// Runs body(context, task, rank) for every task in [0, tasks) on at most `num_threads()` threads; rank < num_threads() tells the
-// threads of one call apart. Runs serially with rank 0 inside another parallel_for, or while another caller has the pool.
+int num_threads();
+void set_num_threads(int n);
+
+// Runs body(context, task, rank) for every task in [0, tasks) on at most `threads` threads; rank < threads tells the threads of one call
+// apart. Runs serially with rank 0 inside another parallel_for, or while another caller has the pool. A call that gives each rank
+// scratch memory reads num_threads() once, for both: another Python thread may change it at any time.
 using TaskBody = void (*)(void* context, int task, int rank);
-void parallel_for(int tasks, TaskBody body, void* context);
+void parallel_for(int tasks, int threads, TaskBody body, void* context);
 
 template <class F>
-void parallel_for(int tasks, F&& f) {
+void parallel_for(int tasks, int threads, F&& f) {
   using Body = std::remove_reference_t<F>;
   parallel_for(
-      tasks, [](void* context, int task, int rank) { (*static_cast<Body*>(context))(task, rank); },
+      tasks, threads, [](void* context, int task, int rank) { (*static_cast<Body*>(context))(task, rank); },
       const_cast<void*>(static_cast<const void*>(&f)));
+}
+template <class F>
+void parallel_for(int tasks, F&& f) {
+  parallel_for(tasks, num_threads(), f);
 }
 
 // The barrier of a team: spins for a bounded time, then lets other processes run.
@@ -45,8 +53,5 @@ void team_run(int size, F&& f) {
       [](void* context, int rank, int team, Barrier& barrier) { (*static_cast<Body*>(context))(rank, team, barrier); },
       const_cast<void*>(static_cast<const void*>(&f)));
 }
-
-int num_threads();
-void set_num_threads(int n);
 
 }  // namespace jadro

@@ -17,16 +17,19 @@ template <class T>
 void activation_forward(Activation f, const T* x, T* y, i64 n) {
   const Verbose<T> line("activation_forward", name(f), [&] { return sizes_text({n}); });
   const Kernels<T>& k = kernels_of<T>();
+  const bool past = x != y && past_caches<T>(n);
   parallel_ranges(n, kGrain, kUnit,
-                  [&](Range r) { k.activation_forward(f, x + r.begin, y + r.begin, r.end - r.begin); });
+                  [&](Range r) { k.activation_forward(f, x + r.begin, y + r.begin, r.end - r.begin, past); });
 }
 
 template <class T>
 void activation_backward(Activation f, const T* dy, const T* y, T* dx, i64 n) {
   const Verbose<T> line("activation_backward", name(f), [&] { return sizes_text({n}); });
   const Kernels<T>& k = kernels_of<T>();
-  parallel_ranges(n, kGrain, kUnit,
-                  [&](Range r) { k.activation_backward(f, dy + r.begin, y + r.begin, dx + r.begin, r.end - r.begin); });
+  const bool past = dx != dy && dx != y && past_caches<T>(n);
+  parallel_ranges(n, kGrain, kUnit, [&](Range r) {
+    k.activation_backward(f, dy + r.begin, y + r.begin, dx + r.begin, r.end - r.begin, past);
+  });
 }
 
 template void activation_forward<float>(Activation, const float*, float*, i64);

@@ -90,15 +90,16 @@ void run_pass(const char* op, const Conv2d& s, const Conv2dPass& p, const T* src
                                                           : algorithm == Conv2dAlgorithm::kDirect;
   const Verbose<T> line(op, direct ? "direct" : "im2col", [&] { return shape_text(s); });
   const Conv2dProduct<T> product{p, src, packed.data(), bias, dst, direct, relu};
-  const i64 wanted = 2 * num_threads(), panels = (p.out + k.tile_rows - 1) / k.tile_rows;
+  const int threads = num_threads();
+  const i64 wanted = 2 * threads, panels = (p.out + k.tile_rows - 1) / k.tile_rows;
   CellBlocks blocks(p, kBlockCells, k.tile_columns);
   while (p.groups * blocks.count() < wanted && blocks.halve()) {
   }
   Split rows(panels, panels, 1);
   while (p.groups * blocks.count() * rows.count() < wanted && rows.halve()) {
   }
-  const Scratch<T> scratch(k.conv2d_scratch(p, blocks.size()), num_threads());
-  parallel_for(static_cast<int>(p.groups * blocks.count() * rows.count()), [&](int task, int rank) {
+  const Scratch<T> scratch(k.conv2d_scratch(p, blocks.size()), threads);
+  parallel_for(static_cast<int>(p.groups * blocks.count() * rows.count()), threads, [&](int task, int rank) {
     const i64 group = task / (blocks.count() * rows.count()), rest = task % (blocks.count() * rows.count());
     k.conv2d_block(product, group, blocks.range(rest / rows.count()), rows.range(rest % rows.count()), scratch.at(rank));
   });
@@ -193,9 +194,10 @@ void conv2d_backward_weight(const Conv2d& s, const T* dy, const T* x, T* dw, T* 
   const Split columns(p.depth(), kBlockColumns, k.tile_columns);
   const i64 blocks = p.groups * columns.count();
   const Split cells(p.cells(), std::max<i64>(1, p.cells() / std::max<i64>(1, kWeightTasks / blocks)), 384);
-  const Scratch<T> scratch(k.conv2d_weight_scratch(p, columns.size()), num_threads());
+  const int threads = num_threads();
+  const Scratch<T> scratch(k.conv2d_weight_scratch(p, columns.size()), threads);
   const Scratch<T> partial(size * (cells.count() - 1));  // the first part goes to dw itself
-  parallel_for(static_cast<int>(blocks * cells.count()), [&](int task, int rank) {
+  parallel_for(static_cast<int>(blocks * cells.count()), threads, [&](int task, int rank) {
     const i64 part = task / blocks, block = task % blocks;
     const Conv2dWeight<T> a{p, x, dy, part == 0 ? dw : partial.data() + (part - 1) * size};
     k.conv2d_weight_block(a, block / columns.count(), cells.range(part), columns.range(block % columns.count()), scratch.at(rank));

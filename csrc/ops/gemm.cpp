@@ -19,12 +19,13 @@ void gemm(const Gemm<T>& g) {
   if (g.m == 0 || g.n == 0) return;
   const Verbose<T> line("gemm", "blocked", [&] { return sizes_text({g.m, g.n, g.k}); });
   const Kernels<T>& k = kernels_of<T>();
-  const i64 wanted = 2 * num_threads();
+  const int threads = num_threads();
+  const i64 wanted = 2 * threads;
   Split rows(g.m, kBlockRows, k.tile_rows), columns(g.n, kBlockColumns, k.tile_columns);
   while (rows.count() * columns.count() < wanted && (rows.halve() || columns.halve())) {
   }
-  const Scratch<T> scratch(k.gemm_scratch(rows.size(), columns.size()), num_threads());
-  parallel_for(static_cast<int>(rows.count() * columns.count()), [&](int task, int rank) {
+  const Scratch<T> scratch(k.gemm_scratch(rows.size(), columns.size()), threads);
+  parallel_for(static_cast<int>(rows.count() * columns.count()), threads, [&](int task, int rank) {
     k.gemm_block(g, rows.range(task % rows.count()), columns.range(task / rows.count()), scratch.at(rank));
   });
 }

@@ -86,8 +86,8 @@ void share_out(const Rnn& s, const Share& share, i64 unit_panel, Need need, Loop
   const Range all_rows{0, s.batch}, all_units{0, s.hidden};
   if (share.by_rows) {
     const i64 rows = (s.batch + share.tasks - 1) / share.tasks;
-    const Scratch<T> scratch(need(rows, s.hidden), num_threads());
-    parallel_for(share.tasks, [&](int task, int rank) {
+    const Scratch<T> scratch(need(rows, s.hidden), share.tasks);
+    parallel_for(share.tasks, share.tasks, [&](int task, int rank) {
       loop(part(s.batch, 1, task, share.tasks), all_units, scratch.at(rank), nullptr);
     });
     return;

@@ -31,6 +31,13 @@ class Split {
   i64 total_, unit_, size_ = 0;
 };
 
+// Whether a result is so large that storing it past the caches is faster than keeping it there for the next kernel.
+template <class T>
+bool past_caches(i64 n) {
+  constexpr i64 kBytes = i64{16} << 20;
+  return n * static_cast<i64>(sizeof(T)) > kBytes;
+}
+
 // f(range) for [0, total) in pieces of about `grain`, multiples of `unit`, which depend on the total alone.
 template <class F>
 void parallel_ranges(i64 total, i64 grain, i64 unit, F f) {
