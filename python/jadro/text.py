@@ -1,0 +1,215 @@
+"""Text by characters: the vocabulary, batches for truncated backpropagation through time, and generation."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from . import _core, backend
+from .autograd import no_grad
+from .data import Batches, _new_seed
+from .nn.module import Module
+from .nn.utils import evaluating
+from .tensor import Tensor, as_tensor
+
+
+class Vocabulary:
+    """Characters and their numbers: character i of `characters` is i. Raises ValueError for none, or for one that
+    repeats."""
+
+    def __init__(self, characters: str) -> None:
+        if not isinstance(characters, str):
+            raise TypeError(f"Vocabulary: characters is a {type(characters).__name__}, expected a string")
+        if not characters:
+            raise ValueError("Vocabulary: there are no characters, expected at least one")
+        self.characters = characters
+        self._codes = _code_points(characters)
+        self._sorted = np.argsort(self._codes, kind="stable")
+        repeated = np.flatnonzero(np.diff(self._codes[self._sorted]) == 0)
+        if repeated.size:
+            which = characters[self._sorted[repeated[0]]]
+            raise ValueError(f"Vocabulary: the character {which!r} is there twice, expected each once")
+
+    @classmethod
+    def from_text(cls, text: str) -> Vocabulary:
+        """The characters of a text, each once, in the order of their code points. ValueError for an empty text."""
+        if not isinstance(text, str):
+            raise TypeError(f"Vocabulary.from_text: text is a {type(text).__name__}, expected a string")
+        if not text:
+            raise ValueError("Vocabulary.from_text: the text is empty, expected at least one character")
+        return cls("".join(sorted(set(text))))
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, str]) -> Vocabulary:
+        """The vocabulary that `to_dict` gave the dict of."""
+        if not isinstance(state, Mapping) or "characters" not in state:
+            raise ValueError("Vocabulary.from_dict: expected a dict with 'characters'")
+        return cls(state["characters"])
+
+    def to_dict(self) -> dict[str, str]:
+        """The vocabulary as a plain dict, for `jadro.save`."""
+        return {"characters": self.characters}
+
+    def __len__(self) -> int:
+        return len(self.characters)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Vocabulary) and self.characters == other.characters
+
+    def __hash__(self) -> int:
+        return hash(self.characters)
+
+    def __repr__(self) -> str:
+        return f"Vocabulary({self.characters!r})"
+
+    def encode(self, text: str) -> np.ndarray:
+        """The numbers of the characters, int64 [len(text)]. ValueError for a character that is not in the
+        vocabulary."""
+        if not isinstance(text, str):
+            raise TypeError(f"encode: text is a {type(text).__name__}, expected a string")
+        codes = _code_points(text)
+        known = self._codes[self._sorted]
+        places = np.minimum(np.searchsorted(known, codes), len(known) - 1)
+        strangers = np.flatnonzero(known[places] != codes)
+        if strangers.size:
+            at = int(strangers[0])
+            raise ValueError(
+                f"encode: the character {text[at]!r} at position {at} is not among the {len(self)} of the vocabulary"
+            )
+        return self._sorted[places]
+
+    def decode(self, ids: Any) -> str:
+        """The characters with the numbers `ids`: one integer, or an array or list of them. ValueError for one outside
+        0..len-1, TypeError for what is no integer."""
+        numbers = backend.to_device(as_tensor(ids).data, "cpu").reshape(-1)
+        if numbers.size == 0:
+            return ""
+        if numbers.dtype.kind not in "iu":
+            raise TypeError(f"decode: ids has dtype {numbers.dtype}, expected integers")
+        strangers = np.flatnonzero((numbers < 0) | (numbers >= len(self)))
+        if strangers.size:
+            at = int(strangers[0])
+            raise ValueError(f"decode: ids holds {numbers[at]} at position {at}, expected 0..{len(self) - 1}")
+        return self._codes[numbers].tobytes().decode("utf-32-le", "surrogatepass")
+
+
+def _code_points(text: str) -> np.ndarray:
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+
+
+class StreamBatches(Batches):
+    """Batches (x, target) of a text cut into `batch_size` rows that are read side by side; see `stream_batches`."""
+
+    continuous = True
+
+    def __init__(self, ids: np.ndarray, batch_size: int, steps: int) -> None:
+        super().__init__()
+        self.batch_size, self.steps = batch_size, steps
+        self._length = (len(ids) - 1) // batch_size  # of a row
+        self._ids = ids
+
+    def __len__(self) -> int:
+        return self._length // self.steps
+
+    def batch(self, epoch: int, i: int) -> tuple[Tensor, Tensor]:
+        """Steps i * steps .. (i + 1) * steps of every row, and the characters that follow each."""
+        starts = np.arange(self.batch_size) * self._length + i * self.steps
+        places = starts + np.arange(self.steps)[:, None]
+        return as_tensor(self._ids[places]), as_tensor(self._ids[places + 1])
+
+
+def stream_batches(ids: Any, batch_size: int, steps: int) -> StreamBatches:
+    """Batches for truncated backpropagation through time: row b of a batch goes on where row b of the one before ended.
+
+    ids: the text's numbers, integers [n]. The text is cut into batch_size rows of equal length; each batch is a pair
+    (x, target) of int64 [steps, batch_size], where target[t, b] is the character after x[t, b]. What does not fill a
+    row or a last batch is left out. The result can be gone through again and again, and knows where it stands
+    (`data.Batches`). Raises TypeError where ids is not integers, ValueError where it has not one axis, or fewer than
+    batch_size * steps + 1 entries.
+    """
+    if isinstance(ids, str):
+        raise TypeError("stream_batches: ids is a string, expected integers; encode it with a Vocabulary")
+    numbers = backend.to_device(as_tensor(ids).data, "cpu")
+    for name, size in (("batch_size", batch_size), ("steps", steps)):
+        if operator.index(size) < 1:
+            raise ValueError(f"stream_batches: {name} is {size}, expected at least 1")
+    if numbers.ndim != 1:
+        raise ValueError(f"stream_batches: ids has shape {numbers.shape}, expected one axis")
+    if numbers.size <= batch_size * steps:
+        need = f"{batch_size} rows of {steps} steps need {batch_size * steps + 1}"
+        raise ValueError(f"stream_batches: ids has {numbers.size} entries: too few, {need}")
+    if numbers.dtype.kind not in "iu":
+        raise TypeError(f"stream_batches: ids has dtype {numbers.dtype}, expected integers")
+    return StreamBatches(numbers.astype(np.int64, copy=False), batch_size, steps)
+
+
+def generate(
+    model: Callable[..., Any], vocab: Vocabulary, prompt: str, length: int, temperature: float = 1.0,
+    top_k: int | None = None, top_p: float | None = None, seed: int | None = None,
+) -> Iterator[str]:  # fmt: skip
+    """An iterator of `length` characters that the model writes after `prompt`.
+
+    model: called as `scores, state = model(ids, state)` with int64 ids [T, 1]; scores [T, 1, V] over the vocabulary.
+    It reads the prompt once, with state None, and then each character once; while it runs a Module is in evaluation
+    mode, and is back in its own mode in between. temperature: divides the scores; 0 takes the best each time. top_k:
+    draw from the k best only. top_p: draw from the fewest best whose probabilities sum to top_p. seed: of the draws;
+    None takes one from the library's stream. Raises ValueError for an empty prompt, a character that is not in the
+    vocabulary, options out of range and scores that are NaN or of another size.
+    """
+    if operator.index(length) < 0:
+        raise ValueError(f"generate: length is {length}, expected at least 0")
+    if not prompt:
+        raise ValueError("generate: the prompt is empty, expected at least one character to go on from")
+    if not 0.0 <= temperature < math.inf:
+        raise ValueError(f"generate: temperature is {temperature}, expected a finite number of at least 0")
+    if top_k is not None and operator.index(top_k) < 1:
+        raise ValueError(f"generate: top_k is {top_k}, expected at least 1")
+    if top_p is not None and not 0.0 < top_p <= 1.0:
+        raise ValueError(f"generate: top_p is {top_p}, expected 0 < top_p <= 1")
+    ids = vocab.encode(prompt)
+    drawn = (_new_seed() if seed is None else operator.index(seed)) % 2**64
+    return _written(model, vocab, ids, length, (temperature, top_k, top_p), drawn)
+
+
+def _written(
+    model: Callable[..., Any],
+    vocab: Vocabulary,
+    ids: np.ndarray,
+    length: int,
+    options: tuple[float, int | None, float | None],
+    seed: int,
+) -> Iterator[str]:
+    first = next(model.parameters(), None) if isinstance(model, Module) else None
+    device = "cpu" if first is None else first.device
+    state, u = None, np.empty(1)
+    for i in range(length):
+        with evaluating(model), no_grad():
+            scores, state = model(as_tensor(ids[:, None]).to(device), state)
+        _core.random_uniform(u, seed, i)
+        if scores.shape[-1] != len(vocab):
+            raise ValueError(
+                f"generate: the model gives {scores.shape[-1]} scores, expected {len(vocab)}, one a character"
+            )
+        last = backend.to_device(scores.data, "cpu").reshape(-1, len(vocab))[-1]
+        ids = np.array([_choose(last.astype(np.float64), float(u[0]), *options)])
+        yield vocab.characters[ids[0]]
+
+
+def _choose(scores: np.ndarray, u: float, temperature: float, top_k: int | None, top_p: float | None) -> int:
+    """The number that the uniform number u picks from softmax(scores / temperature), cut to top_k and top_p."""
+    order = np.argsort(-scores, kind="stable")
+    best = scores[order[0]]
+    if np.isnan(scores).any() or not np.isfinite(best):
+        raise ValueError("generate: the model's scores are NaN or infinite, expected numbers")
+    if temperature == 0:
+        return int(order[0])
+    order = order[:top_k]
+    with np.errstate(over="ignore"):  # a tiny temperature makes all but the best -inf
+        sums = np.cumsum(np.exp((scores[order] - best) / temperature))
+    if top_p is not None:
+        sums = sums[: int(np.searchsorted(sums, top_p * sums[-1])) + 1]
+    return int(order[min(int(np.searchsorted(sums, u * sums[-1], side="right")), len(sums) - 1)])
