@@ -10,9 +10,9 @@ const i64* checked_ids(const Call& call, const py::array& ids, i64 table_rows) {
   call.check_rank(ids, "ids", 1);
   const i64* values = call.in<i64>(ids, "ids", shape_of(ids));
   for (i64 r = 0; r < ids.size(); ++r) {
-    call.require(values[r] >= 0 && values[r] < table_rows, "ids[" + std::to_string(r) + "] is " +
-                                                               std::to_string(values[r]) + ", expected 0 to " +
-                                                               std::to_string(table_rows - 1));
+    if (values[r] >= 0 && values[r] < table_rows) continue;
+    call.value_error("ids[" + std::to_string(r) + "] is " + std::to_string(values[r]) + ", expected 0 to " +
+                     std::to_string(table_rows - 1));
   }
   return values;
 }

@@ -77,8 +77,8 @@ struct Kernels {
   void (*rnn_forward)(const RnnForward<T>&, Range rows, Range units, T* scratch, Barrier*);
   void (*rnn_backward)(const RnnBackward<T>&, Range rows, Range units, T* scratch, Barrier*);
   void (*sum_rows)(const T* a, i64 rows, i64 row, Range columns, bool accumulate, T* out);
-  void (*activation_forward)(Activation, const T* x, T* y, i64 n);
-  void (*activation_backward)(Activation, const T* dy, const T* y, T* dx, i64 n);
+  void (*activation_forward)(Activation, const T* x, T* y, i64 n, bool past_caches);
+  void (*activation_backward)(Activation, const T* dy, const T* y, T* dx, i64 n, bool past_caches);
   void (*random_uniform)(T* out, i64 n, u64 seed, u64 offset);
   void (*dropout)(const T* x, T* y, i64 n, u32 threshold, T keep, u64 seed, u64 offset);
   void (*cross_entropy_forward)(const CrossEntropy<T>&, Range rows, T* losses, T* lse);
@@ -88,11 +88,11 @@ struct Kernels {
   void (*adam_step)(const AdamStep<T>&, const AdamParameter<T>&, Range);
   void (*batch_norm_moments)(const BatchNorm&, const T* x, Range channels, Range items, T* mean, Moments* out);
   void (*batch_norm_apply)(const BatchNorm&, const T* x, Range channels, Range items, const T* mean, const T* scale,
-                           const T* bias, T* y);
+                           const T* bias, T* y, bool past_caches);
   void (*batch_norm_sums)(const BatchNorm&, const T* dy, const T* x, Range channels, Range items, const T* mean,
                           BatchNormSums* out);
   void (*batch_norm_gradient)(const BatchNorm&, const T* dy, const T* x, Range channels, Range items, const T* mean,
-                              const T* shift, const T* slope, const T* scale, T* dx);
+                              const T* shift, const T* slope, const T* scale, T* dx, bool past_caches);
   i64 (*max_pool2d_scratch)(const Pool2d&);
   void (*max_pool2d_forward)(const Pool2d&, const T* x, Range rows, T* y, std::int32_t* indices, T* scratch);
   i64 (*max_pool2d_backward)(const T* dy, const std::int32_t* indices, Range planes, i64 outputs, i64 size, T* dx);

@@ -6,34 +6,42 @@
 
 #if defined(__CUDACC__)
 #define JADRO_DEVICE __host__ __device__
-#define JADRO_UNROLL _Pragma("unroll")
 #else
 #define JADRO_DEVICE
-#define JADRO_UNROLL _Pragma("GCC unroll 10")  // or a loop over blocks is not vectorised
 #endif
 
 namespace jadro {
 namespace {
 
+// The ten rounds on the counter c, with the halves of the seed as key. A word lies in the lower half of a u64, or of
+// each lane of a vector of them, and anything above it; multiply(a, b) is the product of the lower halves.
+template <class Word, class Multiply>
+JADRO_DEVICE inline void philox_rounds(Word* c, u64 seed, Multiply multiply) {
+  Word k0 = Word{} + seed, k1 = Word{} + (seed >> 32);
+  for (int round = 0; round < 10; ++round) {
+    const Word p0 = multiply(c[0], Word{} + u64{0xD2511F53}), p1 = multiply(c[2], Word{} + u64{0xCD9E8D57});
+    c[0] = (p1 >> 32) ^ c[1] ^ k0;
+    c[1] = p1;
+    c[2] = (p0 >> 32) ^ c[3] ^ k1;
+    c[3] = p0;
+    k0 += u64{0x9E3779B9};
+    k1 += u64{0xBB67AE85};
+  }
+}
+
+struct MultiplyHalves {
+  JADRO_DEVICE u64 operator()(u64 a, u64 b) const { return (a & 0xFFFFFFFFu) * (b & 0xFFFFFFFFu); }
+};
+
 struct PhiloxBlock {
   u32 word[4];
 };
 
-// Block `index` of the stream: counter (index lo, index hi, 0, 0), key (seed lo, seed hi).
+// Block `index` of the stream: counter (index lo, index hi, 0, 0).
 JADRO_DEVICE inline PhiloxBlock philox(u64 seed, u64 index) {
-  u32 k0 = static_cast<u32>(seed), k1 = static_cast<u32>(seed >> 32);
-  u32 c0 = static_cast<u32>(index), c1 = static_cast<u32>(index >> 32), c2 = 0, c3 = 0;
-  JADRO_UNROLL
-  for (int round = 0; round < 10; ++round) {
-    const u64 p0 = u64{0xD2511F53} * c0, p1 = u64{0xCD9E8D57} * c2;
-    c0 = static_cast<u32>(p1 >> 32) ^ c1 ^ k0;
-    c1 = static_cast<u32>(p1);
-    c2 = static_cast<u32>(p0 >> 32) ^ c3 ^ k1;
-    c3 = static_cast<u32>(p0);
-    k0 += 0x9E3779B9u;
-    k1 += 0xBB67AE85u;
-  }
-  return {{c0, c1, c2, c3}};
+  u64 c[4] = {index, index >> 32, 0, 0};
+  philox_rounds(c, seed, MultiplyHalves{});
+  return {{static_cast<u32>(c[0]), static_cast<u32>(c[1]), static_cast<u32>(c[2]), static_cast<u32>(c[3])}};
 }
 
 // Uniform numbers in [0, 1): number j is made of word j (float), or of words 2j (low) and 2j + 1 (high, double).

@@ -6,11 +6,11 @@
 namespace jadro {
 namespace {
 
-// y[n] = f(x). y may be x. NaN passes through relu.
+// y[n] = f(x), past the caches where asked. y may be x. NaN passes through relu.
 template <class T>
-void activation_forward(Activation f, const T* x, T* y, i64 n) {
+void activation_forward(Activation f, const T* x, T* y, i64 n, bool past_caches) {
   const auto map = [&](auto function) {
-    for_vectors<T>(n, [&](i64 i, i64 count) { store_n(y + i, function(load_n(x + i, count)), count); });
+    map_vectors(y, n, past_caches, [&](i64 i, i64 count) { return function(load_n(x + i, count)); });
   };
   switch (f) {
     case Activation::kRelu:
@@ -24,10 +24,10 @@ void activation_forward(Activation f, const T* x, T* y, i64 n) {
 
 // dx[n] = dy f'(x), f' from y = f(x): relu [y > 0], tanh 1 - y^2, sigmoid y (1 - y). dx may be dy.
 template <class T>
-void activation_backward(Activation f, const T* dy, const T* y, T* dx, i64 n) {
+void activation_backward(Activation f, const T* dy, const T* y, T* dx, i64 n, bool past_caches) {
   const auto map = [&](auto function) {
-    for_vectors<T>(
-        n, [&](i64 i, i64 count) { store_n(dx + i, function(load_n(dy + i, count), load_n(y + i, count)), count); });
+    map_vectors(dx, n, past_caches,
+                [&](i64 i, i64 count) { return function(load_n(dy + i, count), load_n(y + i, count)); });
   };
   switch (f) {
     case Activation::kRelu:

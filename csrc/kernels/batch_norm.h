@@ -30,22 +30,25 @@ JADRO_INLINE void for_runs(const BatchNorm& b, i64 c, Range items, F f) {
   }
 }
 
-// body(offset, count, p) for the vectors of the channels' items; p is what read(SameChannel or ChannelLanes) gave.
+// y[offset] = body(offset, count, p) for the vectors of the channels' items; p is what read(SameChannel or
+// ChannelLanes) gave.
 template <class T, class Read, class Body>
-JADRO_INLINE void for_channels(const BatchNorm& b, Range channels, Range items, Read read, Body body) {
+JADRO_INLINE void map_channels(const BatchNorm& b, Range channels, Range items, T* y, bool past_caches, Read read,
+                               Body body) {
   if (b.s == 1) {
     for (i64 n = items.begin; n < items.end; ++n) {
-      for_vectors<T>(channels.end - channels.begin, [&](i64 i, i64 count) {
-        const i64 c = channels.begin + i;
-        body(n * b.c + c, count, read(ChannelLanes<T>{c, count}));
+      const i64 row = n * b.c + channels.begin;
+      map_vectors(y + row, channels.end - channels.begin, past_caches, [&](i64 i, i64 count) {
+        return body(row + i, count, read(ChannelLanes<T>{channels.begin + i, count}));
       });
     }
     return;
   }
   for (i64 c = channels.begin; c < channels.end; ++c) {
     const auto p = read(SameChannel<T>{c});
-    for_runs(b, c, items,
-             [&](i64 at, i64 size) { for_vectors<T>(size, [&](i64 i, i64 count) { body(at + i, count, p); }); });
+    for_runs(b, c, items, [&](i64 at, i64 size) {
+      map_vectors(y + at, size, past_caches, [&](i64 i, i64 count) { return body(at + i, count, p); });
+    });
   }
 }
 
@@ -97,9 +100,12 @@ JADRO_INLINE void sum_channels(const BatchNorm& b, Range channels, Range items, 
           body(at + i + turn * kLanes<T>, kLanes<T>, p, [&](Vec<T> x, Vec<T> y) { sums.add(turn, x, y); });
         }
       }
-      for_vectors<T>(size - i, [&](i64 rest, i64 count) {
-        body(at + i + rest, count, p, [&](Vec<T> x, Vec<T> y) { sums.add(0, x, y); });
-      });
+#pragma GCC unroll 4
+      for (int turn = 0; turn < kTurns; ++turn, i += kLanes<T>) {
+        const i64 count = min(size - i, kLanes<T>);
+        if (count <= 0) break;
+        body(at + i, count, p, [&](Vec<T> x, Vec<T> y) { sums.add(turn, x, y); });
+      }
     });
     sums.finish();
     out(c, sum_lanes<T>(sums.a[0]), sum_lanes<T>(sums.b[0]));
@@ -135,15 +141,14 @@ void batch_norm_moments(const BatchNorm& b, const T* x, Range channels, Range it
 // y = (x - mean) scale + bias
 template <class T>
 void batch_norm_apply(const BatchNorm& b, const T* x, Range channels, Range items, const T* mean, const T* scale,
-                      const T* bias, T* y) {
+                      const T* bias, T* y, bool past_caches) {
   struct Parameters {
     Vec<T> mean, scale, bias;
   };
-  for_channels<T>(
-      b, channels, items, [&](auto channel) { return Parameters{channel(mean), channel(scale), channel(bias)}; },
-      [&](i64 at, i64 count, const Parameters& p) {
-        store_n(y + at, (load_n(x + at, count) - p.mean) * p.scale + p.bias, count);
-      });
+  map_channels(
+      b, channels, items, y, past_caches,
+      [&](auto channel) { return Parameters{channel(mean), channel(scale), channel(bias)}; },
+      [&](i64 at, i64 count, const Parameters& p) { return (load_n(x + at, count) - p.mean) * p.scale + p.bias; });
 }
 
 // out[c] = sums of dy and of dy (x - mean), in T by blocks, then in double.
@@ -169,22 +174,22 @@ void batch_norm_sums(const BatchNorm& b, const T* dy, const T* x, Range channels
 // dx = (dy - shift - (x - mean) slope) scale, or dy scale where x is null.
 template <class T>
 void batch_norm_gradient(const BatchNorm& b, const T* dy, const T* x, Range channels, Range items, const T* mean,
-                         const T* shift, const T* slope, const T* scale, T* dx) {
+                         const T* shift, const T* slope, const T* scale, T* dx, bool past_caches) {
   if (!x) {
-    for_channels<T>(
-        b, channels, items, [&](auto channel) { return channel(scale); },
-        [&](i64 at, i64 count, Vec<T> s) { store_n(dx + at, load_n(dy + at, count) * s, count); });
+    map_channels(
+        b, channels, items, dx, past_caches, [&](auto channel) { return channel(scale); },
+        [&](i64 at, i64 count, Vec<T> s) { return load_n(dy + at, count) * s; });
     return;
   }
   struct Parameters {
     Vec<T> mean, shift, slope, scale;
   };
-  for_channels<T>(
-      b, channels, items,
+  map_channels(
+      b, channels, items, dx, past_caches,
       [&](auto channel) { return Parameters{channel(mean), channel(shift), channel(slope), channel(scale)}; },
       [&](i64 at, i64 count, const Parameters& p) {
         const Vec<T> d = load_n(x + at, count) - p.mean;
-        store_n(dx + at, (load_n(dy + at, count) - p.shift - d * p.slope) * p.scale, count);
+        return (load_n(dy + at, count) - p.shift - d * p.slope) * p.scale;
       });
 }
 

@@ -7,17 +7,34 @@
 namespace jadro {
 namespace {
 
-constexpr u64 kPhiloxWords = 64;  // made at a time
+constexpr int kPhiloxWords = 64;  // made at a time
+
+// words[kPhiloxWords] from block `first` on, a block in each 64-bit lane.
+JADRO_INLINE void philox_words(u64 seed, u64 first, u32* words) {
+  constexpr int kBlocks = kVectorBytes / 8;
+  constexpr u64 kLow = 0xFFFFFFFF;
+  Words lanes, low, high;
+  for (int i = 0; i < kBlocks; ++i) {
+    lanes[i] = i;
+    low[i] = i / 2 + i % 2 * kBlocks;  // of two vectors, taken in turn
+    high[i] = low[i] + kBlocks / 2;
+  }
+  for (int block = 0; block < kPhiloxWords / 4; block += kBlocks) {
+    const Words index = lanes + (first + block);
+    Words c[4] = {index, index >> 32, Words{}, Words{}};
+    philox_rounds(c, seed, [](Words a, Words b) { return multiply_halves(a, b); });
+    const Words left = (c[0] & kLow) | c[1] << 32, right = (c[2] & kLow) | c[3] << 32;
+    const Words pieces[2] = {__builtin_shuffle(left, right, low), __builtin_shuffle(left, right, high)};
+    std::memcpy(words + 4 * block, pieces, sizeof pieces);
+  }
+}
 
 // f(first, words, count) for pieces of words [begin, end) of the stream: words[i] is word begin + first + i.
 template <class F>
 JADRO_INLINE void for_philox_words(u64 seed, u64 begin, u64 end, F f) {
   u32 words[kPhiloxWords];
   for (u64 start = begin / kPhiloxWords * kPhiloxWords; start < end; start += kPhiloxWords) {
-    for (u64 block = 0; block < kPhiloxWords / 4; ++block) {
-      const PhiloxBlock numbers = philox(seed, start / 4 + block);
-      for (int i = 0; i < 4; ++i) words[4 * block + i] = numbers.word[i];
-    }
+    philox_words(seed, start / 4, words);
     const u64 low = start < begin ? begin : start, high = end - start < kPhiloxWords ? end : start + kPhiloxWords;
     f(static_cast<i64>(low - begin), words + (low - start), static_cast<i64>(high - low));
   }

@@ -6,7 +6,7 @@
 #include <cstring>
 #include <utility>
 
-#if defined(__AVX512F__)
+#if defined(__x86_64__)
 #include <immintrin.h>
 #endif
 
@@ -85,18 +85,24 @@ JADRO_INLINE void store_part(T* p, Vec<T> v, i64 count) {
   for (i64 i = 0; i < count; ++i) p[i] = v[i];
 }
 #endif
+// f over all lanes, by halves.
+template <class T, class F>
+JADRO_INLINE T reduce_lanes(Vec<T> v, F f) {
+#pragma GCC unroll 4
+  for (int half = kLanes<T> / 2; half > 0; half /= 2) {
+    VecInt<T> other;
+    for (int i = 0; i < kLanes<T>; ++i) other[i] = (i + half) % kLanes<T>;
+    v = f(v, __builtin_shuffle(v, other));
+  }
+  return v[0];
+}
 template <class T>
 JADRO_INLINE T sum_lanes(Vec<T> v) {
-  T s = 0;
-  for (int i = 0; i < kLanes<T>; ++i) s += v[i];
-  return s;
+  return reduce_lanes<T>(v, [](Vec<T> a, Vec<T> b) { return a + b; });
 }
-
 template <class T>
 JADRO_INLINE T max_lanes(Vec<T> v) {
-  T m = v[0];
-  for (int i = 1; i < kLanes<T>; ++i) m = v[i] > m ? v[i] : m;
-  return m;
+  return reduce_lanes<T>(v, [](Vec<T> a, Vec<T> b) { return a > b ? a : b; });
 }
 template <class T>
 JADRO_INLINE Vec<T> vsqrt(Vec<T> v) {
@@ -136,9 +142,56 @@ JADRO_INLINE void store_n(T* p, Vec<T> v, i64 count) {
   }
 }
 
+
+// A store past the caches, for results too large to be found there again; p is aligned to a vector. A fence follows the last.
+template <class T>
+JADRO_INLINE void stream(T* p, Vec<T> v) {
+#if defined(__AVX512F__)
+  _mm512_stream_si512(reinterpret_cast<__m512i*>(p), (__m512i)v);
+#elif defined(__AVX2__)
+  _mm256_stream_si256(reinterpret_cast<__m256i*>(p), (__m256i)v);
+#elif defined(__x86_64__)
+  _mm_stream_si128(reinterpret_cast<__m128i*>(p), (__m128i)v);
+#else
+  store(p, v);
+#endif
+}
+JADRO_INLINE void stream_fence() {
+#if defined(__x86_64__)
+  _mm_sfence();
+#endif
+}
+
+// y[first ... first + count) = f(first, count) for the vectors of [0, n), past the caches where asked and aligned.
+template <class T, class F>
+JADRO_INLINE void map_vectors(T* y, i64 n, bool past_caches, F f) {
+  i64 i = 0;
+  if (past_caches && reinterpret_cast<std::uintptr_t>(y) % kVectorBytes == 0) {
+    for (; i + kLanes<T> <= n; i += kLanes<T>) stream(y + i, f(i, i64{kLanes<T>}));
+    stream_fence();
+  }
+  for (; i + kLanes<T> <= n; i += kLanes<T>) store(y + i, f(i, i64{kLanes<T>}));
+  if (i < n) store_part(y + i, f(i, n - i), n - i);
+}
+
 JADRO_INLINE i64 min(i64 a, i64 b) { return a < b ? a : b; }
 JADRO_INLINE i64 max(i64 a, i64 b) { return a > b ? a : b; }
 JADRO_INLINE i64 ceil_div(i64 a, i64 b) { return (a + b - 1) / b; }
+
+// The product of the lower halves of 64-bit lanes.
+typedef u64 Words __attribute__((vector_size(kVectorBytes)));
+JADRO_INLINE Words multiply_halves(Words a, Words b) {
+#if defined(__AVX512F__)
+  return (Words)_mm512_maskz_mul_epu32(0xFF, (__m512i)a, (__m512i)b);  // the plain one warns in GCC 12
+#elif defined(__AVX2__)
+  return (Words)_mm256_mul_epu32((__m256i)a, (__m256i)b);
+#elif defined(__x86_64__)
+  return (Words)_mm_mul_epu32((__m128i)a, (__m128i)b);
+#else
+  constexpr u64 kLow = 0xFFFFFFFF;
+  return (a & kLow) * (b & kLow);
+#endif
+}
 
 // --- exp, tanh, sigmoid --------------------------------------------------------------------------------------------------
 // x = n ln2 + r, |r| <= ln2 / 2; exp(x) - 1 = 2^n (exp(r) - 1) + (2^n - 1), exp(r) - 1 by its Taylor series, whose first left-out

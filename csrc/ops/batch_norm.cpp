@@ -110,8 +110,10 @@ void batch_norm_forward(const BatchNormForward<T>& f) {
       finish_forward(f, c, m, scale, bias);
     }
   };
-  run(plan, channels, gather, finish,
-      [&](Range group, Range items) { k.batch_norm_apply(f.shape, f.x, group, items, f.save_mean, scale, bias, f.y); });
+  run(plan, channels, gather, finish, [&](Range group, Range items) {
+    k.batch_norm_apply(f.shape, f.x, group, items, f.save_mean, scale, bias, f.y,
+                       f.x != f.y && past_caches<T>(channels * plan.items));
+  });
 }
 
 template <class T>
@@ -142,7 +144,7 @@ void batch_norm_backward(const BatchNormBackward<T>& b) {
   run(plan, channels, gather, finish, [&](Range group, Range items) {
     if (!b.dx) return;
     k.batch_norm_gradient(b.shape, b.dy, b.training ? b.x : nullptr, group, items, b.save_mean, shift, slope, scale,
-                          b.dx);
+                          b.dx, b.dx != b.dy && b.dx != b.x && past_caches<T>(channels * plan.items));
   });
 }
 
