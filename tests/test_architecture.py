@@ -120,3 +120,16 @@ def test_files_stay_short():
         and (lines := len(p.read_text().splitlines())) >= 500
     }
     assert not long
+
+
+def test_functions_stay_short():
+    """Under 60 lines each, docstrings apart."""
+    long = {}
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef):
+                body = node.body[1:] if ast.get_docstring(node) and len(node.body) > 1 else node.body
+                lines = body[-1].end_lineno - body[0].lineno + 1
+                if lines >= 60:
+                    long[f"{path.relative_to(ROOT)}: {node.name}"] = lines
+    assert not long

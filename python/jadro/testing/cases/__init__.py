@@ -1,4 +1,5 @@
-"""The problems on which every kernel is tested, one file a stem; `ALL` is all of them.
+"""The problems on which every kernel is tested, one file a stem; `ALL` is all of
+them, and `LARGE` has a few more that need several threads.
 
 A case makes its inputs, runs them through a module of kernels and through the reference, and knows its arithmetic and
 bytes. `assert_close_to_reference` is the rule that results are held to.
@@ -17,6 +18,7 @@ from jadro.testing.cases import (
     rnn,
 )
 from jadro.testing.cases.base import Case, assert_close, assert_close_to_reference, expected
+from jadro.testing.cases.large import LARGE
 
 ALL: list[Case] = [
     case
@@ -24,4 +26,4 @@ ALL: list[Case] = [
     for case in stem.CASES
 ]
 
-__all__ = ["ALL", "Case", "assert_close", "assert_close_to_reference", "expected"]
+__all__ = ["ALL", "LARGE", "Case", "assert_close", "assert_close_to_reference", "expected"]

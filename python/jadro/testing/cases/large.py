@@ -1,0 +1,42 @@
+"""Problems large enough for several threads each, in every direction in which the work can be split."""
+
+from jadro.testing.cases.activation import ActivationCase
+from jadro.testing.cases.adam import AdamCase
+from jadro.testing.cases.base import Case
+from jadro.testing.cases.batch_norm import BatchNormCase
+from jadro.testing.cases.conv2d import Conv2dCase
+from jadro.testing.cases.cross_entropy import CrossEntropyCase
+from jadro.testing.cases.dropout import DropoutCase, UniformCase
+from jadro.testing.cases.embedding import EmbeddingCase
+from jadro.testing.cases.gemm import GemmCase
+from jadro.testing.cases.pool2d import MaxPool2dCase
+from jadro.testing.cases.rnn import RnnCase
+
+SAME = (1, 1, 1, 1)
+LARGE: list[Case] = [
+    GemmCase("square", 250, 260, 270, bias=True),
+    GemmCase("deep", 40, 50, 3000),
+    GemmCase("tall", 1500, 20, 30, trans_a=True),
+    GemmCase("wide", 20, 1500, 30, trans_b=True, accumulate=True),
+    Conv2dCase("batch", 9, 8, (14, 15), 16, (3, 3), padding=SAME),
+    Conv2dCase("one_image", 1, 16, (40, 40), 32, (3, 3), padding=SAME),
+    Conv2dCase("many_channels", 2, 130, (6, 7), 70, (3, 3), padding=SAME),
+    Conv2dCase("depthwise", 3, 40, (20, 21), 40, (3, 3), padding=SAME, groups=40),
+    Conv2dCase("few_channels", 4, 3, (32, 32), 16, (5, 5), stride=(2, 2), padding=(2, 2, 2, 2)),
+    MaxPool2dCase("planes", 8, 16, (24, 25), (3, 3), (2, 2), SAME),
+    MaxPool2dCase("one_plane", 1, 1, (200, 210), (2, 2), (2, 2)),
+    RnnCase("batch", "lstm", 5, 40, 30, 50, layers=2, directions=2),
+    RnnCase("few_rows", "lstm", 6, 2, 70, 130, layers=2),
+    RnnCase("batch", "gru", 5, 40, 30, 50, layers=2, directions=2),
+    RnnCase("few_rows", "gru", 6, 2, 70, 130, directions=2),
+    RnnCase("batch", "rnn_tanh", 5, 40, 30, 50, layers=2, dropout=0.5),
+    RnnCase("few_rows", "rnn_relu", 6, 3, 70, 200, layers=2),
+    BatchNormCase("images", 16, 20, 300),
+    BatchNormCase("rows", 3000, 9, 1),
+    ActivationCase("large", "tanh", (100003,)),
+    CrossEntropyCase("large", 700, 90, weighted=True, label_smoothing=0.1),
+    EmbeddingCase("large", 300, 64, 3000),
+    DropoutCase("large", (200003,)),
+    UniformCase("large", 200003),
+    AdamCase("large", (100003, 7, 50000)),
+]
