@@ -1,6 +1,7 @@
 # One-command loops for work on jadro. `make dev` builds the native modules in place; nothing here is needed to install it.
 PYTHON ?= python3
 BUILD ?= build/dev
+PREFIX ?= python
 CMAKE_ARGS ?=
 
 .PHONY: dev test lint format bench sanitize clean
@@ -9,7 +10,7 @@ dev: ## build the native modules into python/jadro
 	@cmake -S . -B $(BUILD) -G Ninja -Dpybind11_DIR=$$($(PYTHON) -m pybind11 --cmakedir) \
 	  -DPython_EXECUTABLE=$$(command -v $(PYTHON)) -DJADRO_WERROR=ON -DSKBUILD_PROJECT_VERSION=0.1.0 $(CMAKE_ARGS) >/dev/null
 	@cmake --build $(BUILD)
-	@cmake --install $(BUILD) --prefix python >/dev/null
+	@cmake --install $(BUILD) --prefix $(PREFIX) >/dev/null
 
 test: dev
 	PYTHONPATH=python $(PYTHON) -m pytest -q
@@ -28,8 +29,9 @@ format:
 bench: dev
 	PYTHONPATH=python $(PYTHON) -m benchmarks
 
-sanitize: ## the native tests under the address and undefined-behaviour sanitizers
-	$(MAKE) dev BUILD=build/sanitize CMAKE_ARGS="-DJADRO_SANITIZE=address,undefined -DJADRO_CUDA=OFF"
+sanitize: ## the native module under the address and undefined-behaviour sanitizers, into PREFIX
+	$(MAKE) dev BUILD=build/sanitize \
+	  CMAKE_ARGS="-DJADRO_SANITIZE=address,undefined -DJADRO_CUDA=OFF -DCMAKE_CXX_FLAGS_RELEASE=-O1"
 
 clean:
 	rm -rf build python/jadro/_core*.so python/jadro/_cuda*.so

@@ -122,11 +122,14 @@ def contiguous(x: Array) -> Array:
 
 
 def as_array(data: Any) -> Array:
-    """`data` as an array without a copy where its layout allows: native byte order, a numeric dtype; else TypeError."""
+    """`data` as an array, without a copy where it is aligned and in native byte order; TypeError for dtypes that are no
+    numbers."""
     if not isinstance(data, np.ndarray):
         data = cupy().asarray(data) if hasattr(data, "__cuda_array_interface__") else np.asarray(data)
     if not data.dtype.isnative:
         data = data.astype(data.dtype.newbyteorder("="))
+    if isinstance(data, np.ndarray) and not data.flags.aligned:
+        data = data.copy()
     if data.dtype.kind not in "fiub" and data.dtype.name != "bfloat16":
         raise TypeError(f"tensor: data has dtype {data.dtype}, expected floats, integers or booleans")
     return data

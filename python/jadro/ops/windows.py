@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 Sizes = tuple[int, ...]
+LARGEST = 2**31 - 1  # of a size, step or padding: sums of a few stay inside 64 bits
 Sides = tuple[tuple[int, int], ...]  # (before, after) of each axis
 
 
@@ -19,8 +20,8 @@ def per_axis(call: str, name: str, value: Any, n: int, least: int = 1) -> Sizes:
         raise TypeError(f"{call}: {name} is {value!r}, expected an integer or {n} of them") from None
     if len(sizes) == 1:
         sizes *= n
-    if len(sizes) != n or min(sizes) < least:
-        raise ValueError(f"{call}: {name} is {value!r}, expected an integer of at least {least}, or {n} of them")
+    if len(sizes) != n or min(sizes) < least or max(sizes) > LARGEST:
+        raise ValueError(f"{call}: {name} is {value!r}, expected an integer from {least} to {LARGEST}, or {n} of them")
     return sizes
 
 
