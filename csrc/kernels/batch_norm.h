@@ -52,63 +52,64 @@ JADRO_INLINE void map_channels(const BatchNorm& b, Range channels, Range items, 
   }
 }
 
-// Two sums at a time. Four of each in turn hide the latency of addition.
-constexpr int kTurns = 4;
+// Two sums at once.
 template <class T>
-struct TwoSums {
-  Vec<T> a[kTurns] = {}, b[kTurns] = {};
-  JADRO_INLINE void add(int turn, Vec<T> x, Vec<T> y) {
-    a[turn] += x;
-    b[turn] += y;
-  }
-  JADRO_INLINE void finish() {
-    a[0] = (a[0] + a[1]) + (a[2] + a[3]);
-    b[0] = (b[0] + b[1]) + (b[2] + b[3]);
+struct Two {
+  Vec<T> a, b;
+  JADRO_INLINE void operator+=(const Two& other) {
+    a += other.a;
+    b += other.b;
   }
 };
 
-// out(c, sum, sum) over the items of each channel of what body(offset, count, p, add) hands to add(Vec, Vec).
+// out(c, sum, sum) of the Two that body(offset, count, p) gives for the vectors of each channel's items. Four sums in
+// turn hide the latency of addition.
 template <class T, class Read, class Body, class Out>
 JADRO_INLINE void sum_channels(const BatchNorm& b, Range channels, Range items, Read read, Body body, Out out) {
+  constexpr i64 kN = kLanes<T>;
   if (b.s == 1) {
     for_vectors<T>(channels.end - channels.begin, [&](i64 i, i64 count) {
       const i64 c = channels.begin + i;
       const auto p = read(ChannelLanes<T>{c, count});
-      TwoSums<T> sums;
+      Two<T> s0{}, s1{}, s2{}, s3{};
       i64 n = items.begin;
-      for (; n + kTurns <= items.end; n += kTurns) {
-#pragma GCC unroll 4
-        for (int turn = 0; turn < kTurns; ++turn) {
-          body((n + turn) * b.c + c, count, p, [&](Vec<T> x, Vec<T> y) { sums.add(turn, x, y); });
-        }
+      for (; n + 4 <= items.end; n += 4) {
+        s0 += body(n * b.c + c, count, p);
+        s1 += body((n + 1) * b.c + c, count, p);
+        s2 += body((n + 2) * b.c + c, count, p);
+        s3 += body((n + 3) * b.c + c, count, p);
       }
-      for (; n < items.end; ++n) body(n * b.c + c, count, p, [&](Vec<T> x, Vec<T> y) { sums.add(0, x, y); });
-      sums.finish();
-      for (i64 lane = 0; lane < count; ++lane) out(c + lane, sums.a[0][lane], sums.b[0][lane]);
+      for (; n < items.end; ++n) s0 += body(n * b.c + c, count, p);
+      s0 += s1;
+      s2 += s3;
+      s0 += s2;
+      for (i64 lane = 0; lane < kN; ++lane) {
+        if (lane < count) out(c + lane, s0.a[lane], s0.b[lane]);
+      }
     });
     return;
   }
-  constexpr i64 kStep = kTurns * kLanes<T>;
   for (i64 c = channels.begin; c < channels.end; ++c) {
     const auto p = read(SameChannel<T>{c});
-    TwoSums<T> sums;
+    Two<T> s0{}, s1{}, s2{}, s3{};
     for_runs(b, c, items, [&](i64 at, i64 size) {
-      i64 i = 0;
-      for (; i + kStep <= size; i += kStep) {
-#pragma GCC unroll 4
-        for (int turn = 0; turn < kTurns; ++turn) {
-          body(at + i + turn * kLanes<T>, kLanes<T>, p, [&](Vec<T> x, Vec<T> y) { sums.add(turn, x, y); });
-        }
+      i64 i = at;
+      const i64 end = at + size;
+      for (; i + 4 * kN <= end; i += 4 * kN) {
+        s0 += body(i, kN, p);
+        s1 += body(i + kN, kN, p);
+        s2 += body(i + 2 * kN, kN, p);
+        s3 += body(i + 3 * kN, kN, p);
       }
-#pragma GCC unroll 4
-      for (int turn = 0; turn < kTurns; ++turn, i += kLanes<T>) {
-        const i64 count = min(size - i, kLanes<T>);
-        if (count <= 0) break;
-        body(at + i, count, p, [&](Vec<T> x, Vec<T> y) { sums.add(turn, x, y); });
-      }
+      if (i + kN <= end) s0 += body(i, kN, p), i += kN;
+      if (i + kN <= end) s1 += body(i, kN, p), i += kN;
+      if (i + kN <= end) s2 += body(i, kN, p), i += kN;
+      if (i < end) s3 += body(i, end - i, p);
     });
-    sums.finish();
-    out(c, sum_lanes<T>(sums.a[0]), sum_lanes<T>(sums.b[0]));
+    s0 += s1;
+    s2 += s3;
+    s0 += s2;
+    out(c, sum_lanes<T>(s0.a), sum_lanes<T>(s0.b));
   }
 }
 
@@ -123,13 +124,13 @@ void batch_norm_moments(const BatchNorm& b, const T* x, Range channels, Range it
     const double count = static_cast<double>(block.end - block.begin);
     sum_channels<T>(
         b, channels, block, [](auto) { return 0; },
-        [&](i64 at, i64 size, int, auto add) { add(load_n(x + at, size), Vec<T>{}); },
+        [&](i64 at, i64 size, int) { return Two<T>{load_n(x + at, size), Vec<T>{}}; },
         [&](i64 c, T sum, T) { mean[c] = static_cast<T>(sum / count); });
     sum_channels<T>(
         b, channels, block, [&](auto channel) { return channel(mean); },
-        [&](i64 at, i64 size, Vec<T> m, auto add) {
+        [&](i64 at, i64 size, Vec<T> m) {
           const Vec<T> d = keep_part<T>(load_n(x + at, size) - m, size, T(0));
-          add(d, d * d);
+          return Two<T>{d, d * d};
         },
         [&](i64 c, T distance, T squares) {
           const double shift = distance / count;
@@ -160,9 +161,9 @@ void batch_norm_sums(const BatchNorm& b, const T* dy, const T* x, Range channels
   for (i64 first = items.begin; first < items.end; first += kBlock) {
     sum_channels<T>(
         b, channels, {first, min(first + kBlock, items.end)}, [&](auto channel) { return channel(mean); },
-        [&](i64 at, i64 count, Vec<T> m, auto add) {
+        [&](i64 at, i64 count, Vec<T> m) {
           const Vec<T> g = load_n(dy + at, count);
-          add(g, g * (load_n(x + at, count) - m));
+          return Two<T>{g, g * (load_n(x + at, count) - m)};
         },
         [&](i64 c, T sum, T sum_x) {
           out[c].dy += sum;
