@@ -43,8 +43,7 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
 
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """val everywhere."""
-    with no_grad():
-        return tensor.fill_(val)
+    return _write(tensor, np.full(tensor.shape, val, tensor.dtype))
 
 
 def ones_(tensor: Tensor) -> Tensor:
