@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..tensor import Tensor
+from ..tensor import Tensor, as_tensor
 from . import functional as F
 from .module import Module
 
@@ -133,7 +133,7 @@ class Softmax(Module):
         self.dim = dim
 
     def forward(self, x: Any) -> Tensor:
-        return F.softmax(x, self.dim)
+        return F.softmax(as_tensor(x), self.dim)
 
     def extra_repr(self) -> str:
         return f"dim={self.dim}"
@@ -143,4 +143,4 @@ class LogSoftmax(Softmax):
     """log of Softmax, without overflow"""
 
     def forward(self, x: Any) -> Tensor:
-        return F.log_softmax(x, self.dim)
+        return F.log_softmax(as_tensor(x), self.dim)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..tensor import Tensor
+from ..tensor import Tensor, as_tensor
 from .linear import Identity
 from .module import Module
 
@@ -22,7 +22,7 @@ class Residual(Module):
         self.shortcut = Identity() if shortcut is None else shortcut
 
     def forward(self, x: Any) -> Tensor:
-        y, skip = self.body(x), self.shortcut(x)
+        y, skip = self.body(x), as_tensor(self.shortcut(x))
         if y.shape != skip.shape:
             raise ValueError(f"Residual: the body gives shape {y.shape}, expected {skip.shape}, that of the shortcut")
         return y + skip
