@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import itertools
 import math
-import operator
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from . import _core, random
+from .nn.checks import integer
 from .tensor import Tensor, as_tensor
 
 _SHUFFLE = 0x9E3779B97F4A7C15  # keeps the streams of shuffling and of dropout apart where their seeds are the same
@@ -85,12 +85,12 @@ def random_split(dataset: Any, lengths: Sequence[float], seed: int | None = None
             sizes[i % len(sizes)] += 1
     if sum(sizes) != n:
         raise ValueError(f"random_split: lengths sum to {sum(sizes)}, expected {n}, the length of the data set")
-    order = _permutation(n, _new_seed() if seed is None else seed, 0)
+    order = _permutation(n, new_seed() if seed is None else integer("random_split", "seed", seed, None), 0)
     ends = np.cumsum([0, *sizes])
     return [Subset(dataset, order[a:b]) for a, b in itertools.pairwise(ends)]
 
 
-def _new_seed() -> int:
+def new_seed() -> int:
     """A seed from the library's stream."""
     return int(random.uniform((1,), np.float64)[0] * 2**53)
 
@@ -194,11 +194,9 @@ class DataLoader(Batches):
         self, dataset: Any, batch_size: int = 1, shuffle: bool = False, drop_last: bool = False, seed: int | None = None
     ) -> None:
         super().__init__()
-        if operator.index(batch_size) < 1:
-            raise ValueError(f"DataLoader: batch_size is {batch_size}, expected at least 1")
-        self.dataset, self.batch_size = dataset, batch_size
+        self.dataset, self.batch_size = dataset, integer("DataLoader", "batch_size", batch_size)
         self.shuffle, self.drop_last = shuffle, drop_last
-        self.seed = _new_seed() if seed is None else operator.index(seed)
+        self.seed = new_seed() if seed is None else integer("DataLoader", "seed", seed, None)
         self._order: tuple[tuple[int, int], np.ndarray] | None = None  # of the (seed, epoch) it was drawn for
 
     def __len__(self) -> int:

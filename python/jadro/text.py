@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -11,7 +10,8 @@ import numpy as np
 
 from . import _core, backend
 from .autograd import no_grad
-from .data import Batches, _new_seed
+from .data import Batches, new_seed
+from .nn.checks import integer
 from .nn.module import Module
 from .nn.utils import evaluating
 from .tensor import Tensor, as_tensor
@@ -134,9 +134,8 @@ def stream_batches(ids: Any, batch_size: int, steps: int) -> StreamBatches:
     if isinstance(ids, str):
         raise TypeError("stream_batches: ids is a string, expected integers; encode it with a Vocabulary")
     numbers = backend.to_device(as_tensor(ids).data, "cpu")
-    for name, size in (("batch_size", batch_size), ("steps", steps)):
-        if operator.index(size) < 1:
-            raise ValueError(f"stream_batches: {name} is {size}, expected at least 1")
+    batch_size = integer("stream_batches", "batch_size", batch_size)
+    steps = integer("stream_batches", "steps", steps)
     if numbers.ndim != 1:
         raise ValueError(f"stream_batches: ids has shape {numbers.shape}, expected one axis")
     if numbers.size <= batch_size * steps:
@@ -160,19 +159,17 @@ def generate(
     None takes one from the library's stream. Raises ValueError for an empty prompt, a character that is not in the
     vocabulary, options out of range and scores that are NaN or of another size.
     """
-    if operator.index(length) < 0:
-        raise ValueError(f"generate: length is {length}, expected at least 0")
+    length = integer("generate", "length", length, 0)
+    top_k = None if top_k is None else integer("generate", "top_k", top_k)
     if not prompt:
         raise ValueError("generate: the prompt is empty, expected at least one character to go on from")
     if not 0.0 <= temperature < math.inf:
         raise ValueError(f"generate: temperature is {temperature}, expected a finite number of at least 0")
-    if top_k is not None and operator.index(top_k) < 1:
-        raise ValueError(f"generate: top_k is {top_k}, expected at least 1")
     if top_p is not None and not 0.0 < top_p <= 1.0:
         raise ValueError(f"generate: top_p is {top_p}, expected 0 < top_p <= 1")
     ids = vocab.encode(prompt)
-    drawn = (_new_seed() if seed is None else operator.index(seed)) % 2**64
-    return _written(model, vocab, ids, length, (temperature, top_k, top_p), drawn)
+    seed = new_seed() if seed is None else integer("generate", "seed", seed, None)
+    return _written(model, vocab, ids, length, (temperature, top_k, top_p), seed % 2**64)
 
 
 def _written(

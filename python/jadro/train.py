@@ -18,6 +18,7 @@ import numpy as np
 from . import random
 from .autograd import no_grad
 from .data import Batches
+from .nn.checks import integer
 from .nn.module import Module
 from .nn.utils import clip_grad_norm_, evaluating
 from .optim import Optimizer
@@ -88,9 +89,11 @@ class Trainer:
         is not finite: the weights are then as before that step, and the checkpoint is the last good one. After an
         interrupt it is, too.
         """
-        for name, value in (("epochs", epochs), ("every", every), ("steps", steps), ("minutes", minutes)):
-            if value is not None and not value > 0:
-                raise ValueError(f"fit: {name} is {value}, expected a positive number")
+        for name, count in (("epochs", epochs), ("every", every), ("steps", steps)):
+            if count is not None:
+                integer("fit", name, count)
+        if minutes is not None and not minutes > 0:
+            raise ValueError(f"fit: minutes is {minutes}, expected a positive number")
         if resume and self.step == 0 and self.checkpoint is not None and self.checkpoint.exists():
             self.load_checkpoint(batches)
         limit = math.inf if steps is None else steps

@@ -11,6 +11,7 @@ from ..ops.windows import per_axis
 from ..tensor import Tensor
 from . import functional as F
 from . import init
+from .checks import integer
 from .module import Module, Parameter
 
 
@@ -29,8 +30,8 @@ class _Conv(Module):
         call, n = type(self).__name__, self._axes
         (groups,) = per_axis(call, "groups", groups, 1)
         for name, channels in (("in_channels", in_channels), ("out_channels", out_channels)):
-            if channels < 1 or channels % groups:
-                raise ValueError(f"{call}: {name} is {channels}, expected a positive multiple of groups, {groups}")
+            if integer(call, name, channels) % groups:
+                raise ValueError(f"{call}: {name} is {channels}, expected a multiple of groups, {groups}")
         self.in_channels, self.out_channels, self.groups = in_channels, out_channels, groups
         self.kernel_size = per_axis(call, "kernel_size", kernel_size, n)
         self.stride = per_axis(call, "stride", stride, n)

@@ -10,6 +10,7 @@ from ..ops.creation import empty
 from ..tensor import Tensor, as_tensor
 from . import functional as F
 from . import init
+from .checks import integer
 from .module import Module, Parameter
 
 
@@ -24,10 +25,8 @@ class Linear(Module):
         self, in_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = None
     ) -> None:
         super().__init__()
-        for name, size in (("in_features", in_features), ("out_features", out_features)):
-            if size < 0:
-                raise ValueError(f"Linear: {name} is {size}, expected at least 0")
-        self.in_features, self.out_features = in_features, out_features
+        self.in_features = integer("Linear", "in_features", in_features, 0)
+        self.out_features = integer("Linear", "out_features", out_features, 0)
         self.weight = Parameter(empty(out_features, in_features, device=device, dtype=dtype))
         self.bias = Parameter(empty(out_features, device=device, dtype=dtype)) if bias else None
         self.reset_parameters()
@@ -57,10 +56,8 @@ class Embedding(Module):
         dtype: Any = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        for name, size in (("num_embeddings", num_embeddings), ("embedding_dim", embedding_dim)):
-            if size < 0:
-                raise ValueError(f"Embedding: {name} is {size}, expected at least 0")
-        self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
+        self.num_embeddings = integer("Embedding", "num_embeddings", num_embeddings, 0)
+        self.embedding_dim = integer("Embedding", "embedding_dim", embedding_dim, 0)
         self.padding_idx = _row("Embedding", padding_idx, num_embeddings)
         self.weight = Parameter(empty(num_embeddings, embedding_dim, device=device, dtype=dtype))
         self.reset_parameters()

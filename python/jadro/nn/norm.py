@@ -10,6 +10,7 @@ from ..ops.creation import ones, zeros
 from ..tensor import Tensor, as_tensor
 from . import functional as F
 from . import init
+from .checks import integer
 from .module import Module, Parameter
 
 
@@ -30,9 +31,8 @@ class _Norm(Module):
         device: Any, dtype: Any,
     ) -> None:  # fmt: skip
         super().__init__()
-        if num_features < 1:
-            raise ValueError(f"{type(self).__name__}: num_features is {num_features}, expected at least 1")
-        self.num_features, self.eps, self.momentum = num_features, eps, momentum
+        self.num_features = integer(type(self).__name__, "num_features", num_features)
+        self.eps, self.momentum = eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
         place = {"device": device, "dtype": dtype}
         self.weight = Parameter(ones(num_features, **place)) if affine else None
@@ -190,7 +190,8 @@ class GroupNorm(Module):
         dtype: Any = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        if num_groups < 1 or num_channels < 1 or num_channels % num_groups:
+        integer("GroupNorm", "num_channels", num_channels)
+        if integer("GroupNorm", "num_groups", num_groups) > num_channels or num_channels % num_groups:
             raise ValueError(
                 f"GroupNorm: num_groups is {num_groups}, expected a divisor of num_channels, {num_channels}"
             )

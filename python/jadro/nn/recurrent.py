@@ -12,6 +12,7 @@ from ..ops import rnn as loops
 from ..ops.creation import empty
 from ..tensor import Tensor, as_tensor
 from . import init
+from .checks import integer
 from .module import Module, Parameter
 
 
@@ -23,15 +24,9 @@ class _Weights(Module):
 
     def __init__(self, input_size: int, hidden_size: int, bias: bool) -> None:
         super().__init__()
-        self._check_size("input_size", input_size)
-        self._check_size("hidden_size", hidden_size)
-        self.input_size, self.hidden_size, self.bias = input_size, hidden_size, bias
-
-    def _check_size(self, name: str, size: int) -> None:
-        if not isinstance(size, int):
-            raise TypeError(f"{type(self).__name__}: {name} is {size!r}, expected an integer")
-        if size < 1:
-            raise ValueError(f"{type(self).__name__}: {name} is {size}, expected at least 1")
+        self.input_size = integer(type(self).__name__, "input_size", input_size)
+        self.hidden_size = integer(type(self).__name__, "hidden_size", hidden_size)
+        self.bias = bias
 
     def _check_nonlinearity(self, nonlinearity: str) -> str:
         if nonlinearity not in ("tanh", "relu"):
@@ -88,14 +83,13 @@ class _Layer(_Weights):
         dropout: float = 0.0, bidirectional: bool = False, device: Any = None, dtype: Any = None,
     ) -> None:  # fmt: skip
         super().__init__(input_size, hidden_size, bias)
-        self._check_size("num_layers", num_layers)
+        self.num_layers = integer(type(self).__name__, "num_layers", num_layers)
         if not 0.0 <= dropout < 1.0:
             raise ValueError(f"{type(self).__name__}: dropout is {dropout}, expected 0 <= dropout < 1")
         if dropout > 0 and num_layers == 1:
             message = f"{type(self).__name__}: dropout is {dropout}, but it acts between layers and num_layers is 1"
             warnings.warn(message, stacklevel=2)
-        self.num_layers, self.batch_first = num_layers, batch_first
-        self.dropout, self.bidirectional = dropout, bidirectional
+        self.batch_first, self.dropout, self.bidirectional = batch_first, dropout, bidirectional
         self._names: list[str] = []  # of the parameters, in the order of the loop
         directions = ("", "_reverse") if bidirectional else ("",)
         for layer in range(num_layers):
