@@ -6,6 +6,7 @@ nor `_cuda` is imported before a CUDA array is asked for.
 
 from __future__ import annotations
 
+import functools
 import math
 from types import ModuleType
 from typing import Any
@@ -39,7 +40,7 @@ def cuda() -> ModuleType:
     """The native CUDA module; RuntimeError where it was not built."""
     cupy()
     try:
-        from . import _cuda  # type: ignore[attr-defined]
+        from . import _cuda
     except ImportError as error:
         raise RuntimeError(f"{_NO_CUDA} (jadro._cuda cannot be imported: {error})") from None
     return _cuda
@@ -51,11 +52,14 @@ def native(x: Array) -> Any:
 
 
 def kernel(x: Array, name: str) -> Any:
-    """The native function `name` for the device of `x`; RuntimeError where that device has none."""
+    """The native function `name` for the device of `x`, on CUDA bound to CuPy's current stream of that device;
+    RuntimeError where the device has none."""
     found = getattr(native(x), name, None)
     if found is None:
         raise RuntimeError(f"{name}: not available on {device_of(x)}; move the tensor with .to('cpu')")
-    return found
+    if isinstance(x, np.ndarray):
+        return found
+    return functools.partial(found, stream=cupy().cuda.get_current_stream(x.device.id).ptr)
 
 
 def parse_device(device: Any) -> str:

@@ -31,12 +31,12 @@ class MaxPool2d(Function):
             indices = backend.empty(y.shape, np.int32, backend.device_of(x))
         if y.size:
             backend.kernel(x, "max_pool2d_forward")(backend.contiguous(x), y, indices, *window)
-        ctx.indices, ctx.shape = indices, x.shape
+        ctx.indices, ctx.shape, ctx.window = indices, x.shape, window
         return (y, indices.astype(np.int64)) if return_indices and indices is not None else y
 
     @staticmethod
     def backward(ctx: Node, dy: Any, *_: None) -> Array:
-        return MaxPool2dData.call(dy, indices=ctx.indices, shape=ctx.shape)
+        return MaxPool2dData.call(dy, indices=ctx.indices, shape=ctx.shape, window=ctx.window)
 
     @classmethod
     def backward_graph(cls, ctx: Node, dy: Tensor, *_: None) -> Any:
@@ -47,11 +47,13 @@ class MaxPool2dData(Elementary):
     """dy, indices -> dx: each gradient goes to the cell its maximum came from"""
 
     @staticmethod
-    def forward(ctx: Node, dy: Array, *, indices: Array, shape: Sizes) -> Array:
+    def forward(ctx: Node, dy: Array, *, indices: Array, shape: Sizes, window: tuple[Sizes, ...]) -> Array:
         ctx.indices = indices
         dx = backend.empty_like(dy, shape)
+        # The CPU scatters by the indices alone; the GPU gathers, from the windows around each element.
+        around = {} if isinstance(dy, np.ndarray) else {"window": window}
         if dy.size:
-            backend.kernel(dy, "max_pool2d_backward")(backend.contiguous(dy), indices, dx)
+            backend.kernel(dy, "max_pool2d_backward")(backend.contiguous(dy), indices, dx, **around)
         else:
             dx[...] = 0
         return dx
