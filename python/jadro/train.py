@@ -45,7 +45,8 @@ class Trainer:
     which is known by its "val_loss".
 
     `history` has a list a name, with an entry a record: "step" and "epoch" (how many are done), "loss" (mean over the
-    targets since the last record), "val_loss" (None without validation), "lr", "grad_norm" (mean, before clipping).
+    targets since the last record), "val_loss" (None without validation), "lr" (of the last step), "grad_norm" (mean,
+    before clipping).
     """
 
     def __init__(
@@ -69,7 +70,9 @@ class Trainer:
         self.history: dict[str, list[Any]] = {name: [] for name in HISTORY}
         self.step = self.epoch = self.position = 0  # done: steps, epochs, batches of the epoch at hand
         self.state: Any = None  # the recurrent state that the next batch starts from
-        self._steps: list[tuple[float, float, int]] = []  # (loss, gradient norm, targets) since the last record
+        self._steps: list[
+            tuple[float, float, float, int]
+        ] = []  # (lr, loss, gradient norm, targets) since the last record
 
     # --- the loop -----------------------------------------------------------------------------------------------------
     def fit(
@@ -94,8 +97,10 @@ class Trainer:
                 integer("fit", name, count)
         if minutes is not None and not minutes > 0:
             raise ValueError(f"fit: minutes is {minutes}, expected a positive number")
-        if resume and self.step == 0 and self.checkpoint is not None and self.checkpoint.exists():
-            self.load_checkpoint(batches)
+        if self.checkpoint is not None:
+            self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+            if resume and self.step == 0 and self.checkpoint.exists():
+                self.load_checkpoint(batches)
         limit = math.inf if steps is None else steps
         with _Progress(self, batches, epochs, limit, minutes, progress) as bar:
             while self.epoch < epochs and self.step < limit and not bar.out_of_time:
@@ -144,12 +149,13 @@ class Trainer:
         loss.backward()
         parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
         norm = clip_grad_norm_(parameters, math.inf if self.clip_norm is None else self.clip_norm)
-        self._steps.append((value, self._finite("norm of the gradients", norm), math.prod(np.shape(target))))
+        step = (lr, value, self._finite("norm of the gradients", norm), math.prod(np.shape(target)))
         self.optimizer.step()
         if self.scheduler is not None and self.scheduler_every == "step":
             self.scheduler.step()
+        self._steps.append(step)
         self.step, self.position, self.state = self.step + 1, self.position + 1, _detached(state)
-        return {"step": self.step, "epoch": self.epoch, "loss": value, "lr": lr, "grad_norm": float(norm)}
+        return {"step": self.step, "epoch": self.epoch, "loss": value, "lr": lr, "grad_norm": step[2]}
 
     def _run(self, batch: Any, continuous: bool, state: Any) -> tuple[Any, Any, Any]:
         """(target, output, state) of a batch."""
@@ -198,13 +204,13 @@ class Trainer:
     # --- records and checkpoints --------------------------------------------------------------------------------------
     def _record(self, batches: Iterable[Any], validate: Iterable[Any] | None) -> None:
         """Validates, adds an entry to the history, logs it, saves the checkpoint."""
-        losses, norms, sizes = zip(*self._steps, strict=True)
+        rates, losses, norms, sizes = zip(*self._steps, strict=True)
         entry = {
             "step": self.step,
             "epoch": self.epoch,
             "loss": float(np.average(losses, weights=sizes)),
             "val_loss": None if validate is None else self.evaluate(validate),
-            "lr": self.optimizer.param_groups[0]["lr"],
+            "lr": rates[-1],
             "grad_norm": float(np.mean(norms)),
         }
         self._steps.clear()

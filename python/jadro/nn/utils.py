@@ -23,11 +23,13 @@ def _with_grad(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
 
 def _norm(grad: Tensor, norm_type: float) -> float:
     """The norm of all elements, summed in float64."""
-    size = np.abs(grad.data, out=backend.empty_like(grad.data))
+    work = backend.empty_like(grad.data)
+    if norm_type == 2:
+        return math.sqrt(np.square(grad.data, out=work).sum(dtype=np.float64))
+    size = np.abs(grad.data, out=work)
     if norm_type == math.inf:
         return float(size.max()) if size.size else 0.0
-    powers = np.square(size, out=size) if norm_type == 2 else size**norm_type
-    return float(powers.sum(dtype=np.float64)) ** (1.0 / norm_type)
+    return float((size**norm_type).sum(dtype=np.float64)) ** (1.0 / norm_type)
 
 
 def clip_grad_norm_(
