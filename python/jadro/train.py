@@ -70,9 +70,7 @@ class Trainer:
         self.history: dict[str, list[Any]] = {name: [] for name in HISTORY}
         self.step = self.epoch = self.position = 0  # done: steps, epochs, batches of the epoch at hand
         self.state: Any = None  # the recurrent state that the next batch starts from
-        self._steps: list[
-            tuple[float, float, float, int]
-        ] = []  # (lr, loss, gradient norm, targets) since the last record
+        self._steps: list[tuple[float, float, float, int]] = []  # (lr, loss, norm, targets) since the last record
 
     # --- the loop -----------------------------------------------------------------------------------------------------
     def fit(
@@ -186,11 +184,13 @@ class Trainer:
         return value
 
     def evaluate(self, batches: Iterable[Any]) -> float:
-        """The mean loss over the targets of all batches, in evaluation mode and without gradients. Batches that know
-        their place keep it. ValueError where there are none."""
+        """The mean loss over the targets of all batches, in evaluation mode and without gradients. ValueError where
+        there are none. DataLoader and stream_batches give those of epoch 0 and keep their place."""
         total, count, state = 0.0, 0, None
         continuous = getattr(batches, "continuous", False)
-        source = copy.copy(batches) if isinstance(batches, Batches) else batches
+        source = batches
+        if isinstance(batches, Batches):
+            source = (batches.batch(0, i) for i in range(len(batches)))
         with evaluating(self.model), no_grad():
             for batch in source:
                 target, output, state = self._run(batch, continuous, state)
