@@ -7,9 +7,9 @@ namespace jadro {
 
 class Barrier;
 
-// One direction of one layer; w_ih and w_hh packed by rnn_pack_forward. in[k] = W_k x + bias_k, biases added up where the cell adds them;
-// bias_n [H] is the GRU's b'_n. h0 [N,H], y [T,N,..H], cn [N,H] holds c0 at the start and the last cell state at the end; saved
-// [T,N,kSaved,H] and cells [T,N,H] are null in inference.
+// One direction of one layer; w_ih and w_hh packed by rnn_pack_forward. in[k] = W_k x + bias_k, biases added up where
+// the cell adds them; bias_n [H] is the GRU's b'_n. h0 [N,H], y [T,N,..H], cn [N,H] holds c0 at the start and the last
+// cell state at the end; saved [T,N,kSaved,H] and cells [T,N,H] are null in inference.
 template <class T>
 struct RnnForward {
   Rnn shape;
@@ -26,10 +26,11 @@ struct RnnBackward {
   T *dh, *dc, *da;
 };
 
-// A convolution seen as one matrix product per group: rows are the outgoing channels, columns the cells (n, i, j) of a grid, and the
-// depth runs over (incoming channel, tap). Cell (i, j) and tap t meet at source pixel (i step_h + tap_h[t], j step_w + tap_w[t]), zero
-// outside the image; the result goes to destination pixel (i dst_step_h + dst_h0, j dst_step_w + dst_w0). Forward is one such pass;
-// the gradient of the data is one for each phase of the stride, with the taps that reach it.
+// A convolution seen as one matrix product per group: rows are the outgoing channels, columns the cells (n, i, j) of a
+// grid, and the depth runs over (incoming channel, tap). Cell (i, j) and tap t meet at source pixel (i step_h +
+// tap_h[t], j step_w + tap_w[t]), zero outside the image; the result goes to destination pixel (i dst_step_h + dst_h0,
+// j dst_step_w + dst_w0). Forward is one such pass; the gradient of the data is one for each phase of the stride, with
+// the taps that reach it.
 struct Conv2dPass {
   i64 n, groups, in, out;  // channels of one group
   i64 src_h, src_w, grid_h, grid_w, step_h, step_w;
@@ -38,10 +39,13 @@ struct Conv2dPass {
   const i64 *tap_h, *tap_w;
   i64 cells() const { return n * grid_h * grid_w; }
   i64 depth() const { return in * taps; }
-  i64 packed_size() const { return (out * depth() + 127) / 64 * 64; }  // of one group's weights, with slack for whole vectors
+  i64 packed_size() const {
+    return (out * depth() + 127) / 64 * 64;
+  }  // of one group's weights, with slack for whole vectors
 };
 
-// src [n, groups*in, src_h, src_w]; w: each group's [out, depth] packed by conv2d_pack, packed_size() apart; dst [n, groups*out, dst_h, dst_w].
+// src [n, groups*in, src_h, src_w]; w: each group's [out, depth] packed by conv2d_pack, packed_size() apart; dst [n,
+// groups*out, dst_h, dst_w].
 template <class T>
 struct Conv2dProduct {
   Conv2dPass pass;
@@ -60,8 +64,8 @@ struct Conv2dWeight {
 
 template <class T>
 struct Kernels {
-  // Tile of the microkernel: what a split of a matrix product should be a multiple of.
-  i64 tile_rows, tile_columns;
+  // Tile of the microkernel and depth of one pass: what a split of a matrix product should be a multiple of.
+  i64 tile_rows, tile_columns, pass_depth;
   i64 (*gemm_scratch)(i64 m, i64 n);
   void (*gemm_block)(const Gemm<T>&, Range m, Range n, T* scratch);
   i64 (*conv2d_scratch)(const Conv2dPass&, i64 cells);
@@ -95,7 +99,8 @@ struct Kernels {
                               const T* shift, const T* slope, const T* scale, T* dx, bool past_caches);
   i64 (*max_pool2d_scratch)(const Pool2d&);
   void (*max_pool2d_forward)(const Pool2d&, const T* x, Range rows, T* y, std::int32_t* indices, T* scratch);
-  i64 (*max_pool2d_backward)(const T* dy, const std::int32_t* indices, Range planes, i64 outputs, i64 size, T* dx);
+  i64 (*max_pool2d_backward)(const T* dy, const std::int32_t* indices, Range planes, i64 outputs, i64 size, T* dx,
+                             T* scratch);
 };
 
 struct KernelTable {

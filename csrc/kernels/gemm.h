@@ -19,7 +19,7 @@ constexpr int kMr = 4, kNv = 2;  // 8 + 2 + 1 of 16
 template <class T>
 constexpr int kNr = kNv* kLanes<T>;
 
-constexpr i64 kKc = 384;  // depth of one pass: a panel of A (kMr x kKc) and one of B stay near the core
+constexpr i64 kKc = 512;  // depth of one pass: a panel of A (kMr x kKc) and one of B stay near the core
 
 // tile[MR][kNr] = A B for a packed panel of A, [k][MR]. Row p of B stands at b + p * kNr, or, gathered, at b + offsets[p].
 template <class T, int MR, int NV, bool kGather>
@@ -200,7 +200,7 @@ JADRO_INLINE void for_tiles(const RowPanels& rows, PanelA a_panel, const T* b, i
   }
 }
 
-constexpr i64 kMc = kMr * (256 / kMr);  // rows of A that are packed at a time: they stay in the L2
+constexpr i64 kMc = kMr * (168 / kMr);  // rows of A that are packed at a time: they stay in the L2
 
 // Elements of scratch that gemm_block needs.
 template <class T>

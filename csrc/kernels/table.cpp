@@ -22,6 +22,7 @@ constexpr Kernels<T> make_kernels() {
   Kernels<T> k{};
   k.tile_rows = kMr;
   k.tile_columns = kNr<T>;
+  k.pass_depth = kKc;
   k.gemm_scratch = gemm_scratch<T>;
   k.gemm_block = gemm_block<T>;
   k.conv2d_scratch = conv2d_scratch<T>;

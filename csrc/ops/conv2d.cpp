@@ -193,7 +193,7 @@ void conv2d_backward_weight(const Conv2d& s, const T* dy, const T* x, T* dw, T* 
   }
   const Split columns(p.depth(), kBlockColumns, k.tile_columns);
   const i64 blocks = p.groups * columns.count();
-  const Split cells(p.cells(), std::max<i64>(1, p.cells() / std::max<i64>(1, kWeightTasks / blocks)), 384);
+  const Split cells(p.cells(), std::max<i64>(1, p.cells() / std::max<i64>(1, kWeightTasks / blocks)), k.pass_depth);
   const int threads = num_threads();
   const Scratch<T> scratch(k.conv2d_weight_scratch(p, columns.size()), threads);
   const Scratch<T> partial(size * (cells.count() - 1));  // the first part goes to dw itself

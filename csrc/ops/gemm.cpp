@@ -10,7 +10,7 @@ namespace jadro {
 namespace {
 
 // Blocks of C near this size repay the packing of their operands and leave enough of them to share out.
-constexpr i64 kBlockRows = 1024, kBlockColumns = 256;
+constexpr i64 kBlockRows = 1024, kBlockColumns = 512;
 
 }  // namespace
 
@@ -20,7 +20,7 @@ void gemm(const Gemm<T>& g) {
   const Verbose<T> line("gemm", "blocked", [&] { return sizes_text({g.m, g.n, g.k}); });
   const Kernels<T>& k = kernels_of<T>();
   const int threads = num_threads();
-  const i64 wanted = 2 * threads;
+  const i64 wanted = threads;
   Split rows(g.m, kBlockRows, k.tile_rows), columns(g.n, kBlockColumns, k.tile_columns);
   while (rows.count() * columns.count() < wanted && (rows.halve() || columns.halve())) {
   }
