@@ -14,33 +14,44 @@ using Int = std::conditional_t<sizeof(T) == 4, std::int32_t, i64>;
 
 // Forward works on rows of input split by phase, so that every tap of every stride is a load of neighbours: column j of
 // the padded image is element j / stride_w of phase j % stride_w, and what lies in the padding is -inf. Split rows are
-// kept in a ring as high as a window.
-struct PoolRing {
-  i64 width;   // elements of a phase
-  i64 row;     // elements of a row: all phases
-  i64 height;  // rows
-  i64 taps;    // offset of the table of the first column in each window, behind the rows
+// kept in a ring as high as a window. Windows with more taps, or farther apart, or few side by side, are walked one by
+// one.
+constexpr i64 kMostTaps = 32, kFarthest = 8;
 
-  JADRO_INLINE PoolRing(const Pool2d& p, i64 lanes)
-      : width(ceil_div(max(p.pad_left + p.iw, (p.ow - 1) * p.stride_w + (p.kw - 1) * p.dilation_w + 1), p.stride_w) +
-              2 * lanes),
-        row(width * p.stride_w),
-        height(min((p.kh - 1) * p.dilation_h + 1, p.ih)),
-        taps(row * height) {}
+template <class T>
+struct PoolRing {
+  bool used;
+  i64 width = 0;          // elements of a phase
+  i64 row = 0;            // elements of a row: all phases
+  i64 height = 1;         // rows: a power of two
+  i64 firsts = 0;         // offset of the table of the first column in each window, behind the rows
+  i64 phases[kFarthest];  // where the first columns of the image go
+  i64 taps[kMostTaps];    // offset of each tap of a row from the column of its output
+
+  explicit PoolRing(const Pool2d& p) {
+    used = p.ow >= kLanes<T> / 4 && p.stride_w <= kFarthest && p.kh <= kMostTaps && p.kw <= kMostTaps;
+    if (!used) return;
+    const i64 last = max(p.pad_left + p.iw, (p.ow - 1) * p.stride_w + (p.kw - 1) * p.dilation_w + 1);
+    width = (ceil_div(ceil_div(last, p.stride_w), kLanes<T>) + 2) * kLanes<T>;
+    row = width * p.stride_w;
+    while (height < min((p.kh - 1) * p.dilation_h + 1, p.ih)) height *= 2;
+    firsts = row * height;
+    for (i64 c = 0; c < p.stride_w; ++c) {
+      phases[c] = (c + p.pad_left) % p.stride_w * width + (c + p.pad_left) / p.stride_w;
+    }
+    for (i64 k = 0; k < p.kw; ++k) {
+      taps[k] = k * p.dilation_w % p.stride_w * width + k * p.dilation_w / p.stride_w;
+    }
+  }
+
+  // Where row h of the image is kept.
+  JADRO_INLINE i64 place(i64 h) const { return (h & (height - 1)) * row; }
 };
 
 template <class T>
 i64 max_pool2d_scratch(const Pool2d& p) {
-  const PoolRing ring(p, kLanes<T>);
-  return ring.taps + ceil_div(p.ow, kLanes<T>) * kLanes<T>;
-}
-
-// The even and the odd elements of two vectors.
-template <class T>
-JADRO_INLINE void deinterleave(Vec<T> a, Vec<T> b, Vec<T>* even, Vec<T>* odd) {
-  const VecInt<T> numbers = 2 * lane_numbers<T>();
-  *even = __builtin_shuffle(a, b, numbers);
-  *odd = __builtin_shuffle(a, b, numbers + 1);
+  const PoolRing<T> ring(p);
+  return ring.used ? ring.firsts + ceil_div(p.ow, kLanes<T>) * kLanes<T> : 0;
 }
 
 template <class T>
@@ -50,34 +61,42 @@ JADRO_INLINE Vec<T> load_or_lowest(const T* p, i64 count) {
   return count <= 0 ? broadcast(lowest) : keep_part<T>(load_part(p, count), count, lowest);
 }
 
-// A row x[iw] of the image into the ring. Whole vectors are written: the ring has room for them, and above the row they
-// hold -inf.
-template <class T>
-JADRO_INLINE void split_row(const Pool2d& p, const PoolRing& ring, const T* x, T* to) {
+// Rows h of the image x[ih,iw] into the ring; true where one of them holds a NaN. Whole vectors are written: the ring
+// has room for them, and above the row they hold -inf. kStride is stride_w, 0 for any.
+template <class T, int kStride>
+bool split_rows(const Pool2d& p, const PoolRing<T>& ring, const T* x, Range h, T* rows) {
   constexpr i64 kN = kLanes<T>;
-  if (p.stride_w == 1) {
-    T* const inside = to + p.pad_left;
-    for (i64 i = 0; i < p.iw; i += kN) store(inside + i, load_or_lowest(x + i, p.iw - i));
-    return;
-  }
-  const auto phase = [&](i64 column) {
-    return to + (column + p.pad_left) % p.stride_w * ring.width + (column + p.pad_left) / p.stride_w;
-  };
-  if (p.stride_w == 2) {
-    T *const even = phase(0), *const odd = phase(1);
-    for (i64 i = 0; 2 * i < p.iw; i += kN) {
-      Vec<T> a, b;
-      deinterleave<T>(load_or_lowest(x + 2 * i, p.iw - 2 * i), load_or_lowest(x + 2 * i + kN, p.iw - 2 * i - kN), &a,
-                      &b);
-      store(even + i, a);
-      store(odd + i, b);
+  VecInt<T> nan{};
+  bool any = false;
+  for (i64 r = h.begin; r < h.end; ++r) {
+    const T* const from = x + r * p.iw;
+    T* const to = rows + ring.place(r);
+    if constexpr (kStride == 1) {
+      for (i64 i = 0; i < p.iw; i += kN) {
+        const Vec<T> v = load_or_lowest(from + i, p.iw - i);
+        nan |= v != v;
+        store(to + ring.phases[0] + i, v);
+      }
+    } else if constexpr (kStride == 2) {
+      T *const even = to + ring.phases[0], *const odd = to + ring.phases[1];
+      for (i64 i = 0; 2 * i < p.iw; i += kN) {
+        const i64 left = p.iw - 2 * i;
+        const Vec<T> a = load_or_lowest(from + 2 * i, left), b = load_or_lowest(from + 2 * i + kN, left - kN);
+        nan |= (a != a) | (b != b);
+        store(even + i, __builtin_shuffle(a, b, 2 * lane_numbers<T>()));
+        store(odd + i, __builtin_shuffle(a, b, 2 * lane_numbers<T>() + 1));
+      }
+    } else {
+      for (i64 first = 0; first < min(p.stride_w, p.iw); ++first) {
+        T* phase = to + ring.phases[first];
+        for (i64 i = first; i < p.iw; i += p.stride_w) {
+          any |= from[i] != from[i];
+          *phase++ = from[i];
+        }
+      }
     }
-    return;
   }
-  for (i64 column = 0; column < min(p.stride_w, p.iw); ++column) {
-    T* const one = phase(column);
-    for (i64 i = 0; column + i * p.stride_w < p.iw; ++i) one[i] = x[column + i * p.stride_w];
-  }
+  return any || any_lane<T>(nan);
 }
 
 // The first of begin, begin + step, ... (count of them) in [0, end), or -1.
@@ -95,42 +114,42 @@ JADRO_INLINE void store_indices(std::int32_t* to, VecInt<double> v, i64 count) {
   for (i64 i = 0; i < count; ++i) to[i] = static_cast<std::int32_t>(v[i]);
 }
 
-// One row of output from the rows of the ring. top is the first row of the window inside the image, slot its place in
-// the ring, end the row behind the last; first[ow] the first column inside the image, kIndices whether indices are
-// wanted.
-template <class T, bool kIndices>
-JADRO_INLINE void pool_row(const Pool2d& p, const PoolRing& ring, const T* rows, const T* first, i64 top, i64 end, T* y,
-                           std::int32_t* indices) {
-  const i64 phase_step = p.dilation_w % p.stride_w, column_step = p.dilation_w / p.stride_w;
-  const i64 first_slot = top < 0 ? 0 : top % ring.height;
+// The rows of input under one row of output: where they are in the ring, and the offset of each in its plane.
+template <class T>
+struct PoolRows {
+  i64 count;
+  bool nan;  // whether one of them may hold a NaN
+  const T* row[kMostTaps];
+  i64 offset[kMostTaps];
+};
+
+// One row of output. firsts[ow]: how far the first column inside the image lies from the window's, or -1.
+template <class T, bool kIndices, bool kNan>
+void pool_row(const Pool2d& p, const PoolRing<T>& ring, const PoolRows<T>& rows, const T* firsts, T* y,
+              std::int32_t* indices) {
   for_vectors<T>(p.ow, [&](i64 ow, i64 count) {
     Vec<T> best = broadcast(T(-__builtin_inff()));
-    VecInt<T> index;
-    std::memcpy(&index, first + ow, sizeof index);
-    index = (index < 0) | (top < 0) ? VecInt<T>{} - 1 : index + static_cast<Int<T>>(top * p.iw);
-    const VecInt<T> place =
-        lane_numbers<T>() * static_cast<Int<T>>(p.stride_w) + static_cast<Int<T>>(ow * p.stride_w - p.pad_left);
-    i64 slot = first_slot;
-    for (i64 h = top; h < end; h += p.dilation_h) {
-      const T* row = rows + slot * ring.row + ow;
-      slot += p.dilation_h;
-      if (slot >= ring.height) slot -= ring.height;
-      i64 phase = 0, column = 0, tap = h * p.iw;
+    VecInt<T> first, index{};
+    if constexpr (kIndices) {
+      std::memcpy(&first, firsts + ow, sizeof first);
+      index = first + static_cast<Int<T>>(rows.count > 0 ? rows.offset[0] : 0);
+    }
+    for (i64 i = 0; i < rows.count; ++i) {
+      const T* const row = rows.row[i] + ow;
+      i64 tap = rows.offset[i];
       for (i64 k = 0; k < p.kw; ++k, tap += p.dilation_w) {
-        const Vec<T> v = load(row + phase * ring.width + column);
-        const auto wins = ~(v <= best) & (best == best);
-        best = wins ? v : best;
-        if constexpr (kIndices) index = wins ? place + static_cast<Int<T>>(tap) : index;
-        phase += phase_step;
-        column += column_step;
-        if (phase >= p.stride_w) {
-          phase -= p.stride_w;
-          ++column;
-        }
+        const Vec<T> v = load(row + ring.taps[k]);
+        const auto wins = kNan ? ~(v <= best) & (best == best) : v > best;
+        if constexpr (kIndices) index = wins ? VecInt<T>{} + static_cast<Int<T>>(tap) : index;
+        best = kNan ? (wins ? v : best) : maximum<T>(v, best);
       }
     }
     store_n(y + ow, best, count);
-    if constexpr (kIndices) store_indices(indices + ow, index, count);
+    if constexpr (kIndices) {
+      const VecInt<T> columns =
+          lane_numbers<T>() * static_cast<Int<T>>(p.stride_w) + static_cast<Int<T>>(ow * p.stride_w - p.pad_left);
+      store_indices(indices + ow, (first < 0) | (rows.count == 0) ? VecInt<T>{} - 1 : index + columns, count);
+    }
   });
 }
 
@@ -151,57 +170,78 @@ JADRO_INLINE T pool_window(const Pool2d& p, const T* x, i64 top, i64 bottom, i64
   return best;
 }
 
+// The windows of one row of output, one by one.
+template <class T>
+JADRO_INLINE void pool_windows(const Pool2d& p, const T* x, i64 top, i64 end, T* y, std::int32_t* indices) {
+  for (i64 ow = 0; ow < p.ow; ++ow) {
+    const i64 begin = ow * p.stride_w - p.pad_left;
+    std::int32_t index;
+    y[ow] = pool_window(p, x, top, end, first_inside(begin, p.dilation_w, p.kw, p.iw),
+                        min(begin + (p.kw - 1) * p.dilation_w + 1, p.iw), &index);
+    if (indices) indices[ow] = index;
+  }
+}
+
 // Rows of y[planes * oh, ow] and of indices, which may be null, from x[planes,ih,iw].
 template <class T>
 void max_pool2d_forward(const Pool2d& p, const T* x, Range rows, T* y, std::int32_t* indices, T* scratch) {
-  constexpr i64 kFarthest = 8;
-  const PoolRing ring(p, kLanes<T>);
-  const bool by_rows = p.ow >= kLanes<T> / 4 && p.stride_w <= kFarthest;
-  const auto left = [&](i64 ow) { return first_inside(ow * p.stride_w - p.pad_left, p.dilation_w, p.kw, p.iw); };
-  if (by_rows) {
-    for (i64 i = 0; i < ring.taps; i += kLanes<T>) store(scratch + i, broadcast(T(-__builtin_inff())));
+  const PoolRing<T> ring(p);
+  T* const firsts = scratch + ring.firsts;
+  const auto split = p.stride_w == 1 ? split_rows<T, 1> : p.stride_w == 2 ? split_rows<T, 2> : split_rows<T, 0>;
+  if (ring.used) {
+    for (i64 i = 0; i < ring.firsts; i += kLanes<T>) store(scratch + i, broadcast(T(-__builtin_inff())));
     for (i64 ow = 0; ow < p.ow; ++ow) {
-      const Int<T> column = static_cast<Int<T>>(left(ow));
-      std::memcpy(scratch + ring.taps + ow, &column, sizeof column);
+      const i64 begin = ow * p.stride_w - p.pad_left, inside = first_inside(begin, p.dilation_w, p.kw, p.iw);
+      const Int<T> distance = static_cast<Int<T>>(inside < 0 ? -1 : inside - begin);
+      std::memcpy(firsts + ow, &distance, sizeof distance);
     }
   }
-  i64 filled = 0;  // rows of the plane that the ring has seen
-  for (i64 r = rows.begin; r < rows.end; ++r) {
-    const i64 plane = r / p.oh, oh = r % p.oh, begin = oh * p.stride_h - p.pad_top;
+  i64 filled = 0, nan = -1;  // rows of the plane that the ring has seen; no NaN is in those from nan + 1 on
+  i64 plane = rows.begin / p.oh, oh = rows.begin % p.oh;
+  for (i64 r = rows.begin; r < rows.end; ++r, ++oh) {
+    if (oh == p.oh) {
+      ++plane;
+      oh = 0;
+      filled = 0;
+      nan = -1;
+    }
+    const i64 begin = oh * p.stride_h - p.pad_top;
     const T* const image = x + plane * p.ih * p.iw;
     const i64 top = first_inside(begin, p.dilation_h, p.kh, p.ih);
     const i64 end = top < 0 ? -1 : min(begin + (p.kh - 1) * p.dilation_h + 1, p.ih);
     T* const out = y + r * p.ow;
     std::int32_t* const index = indices ? indices + r * p.ow : nullptr;
-    if (!by_rows) {
-      for (i64 ow = 0; ow < p.ow; ++ow) {
-        std::int32_t found;
-        const i64 right = min(ow * p.stride_w - p.pad_left + (p.kw - 1) * p.dilation_w + 1, p.iw);
-        out[ow] = pool_window(p, image, top, end, left(ow), right, &found);
-        if (index) index[ow] = found;
-      }
+    if (!ring.used) {
+      pool_windows(p, image, top, end, out, index);
       continue;
     }
-    if (oh == 0) filled = 0;
-    for (filled = max(filled, begin); filled < end; ++filled) {
-      split_row(p, ring, image + filled * p.iw, scratch + filled % ring.height * ring.row);
+    filled = max(filled, begin);
+    if (filled < end) {
+      if (split(p, ring, image, {filled, end}, scratch)) nan = end - 1;
+      filled = end;
     }
-    const T* const first = scratch + ring.taps;
-    if (index) {
-      pool_row<T, true>(p, ring, scratch, first, top, end, out, index);
-    } else {
-      pool_row<T, false>(p, ring, scratch, first, top, end, out, index);
+    PoolRows<T> window;
+    window.count = 0;
+    window.nan = nan >= 0 && nan >= begin;
+    for (i64 h = top; h < end; h += p.dilation_h) {
+      window.row[window.count] = scratch + ring.place(h);
+      window.offset[window.count++] = h * p.iw;
     }
+    const auto row = window.nan ? index ? pool_row<T, true, true> : pool_row<T, false, true>
+                     : index    ? pool_row<T, true, false>
+                                : pool_row<T, false, false>;
+    row(p, ring, window, firsts, out, index);
   }
 }
 
 // dx[planes,size] = each dy[planes,outputs] added, in order, to the place of its index; -1 is none. Other places
-// outside the plane are skipped and counted.
+// outside the plane are skipped and counted. With scratch[size] a plane is made there and then stored past the caches.
 template <class T>
-i64 max_pool2d_backward(const T* dy, const std::int32_t* indices, Range planes, i64 outputs, i64 size, T* dx) {
+i64 max_pool2d_backward(const T* dy, const std::int32_t* indices, Range planes, i64 outputs, i64 size, T* dx,
+                        T* scratch) {
   i64 outside = 0;
   for (i64 plane = planes.begin; plane < planes.end; ++plane) {
-    T* const d = dx + plane * size;
+    T* const d = scratch ? scratch : dx + plane * size;
     const T* const g = dy + plane * outputs;
     const std::int32_t* const index = indices + plane * outputs;
     std::memset(d, 0, static_cast<std::size_t>(size) * sizeof(T));
@@ -212,6 +252,7 @@ i64 max_pool2d_backward(const T* dy, const std::int32_t* indices, Range planes, 
         outside += index[i] != -1;
       }
     }
+    if (scratch) map_vectors(dx + plane * size, size, true, [&](i64 i, i64 count) { return load_n(d + i, count); });
   }
   return outside;
 }

@@ -36,6 +36,8 @@ struct VecTraits<double> {
   typedef std::int64_t Int __attribute__((vector_size(kVectorBytes)));
 };
 
+typedef u64 Words __attribute__((vector_size(kVectorBytes)));
+
 template <class T>
 using Vec = typename VecTraits<T>::Type;
 template <class T>
@@ -100,14 +102,39 @@ template <class T>
 JADRO_INLINE T sum_lanes(Vec<T> v) {
   return reduce_lanes<T>(v, [](Vec<T> a, Vec<T> b) { return a + b; });
 }
+// a > b ? a : b, so b where one of them is NaN. One instruction, also beside a use of a > b, where the compiler makes it two.
+template <class T>
+JADRO_INLINE Vec<T> maximum(Vec<T> a, Vec<T> b) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) return (Vec<T>)_mm512_maskz_max_ps(0xFFFF, (__m512)a, (__m512)b);
+  if constexpr (sizeof(T) == 8) return (Vec<T>)_mm512_maskz_max_pd(0xFF, (__m512d)a, (__m512d)b);
+#else
+  return a > b ? a : b;
+#endif
+}
 template <class T>
 JADRO_INLINE T max_lanes(Vec<T> v) {
-  return reduce_lanes<T>(v, [](Vec<T> a, Vec<T> b) { return a > b ? a : b; });
+  return reduce_lanes<T>(v, [](Vec<T> a, Vec<T> b) { return maximum<T>(a, b); });
 }
 template <class T>
 JADRO_INLINE Vec<T> vsqrt(Vec<T> v) {
   for (int i = 0; i < kLanes<T>; ++i) v[i] = static_cast<T>(__builtin_sqrt(v[i]));
   return v;
+}
+// Whether a mask is true in any lane.
+template <class T>
+JADRO_INLINE bool any_lane(VecInt<T> mask) {
+#if defined(__AVX512F__)
+  return _mm512_test_epi32_mask((__m512i)mask, (__m512i)mask) != 0;
+#elif defined(__AVX2__)
+  return _mm256_movemask_epi8((__m256i)mask) != 0;
+#elif defined(__x86_64__)
+  return _mm_movemask_epi8((__m128i)mask) != 0;
+#else
+  std::int64_t any = 0;
+  for (int i = 0; i < kLanes<T>; ++i) any |= mask[i];
+  return any != 0;
+#endif
 }
 // 0, 1, 2, ...
 template <class T>
@@ -179,7 +206,6 @@ JADRO_INLINE i64 max(i64 a, i64 b) { return a > b ? a : b; }
 JADRO_INLINE i64 ceil_div(i64 a, i64 b) { return (a + b - 1) / b; }
 
 // The product of the lower halves of 64-bit lanes.
-typedef u64 Words __attribute__((vector_size(kVectorBytes)));
 JADRO_INLINE Words multiply_halves(Words a, Words b) {
 #if defined(__AVX512F__)
   return (Words)_mm512_maskz_mul_epu32(0xFF, (__m512i)a, (__m512i)b);  // the plain one warns in GCC 12

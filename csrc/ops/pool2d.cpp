@@ -10,7 +10,8 @@
 namespace jadro {
 namespace {
 
-constexpr i64 kGrain = 1 << 15;  // numbers read and written
+constexpr i64 kGrain = 1 << 15;        // numbers read and written
+constexpr i64 kMostScratch = 1 << 16;  // numbers of a plane that stays in the cache of a core
 
 }  // namespace
 
@@ -34,8 +35,14 @@ bool max_pool2d_backward(i64 planes, i64 outputs, i64 size, const T* dy, const s
   const Verbose<T> line("max_pool2d_backward", "planes", [&] { return sizes_text({planes, outputs, size}); });
   const Kernels<T>& k = kernels_of<T>();
   std::atomic<i64> outside{0};
-  parallel_ranges(planes, kGrain / (size + outputs + 1) + 1, 1,
-                  [&](Range r) { outside += k.max_pool2d_backward(dy, indices, r, outputs, size, dx); });
+  const Split pieces(planes, kGrain / (size + outputs + 1) + 1, 1);
+  const bool past = past_caches<T>(planes * size) && size <= kMostScratch;
+  const int threads = num_threads();
+  const Scratch<T> scratch(static_cast<std::size_t>(past ? size : 0), threads);
+  parallel_for(static_cast<int>(pieces.count()), threads, [&](int task, int rank) {
+    outside +=
+        k.max_pool2d_backward(dy, indices, pieces.range(task), outputs, size, dx, past ? scratch.at(rank) : nullptr);
+  });
   return outside == 0;
 }
 
