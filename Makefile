@@ -10,6 +10,7 @@ dev: ## build the native modules into python/jadro
 	@cmake -S . -B $(BUILD) -G Ninja -Dpybind11_DIR=$$($(PYTHON) -m pybind11 --cmakedir) \
 	  -DPython_EXECUTABLE=$$(command -v $(PYTHON)) -DJADRO_WERROR=ON -DSKBUILD_PROJECT_VERSION=0.1.0 $(CMAKE_ARGS) >/dev/null
 	@cmake --build $(BUILD)
+	@rm -f $(PREFIX)/jadro/_core*.so $(PREFIX)/jadro/_cuda*.so # a running Python keeps the file that it has mapped
 	@cmake --install $(BUILD) --prefix $(PREFIX) >/dev/null
 
 test: dev

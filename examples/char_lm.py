@@ -16,12 +16,12 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from schedule import over_budget
 
 import jadro
 import jadro.nn.functional as F
@@ -118,19 +118,6 @@ def batches_of(ids: np.ndarray, options: argparse.Namespace) -> tuple[Any, Any]:
         ) from None
 
 
-def budget(options: argparse.Namespace) -> Callable[[int], float]:
-    """The factor of the learning rate: a half cosine, down to 5 %, over the steps or the time that there are."""
-    start = time.monotonic()
-
-    def factor(step: int) -> float:
-        done = step / options.steps if options.steps else 0.0
-        if options.minutes:
-            done = max(done, (time.monotonic() - start) / (60 * options.minutes))
-        return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
-
-    return factor
-
-
 def written(model: nn.Module, vocab: text.Vocabulary, prompt: str, options: argparse.Namespace, length: int) -> str:
     try:
         return prompt + "".join(
@@ -225,7 +212,7 @@ def learn(options: argparse.Namespace) -> None:
         loss,
         optimizer,
         clip_norm=1.0,
-        scheduler=optim.lr_scheduler.LambdaLR(optimizer, budget(options)),
+        scheduler=optim.lr_scheduler.LambdaLR(optimizer, over_budget(options.steps, options.minutes)),
         scheduler_every="step",
         checkpoint=options.out / "char_lm.safetensors",
         log=make_log(model, vocab, prompt, options),
