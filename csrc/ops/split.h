@@ -34,7 +34,7 @@ class Split {
 // Whether a result is so large that storing it past the caches is faster than keeping it there for the next kernel.
 template <class T>
 bool past_caches(i64 n) {
-  constexpr i64 kBytes = i64{16} << 20;
+  constexpr i64 kBytes = i64{8} << 20;
   return n * static_cast<i64>(sizeof(T)) > kBytes;
 }
 
