@@ -5,10 +5,9 @@ python examples/char_lm.py --text novel.txt    another text (UTF-8)
 python examples/char_lm.py --resume            goes on where the last run stopped
 python examples/char_lm.py --sample "import "  only writes, from the checkpoint
 
-The text is read as `--batch` streams side by side, `--length` characters a step; the recurrent state goes on from step
-to step, the gradient is cut
-between them. The last 5 % of the text are held back for validation. The checkpoint and the loss curve are kept in
---out.
+The text is read as --batch streams side by side, --length characters a step. The recurrent state goes on from step to
+step; the gradient is cut between them. The last 5 % of the text are held back for validation. The checkpoint and the
+loss curve are kept in --out.
 """
 
 from __future__ import annotations
@@ -28,19 +27,26 @@ import jadro.nn.functional as F
 from jadro import nn, optim, text, train
 
 CELLS = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
+GATES = {1: "rnn", 4: "lstm", 3: "gru"}
 HELD_BACK = 0.05
-SHAPE = ("cell", "embedding", "hidden", "layers", "dropout")  # of the model: kept beside the checkpoint
 
 
 class CharModel(nn.Module):
-    """scores, state = model(ids [T, B], state): embedding, recurrent layers, one score for each character."""
+    """scores, state = model(ids [T, B], state): embedding, recurrent layers, one score for each character.
 
-    def __init__(self, characters: int, cell: str, embedding: int, hidden: int, layers: int, dropout: float) -> None:
+    The characters are a buffer of their code points, so that a checkpoint holds all that writing takes.
+    """
+
+    def __init__(
+        self, characters: str, cell: str = "lstm", embedding: int = 64, hidden: int = 256, layers: int = 2,
+        dropout: float = 0.2,
+    ) -> None:  # fmt: skip
         super().__init__()
-        self.embedding = nn.Embedding(characters, embedding)
+        self.register_buffer("code_points", jadro.tensor(np.array([ord(c) for c in characters], np.int64)))
+        self.embedding = nn.Embedding(len(characters), embedding)
         self.rnn = CELLS[cell](embedding, hidden, layers, dropout=dropout if layers > 1 else 0.0)
         self.dropout = nn.Dropout(dropout)
-        self.scores = nn.Linear(hidden, characters)
+        self.scores = nn.Linear(hidden, len(characters))
 
     def forward(self, ids: Any, state: Any = None) -> Any:
         y, state = self.rnn(self.embedding(ids), state)
@@ -53,21 +59,23 @@ def loss(scores: jadro.Tensor, target: jadro.Tensor) -> jadro.Tensor:
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0], formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--text", type=Path, metavar="FILE", help="UTF-8 text to learn (default: the documentation in Python itself)")
-    add("--cell", choices=CELLS, default="lstm")
-    add("--steps", type=int, metavar="N", help="stop after N steps (default: after --minutes)")
+    add("--cell", choices=CELLS, default="lstm", help="with --resume, the checkpoint's (default: lstm)")
+    add("--steps", type=int, metavar="N", help="stop after N steps, those before --resume counted")
     add("--minutes", type=float, metavar="M", help="stop after M minutes (default: 4, or no limit with --steps)")
-    add("--seed", type=int, default=0)
-    add("--resume", action="store_true", help="go on from the checkpoint")
+    add("--seed", type=int, default=0, help="of weights, dropout and samples (default: 0)")
+    add("--resume", action="store_true", help="go on from the checkpoint, with its model")
     add("--sample", metavar="PROMPT", help="write text after PROMPT from the checkpoint, without training")
-    add("--device", default="cpu", help="cpu or cuda")
+    add("--device", default="cpu", help="cpu or cuda (default: cpu)")
     add("--out", type=Path, default=Path("out"), metavar="DIR", help="where checkpoint and curve go (default: out)")
-    add("--every", type=int, default=200, metavar="N", help="steps between validations, samples and checkpoints")
-    add("--write", type=int, default=400, metavar="N", help="characters of the passage at the end")
-    add("--temperature", type=float, default=0.7)
+    add("--temperature", type=float, default=0.7, help="of samples; 0 takes the best character (default: 0.7)")
+    add("--dropout", type=float, default=0.2, help="between the layers (default: 0.2)")
+    add("--lr", type=float, default=2e-3, help="learning rate at the start, of Adam (default: 0.002)")
     for name, value, what in (
+        ("every", 200, "steps between validations, samples and checkpoints"),
+        ("write", 400, "characters of the passage at the end"),
         ("embedding", 64, "numbers a character is turned into"),
         ("hidden", 256, "units of a layer"),
         ("layers", 2, "recurrent layers"),
@@ -75,12 +83,10 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         ("length", 64, "characters a step"),
     ):
         add(f"--{name}", type=int, default=value, metavar="N", help=f"{what} (default: {value})")
-    add("--dropout", type=float, default=0.2)
-    add("--lr", type=float, default=2e-3)
     options = parser.parse_args(arguments)
     for name in ("steps", "minutes", "every", "write", "embedding", "hidden", "layers", "batch", "length", "lr"):
         value = getattr(options, name)
-        if value is not None and not value > 0:
+        if value is not None and not 0 < value < math.inf:
             parser.error(f"--{name} is {value}, expected a positive number")
     if options.minutes is None and options.steps is None:
         options.minutes = 4.0
@@ -88,7 +94,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def read_text(path: Path | None) -> str:
-    """The text to learn; SystemExit where it cannot be read."""
+    """The text to learn; ValueError where it cannot be read, or has nothing to learn."""
     if path is None:
         from pydoc_data.topics import topics
 
@@ -96,55 +102,69 @@ def read_text(path: Path | None) -> str:
     try:
         found = path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise SystemExit(f"char_lm: --text {path} cannot be read: {error}") from None
+        raise ValueError(f"--text {path} cannot be read: {error}") from None
     if len(set(found)) < 2:
-        raise SystemExit(f"char_lm: --text {path} has {len(set(found))} distinct characters, expected at least 2")
+        raise ValueError(f"--text {path} has {len(set(found))} distinct characters, expected at least 2")
     return found
 
 
-def batches_of(ids: np.ndarray, options: argparse.Namespace) -> tuple[Any, Any]:
-    """Streams of the text to learn, and of the part that is held back; SystemExit where it is too short for them."""
+def batches_of(ids: np.ndarray, batch: int, length: int) -> tuple[text.StreamBatches, text.StreamBatches]:
+    """Streams of the text to learn, and of the part that is held back; ValueError where it is too short for them."""
     cut = len(ids) - int(len(ids) * HELD_BACK)
-    held_streams = max(1, min(options.batch, (len(ids) - cut) // (4 * options.length)))
+    held_length = max(1, min(length, len(ids) - cut - 1))
+    held_streams = max(1, min(batch, (len(ids) - cut) // (16 * length)))
     try:
         return (
-            text.stream_batches(ids[:cut], options.batch, options.length),
-            text.stream_batches(ids[cut:], held_streams, min(options.length, max(1, len(ids) - cut - 1))),
+            text.stream_batches(ids[:cut], batch, length),
+            text.stream_batches(ids[cut:], held_streams, held_length),
         )
-    except ValueError as error:
-        raise SystemExit(
-            f"char_lm: the text has {len(ids)} characters, too few for --batch {options.batch} --length "
-            f"{options.length}: {error}"
+    except ValueError:
+        raise ValueError(
+            f"the text has {len(ids)} characters: too few for --batch {batch} --length {length}, which need about "
+            f"{math.ceil(max(40, (batch * length + 1) / (1 - HELD_BACK)))}"
         ) from None
 
 
-def written(model: nn.Module, vocab: text.Vocabulary, prompt: str, options: argparse.Namespace, length: int) -> str:
+def restored(path: Path, dropout: float) -> tuple[CharModel, text.Vocabulary]:
+    """The model of a checkpoint, whose shape is read off its weights; ValueError where there is none."""
     try:
-        return prompt + "".join(
-            text.generate(model, vocab, prompt, length, temperature=options.temperature, seed=options.seed)
-        )
-    except ValueError as error:
-        raise SystemExit(f"char_lm: {error}") from None
-
-
-def restore(options: argparse.Namespace) -> tuple[text.Vocabulary, dict[str, Any]]:
-    """Vocabulary and shape of the model of the checkpoint; SystemExit where there is none."""
-    path = options.out / "char_lm.model.safetensors"
-    try:
-        kept = jadro.load(path)
-        return text.Vocabulary.from_dict(kept["vocabulary"]), {name: kept[name] for name in SHAPE}
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SystemExit(f"char_lm: no model to go on with in --out {options.out}: {error}") from None
-
-
-def load_model(options: argparse.Namespace) -> tuple[nn.Module, text.Vocabulary]:
-    vocab, shape = restore(options)
-    model = CharModel(len(vocab), **shape).to(options.device)
-    try:
-        model.load_state_dict(jadro.load(options.out / "char_lm.safetensors")["model"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SystemExit(f"char_lm: the checkpoint in --out {options.out} cannot be used: {error}") from None
+        weights = jadro.load(path)["model"]
+        vocab = text.Vocabulary("".join(map(chr, weights["code_points"].numpy())))
+        rows, hidden = weights["rnn.weight_hh_l0"].shape
+        layers = sum(name.startswith("rnn.weight_hh") for name in weights)
+        embedding = weights["embedding.weight"].shape[1]
+        model = CharModel(vocab.characters, GATES[rows // hidden], embedding, hidden, layers, dropout)
+        model.load_state_dict(weights)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"no model to go on with in --out {path.parent}: {error}") from None
     return model, vocab
+
+
+def write(model: CharModel, vocab: text.Vocabulary, prompt: str, length: int, options: argparse.Namespace) -> str:
+    return prompt + "".join(
+        text.generate(model, vocab, prompt, length, temperature=options.temperature, seed=options.seed)
+    )
+
+
+def bits(nats: float) -> float:
+    return nats / math.log(2)
+
+
+def make_log(sample: Callable[[], str]) -> Callable[[dict[str, Any]], str | None]:
+    """What the trainer shows: nats, bits and speed in the bar; a line and a sample at every record."""
+
+    def log(entry: dict[str, Any]) -> str | None:
+        if "val_loss" not in entry:
+            nats = entry["loss"]
+            return f"{nats:.3f} nats {bits(nats):.3f} bits a character, {entry['rate']:,.0f} characters/s"
+        from tqdm import tqdm
+
+        held = entry["val_loss"]
+        tqdm.write(f"step {entry['step']}: {entry['loss']:.3f} nats, held back {held:.3f} nats ({bits(held):.3f} bits)")
+        tqdm.write(f"    {sample()!r}")
+        return None
+
+    return log
 
 
 def draw(history: dict[str, list[Any]], path: Path) -> None:
@@ -158,9 +178,10 @@ def draw(history: dict[str, list[Any]], path: Path) -> None:
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
-    axes.plot(history["step"], history["loss"], label="training")
-    axes.plot(history["step"], history["val_loss"], label="held back")
+    axes.plot(history["step"], history["loss"], marker=".", label="training")
+    axes.plot(history["step"], history["val_loss"], marker=".", label="held back")
     axes.set(xlabel="step", ylabel="nats a character", title="Character model")
+    axes.secondary_yaxis("right", functions=(bits, lambda b: b * math.log(2))).set_ylabel("bits a character")
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=120)
@@ -168,45 +189,20 @@ def draw(history: dict[str, list[Any]], path: Path) -> None:
     print(f"loss curve: {path}")
 
 
-def make_log(model: nn.Module, vocab: text.Vocabulary, prompt: str, options: argparse.Namespace) -> Callable[..., Any]:
-    """What the trainer shows: nats, bits and speed in the bar; a line and a sample at every record."""
-
-    def log(entry: dict[str, Any]) -> str | None:
-        if "val_loss" not in entry:
-            nats = entry["loss"]
-            return f"{nats:.3f} nats {nats / math.log(2):.3f} bits a character, {entry['rate']:,.0f} characters/s"
-        from tqdm import tqdm
-
-        held = entry["val_loss"]
-        tqdm.write(
-            f"step {entry['step']}: {entry['loss']:.3f} nats, held back {held:.3f} nats ({held / math.log(2):.3f} bits)"
-        )
-        tqdm.write(f"    {written(model, vocab, prompt, options, 100)!r}")
-        return None
-
-    return log
-
-
-def learn(options: argparse.Namespace) -> None:
-    """Trains, from the start or from the checkpoint, and writes a passage."""
+def learn(options: argparse.Namespace, path: Path) -> None:
+    """Trains, from the start or from the checkpoint at `path`, and writes a passage."""
     passage = read_text(options.text)
     jadro.manual_seed(options.seed)
     if options.resume:
-        vocab, shape = restore(options)
+        model, vocab = restored(path, options.dropout)
     else:
-        vocab, shape = text.Vocabulary.from_text(passage), {name: getattr(options, name) for name in SHAPE}
-    try:
-        ids = vocab.encode(passage)
-    except ValueError as error:
-        raise SystemExit(f"char_lm: the text is not the one of the checkpoint: {error}") from None
-    batches, held_back = batches_of(ids, options)
-    model = CharModel(len(vocab), **shape).to(options.device)
-    options.out.mkdir(parents=True, exist_ok=True)
-    if not options.resume:
-        (options.out / "char_lm.safetensors").unlink(missing_ok=True)
-        jadro.save({"vocabulary": vocab.to_dict(), **shape}, options.out / "char_lm.model.safetensors")
+        vocab = text.Vocabulary.from_text(passage)
+        shape = (options.embedding, options.hidden, options.layers, options.dropout)
+        model = CharModel(vocab.characters, options.cell, *shape)
+    ids = vocab.encode(passage)
+    batches, held_back = batches_of(ids, options.batch, options.length)
+    model.to(device=options.device)
     optimizer = optim.Adam(model.parameters(), lr=options.lr)
-    prompt = passage[: min(len(passage), 8)]
     trainer = train.Trainer(
         model,
         loss,
@@ -214,37 +210,34 @@ def learn(options: argparse.Namespace) -> None:
         clip_norm=1.0,
         scheduler=optim.lr_scheduler.LambdaLR(optimizer, over_budget(options.steps, options.minutes)),
         scheduler_every="step",
-        checkpoint=options.out / "char_lm.safetensors",
-        log=make_log(model, vocab, prompt, options),
+        checkpoint=path,
+        log=make_log(lambda: write(model, vocab, passage[:8], 100, options)),
     )
     print(f"{len(ids):,} characters, {len(vocab)} distinct; {sum(p.numel() for p in model.parameters()):,} parameters")
-    try:
-        history = trainer.fit(
-            batches, 10**6, held_back, every=options.every, steps=options.steps, minutes=options.minutes
-        )
-    except KeyboardInterrupt:
-        kept = trainer.checkpoint is not None and trainer.checkpoint.exists()
-        raise SystemExit(
-            f"interrupted; go on with --resume from {trainer.checkpoint}" if kept else "interrupted before a checkpoint"
-        ) from None
-    except ValueError as error:
-        raise SystemExit(f"char_lm: {error}") from None
-    if not history["val_loss"]:
-        raise SystemExit(f"char_lm: nothing left to do: the checkpoint has {trainer.step} steps already")
+    print(model.rnn)
+    limits = {"every": options.every, "steps": options.steps, "minutes": options.minutes}
+    history = trainer.fit(batches, sys.maxsize, held_back, resume=options.resume, **limits)
     nats = history["val_loss"][-1]
-    print(f"held back: {nats:.4f} nats, {nats / math.log(2):.4f} bits a character after {trainer.step} steps")
-    draw(history, options.out / "char_lm.png")
-    print(f"checkpoint: {trainer.checkpoint}\n\n{written(model, vocab, prompt, options, options.write)}")
+    print(f"held back: {nats:.4f} nats, {bits(nats):.4f} bits a character after {trainer.step} steps")
+    draw(history, path.with_suffix(".png"))
+    print(f"checkpoint: {path}\n\n{write(model, vocab, passage[:8], options.write, options)}")
 
 
 def main(arguments: list[str] | None = None) -> None:
     options = parse(arguments)
-    if options.sample is not None:
-        model, vocab = load_model(options)
-        print(written(model, vocab, options.sample, options, options.write))
-    else:
-        learn(options)
+    path = options.out / "char_lm.safetensors"
+    try:
+        if options.sample is not None:
+            model, vocab = restored(path, options.dropout)
+            print(write(model.to(device=options.device), vocab, options.sample, options.write, options))
+        else:
+            learn(options, path)
+    except KeyboardInterrupt:
+        kept = f"go on with --resume from {path}" if path.exists() else "before the first checkpoint"
+        raise SystemExit(f"char_lm: interrupted; {kept}") from None
+    except (OSError, RuntimeError, ValueError) as error:
+        raise SystemExit(f"char_lm: {error}") from None
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 
 def over_budget(steps: int | None, minutes: float | None, warmup: float = 0.0) -> Callable[[int], float]:
-    """factor(step) of the learning rate: up to 1 over the first share `warmup` of the budget, then a half cosine down to
-    0.02.
+    """factor(step) of the learning rate: up to 1 over the first share `warmup` of the budget, then a half cosine down
+    to 0.02.
 
     The budget is `steps` steps or `minutes` minutes from now on, whichever is further spent.
     """

@@ -1,0 +1,242 @@
+"""The examples, run as a user runs them, small."""
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import jadro
+import jadro.nn.functional as F
+from jadro import nn, optim, text
+
+ROOT = Path(__file__).parent.parent
+WORDS = "the quick brown fox jumps over the lazy dog. " * 60
+SMALL = ["--hidden", "12", "--embedding", "6", "--batch", "4", "--length", "8", "--every", "5", "--write", "20"]
+
+
+def run(script: str, *arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, ROOT / "examples" / script, *arguments]
+    return subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture
+def words(tmp_path):
+    path = tmp_path / "words.txt"
+    path.write_text(WORDS)
+    return path
+
+
+def char_lm(out, words, *arguments):
+    return run("char_lm.py", "--text", words, "--out", out, *SMALL, *arguments)
+
+
+# --- the character model ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_char_lm_learns_draws_and_writes(tmp_path, words, cell):
+    done = char_lm(tmp_path / "out", words, "--steps", 10, "--cell", cell)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"held back: \d\.\d+ nats, \d\.\d+ bits a character after 10 steps", done.stdout)
+    assert (tmp_path / "out" / "char_lm.png").read_bytes().startswith(b"\x89PNG")
+    passage = done.stdout.rsplit("\n\n", 1)[1].rstrip("\n")
+    assert passage.startswith("the quic") and len(passage) == 28
+    history = jadro.load(tmp_path / "out" / "char_lm.safetensors")["trainer"]["history"]
+    assert history["step"] == [5, 10] and history["val_loss"][1] < history["val_loss"][0]
+
+
+def test_char_lm_resumes_with_the_numbers_of_an_unbroken_run(tmp_path, words):
+    """The learning rate follows the steps done of all steps, so that both runs are told the same total."""
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert char_lm(whole, words, "--steps", 10).returncode == 0
+    # Interrupted in step 8: the checkpoint is that of step 5.
+    script = (
+        f"import sys; sys.path.insert(0, {str(ROOT / 'examples')!r}); import char_lm; from jadro import train\n"
+        "step = train.Trainer._train\n"
+        "def stop(self, *a):\n"
+        "    if self.step == 7: raise KeyboardInterrupt\n"
+        "    return step(self, *a)\n"
+        "train.Trainer._train = stop\n"
+        "char_lm.main(sys.argv[1:])\n"
+    )
+    command = [sys.executable, "-c", script, "--text", words, "--out", broken, *SMALL, "--steps", "10"]
+    stopped = subprocess.run([str(c) for c in command], capture_output=True, text=True, timeout=120)
+    assert stopped.returncode == 1 and "--resume" in stopped.stderr
+    assert jadro.load(broken / "char_lm.safetensors")["trainer"]["step"] == 5
+    resumed = char_lm(broken, words, "--steps", 10, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    ends = [jadro.load(folder / "char_lm.safetensors") for folder in (whole, broken)]
+    assert ends[0]["trainer"]["history"] == ends[1]["trainer"]["history"]
+    for name, value in ends[0]["model"].items():
+        np.testing.assert_array_equal(np.asarray(value), np.asarray(ends[1]["model"][name]), err_msg=name)
+
+
+def test_char_lm_samples_from_the_checkpoint(tmp_path, words):
+    assert char_lm(tmp_path / "out", words, "--steps", 5).returncode == 0
+    first, second = (run("char_lm.py", "--out", tmp_path / "out", "--sample", "the", "--write", 30) for _ in range(2))
+    assert first.returncode == 0 and first.stdout == second.stdout
+    assert first.stdout.startswith("the") and len(first.stdout) == 3 + 30 + 1
+    unknown = run("char_lm.py", "--out", tmp_path / "out", "--sample", "Ω")
+    assert unknown.returncode == 1 and "Ω" in unknown.stderr
+
+
+def test_char_lm_keeps_the_checkpoint_when_interrupted(tmp_path, words):
+    checkpoint = tmp_path / "out" / "char_lm.safetensors"
+    command = [sys.executable, ROOT / "examples" / "char_lm.py", "--text", words, "--out", tmp_path / "out", *SMALL]
+    process = subprocess.Popen(
+        [str(c) for c in [*command, "--steps", "1000000"]], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while not checkpoint.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 1 and "interrupted; go on with --resume" in error
+    assert "Traceback" not in error
+    assert jadro.load(checkpoint)["trainer"]["step"] >= 5
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "0 distinct characters"),
+        (b"aaaaaaaaaaaaaaaa", "1 distinct characters"),
+        (b"\xff\xfe\x00", "cannot be read"),
+        (b"too short", "too few"),
+        (None, "cannot be read"),
+    ],
+)
+def test_char_lm_says_what_is_wrong_with_a_text(tmp_path, content, message):
+    path = tmp_path / "text.txt"
+    if content is not None:
+        path.write_bytes(content)
+    done = char_lm(tmp_path / "out", path, "--steps", 2)
+    assert done.returncode == 1
+    assert message in done.stderr and "Traceback" not in done.stderr
+
+
+def test_char_lm_says_what_is_wrong_with_a_checkpoint(tmp_path, words):
+    missing = run("char_lm.py", "--out", tmp_path / "none", "--sample", "a")
+    assert missing.returncode == 1 and "checkpoint" in missing.stderr
+    out = tmp_path / "out"
+    assert char_lm(out, words, "--steps", 5).returncode == 0
+    whole = (out / "char_lm.safetensors").read_bytes()
+    (out / "char_lm.safetensors").write_bytes(whole[: len(whole) // 2])
+    for arguments in (["--sample", "the"], ["--resume", "--steps", 9]):
+        done = char_lm(out, words, *arguments)
+        assert done.returncode == 1 and "Traceback" not in done.stderr, done.stderr
+    assert (out / "char_lm.safetensors").read_bytes() == whole[: len(whole) // 2]
+
+
+def test_char_lm_trains_as_pytorch_does():
+    """The same data, weights and settings, without dropout: the losses of 25 steps with carried state agree."""
+    torch = pytest.importorskip("torch")
+    import char_lm
+
+    vocab = text.Vocabulary.from_text(WORDS)
+    batches = text.stream_batches(vocab.encode(WORDS), 5, 20)
+    jadro.manual_seed(3)
+    model = char_lm.CharModel(vocab.characters, "lstm", 8, 24, 2, 0.0)
+    embedding, rnn = torch.nn.Embedding(len(vocab), 8), torch.nn.LSTM(8, 24, 2)
+    scores = torch.nn.Linear(24, len(vocab))
+    for name, module in (("embedding", embedding), ("rnn", rnn), ("scores", scores)):
+        ours = getattr(model, name).state_dict()
+        module.load_state_dict({key: torch.tensor(np.asarray(value)) for key, value in ours.items()})
+    theirs = [*embedding.parameters(), *rnn.parameters(), *scores.parameters()]
+    adam, torch_adam = optim.Adam(model.parameters(), lr=2e-3), torch.optim.Adam(theirs, lr=2e-3)
+    state = torch_state = None
+    for step, (x, y) in zip(range(25), batches, strict=False):
+        out, state = model(x, state)
+        loss = F.cross_entropy(out.reshape(-1, len(vocab)), y.reshape(-1))
+        adam.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        adam.step()
+        state = tuple(s.detach() for s in state)
+        ids, target = torch.tensor(x.numpy()), torch.tensor(y.numpy())
+        hidden, torch_state = rnn(embedding(ids), torch_state)
+        torch_loss = torch.nn.functional.cross_entropy(scores(hidden).flatten(0, 1), target.flatten())
+        torch_adam.zero_grad()
+        torch_loss.backward()
+        torch.nn.utils.clip_grad_norm_(theirs, 1.0)
+        torch_adam.step()
+        torch_state = tuple(s.detach() for s in torch_state)
+        assert loss.item() == pytest.approx(torch_loss.item(), rel=2e-5), step
+    assert step == 24
+
+
+# --- the residual network --------------------------------------------------------------------------------------------
+
+
+def idx_files(folder, images=96):
+    """A tiny set in Fashion-MNIST's files: the class is where the bright square stands."""
+    import gzip
+
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for part in ("train", "t10k"):
+        labels = rng.integers(0, 10, images).astype(np.uint8)
+        pixels = rng.integers(0, 60, (images, 28, 28)).astype(np.uint8)
+        for image, label in zip(pixels, labels, strict=True):
+            image[4 + label * 2 : 8 + label * 2, 8:20] = 255
+        for name, array, kind in ((f"{part}-images-idx3", pixels, 3), (f"{part}-labels-idx1", labels, 1)):
+            head = bytes([0, 0, 8, kind]) + np.array(array.shape, ">i4").tobytes()
+            (folder / f"{name}-ubyte.gz").write_bytes(gzip.compress(head + array.tobytes()))
+
+
+def test_fashion_mnist_trains_draws_and_resumes(tmp_path):
+    idx_files(tmp_path / "data")
+    options = ["--data", tmp_path / "data", "--out", tmp_path / "out", "--batch", 32]
+    first = run("fashion_mnist.py", *options, "--epochs", 1)
+    assert first.returncode == 0, first.stderr
+    assert re.search(r"test accuracy: \d+\.\d+% after 3 steps", first.stdout)
+    for name in ("confusion", "filters"):
+        assert (tmp_path / "out" / f"fashion_mnist_{name}.png").read_bytes().startswith(b"\x89PNG")
+    second = run("fashion_mnist.py", *options, "--epochs", 2, "--resume")
+    assert "after 6 steps" in second.stdout, second.stderr
+
+
+def test_fashion_mnist_takes_the_digits_where_it_is_not_installed(monkeypatch, capsys):
+    pytest.importorskip("sklearn")
+    import fashion_mnist
+
+    monkeypatch.setattr(fashion_mnist, "INSTALLED", Path("/nowhere"))
+    ((x, y), (xt, yt)), names = fashion_mnist.load_data(None)
+    assert x.shape == (1437, 1, 8, 8) and xt.shape == (360, 1, 8, 8) and len(names) == 10
+    assert set(y) == set(yt) == set(range(10))
+    assert "dataset-fashion-mnist" in capsys.readouterr().out
+
+
+def test_fashion_mnist_moves_its_images_by_two_pixels_at_most():
+    import fashion_mnist
+
+    x = np.zeros((40, 1, 28, 28), np.float32)
+    x[:, 0, 10, 14] = 1.0
+    batches = fashion_mnist.Augmented(jadro.data.TensorDataset(x, np.zeros(40, np.int64)), 40, seed=0, flip=False)
+    moved, _ = batches.batch(0, 0)
+    again, _ = batches.batch(0, 0)
+    np.testing.assert_array_equal(moved.numpy(), again.numpy())
+    rows, columns = np.nonzero(moved.numpy()[:, 0])[1:]
+    assert len(rows) == 40 and set(rows) == set(range(8, 13)) and set(columns) == set(range(12, 17))
+
+
+def test_fashion_mnist_says_what_is_wrong_with_its_files(tmp_path):
+    (tmp_path / "data").mkdir()
+    done = run("fashion_mnist.py", "--data", tmp_path / "data", "--out", tmp_path / "out")
+    assert done.returncode == 1 and "cannot be read" in done.stderr and "Traceback" not in done.stderr
+
+
+# --- the README ------------------------------------------------------------------------------------------------------
+
+
+def test_the_example_of_the_readme_runs():
+    code = re.search(r"```python\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S).group(1)
+    assert len(code.strip().splitlines()) <= 15
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout.split()[1]) < 0.3
