@@ -14,7 +14,7 @@ dev: ## build the native modules into python/jadro
 	@cmake --install $(BUILD) --prefix $(PREFIX) >/dev/null
 
 test: dev
-	PYTHONPATH=python $(PYTHON) -m pytest -q
+	PYTHONPATH=$(CURDIR)/python $(PYTHON) -m pytest -q
 
 lint:
 	ruff check .
@@ -28,7 +28,7 @@ format:
 	clang-format -i $$(git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'csrc/*.cuh')
 
 bench: dev
-	PYTHONPATH=python $(PYTHON) -m benchmarks
+	PYTHONPATH=$(CURDIR)/python $(PYTHON) -m benchmarks
 
 sanitize: ## the native module under the address and undefined-behaviour sanitizers, into PREFIX
 	$(MAKE) dev BUILD=build/sanitize \
