@@ -1,6 +1,7 @@
 """The native CPU kernels: one call a kernel, arrays in, arrays out.
 
-Every array is a C-contiguous NumPy array in native byte order. In one call all floating arrays share one dtype, float32 or
+Every array is a C-contiguous NumPy array in native byte order. In one call all floating arrays share one dtype,
+float32 or
 float64 (written T below). Outputs are passed in, in their final shape, and are overwritten unless a line says "adds".
 Wrong types raise TypeError and wrong shapes ValueError before any work. The GIL is released while a kernel runs.
 Results do not depend on the number of threads.
@@ -51,16 +52,37 @@ def gemm(
 
 # --- convolution: x[n,ic,ih,iw], w[oc,ic/groups,kh,kw], b[oc], y[n,oc,oh,ow] -----------------------------------------
 def conv2d_forward(
-    x: Array, w: Array, b: Array | None, y: Array,
-    stride: Pair, padding: Sides, dilation: Pair, groups: int, algorithm: str = "auto", relu: bool = False,
+    x: Array,
+    w: Array,
+    b: Array | None,
+    y: Array,
+    stride: Pair,
+    padding: Sides,
+    dilation: Pair,
+    groups: int,
+    algorithm: str = "auto",
+    relu: bool = False,
 ) -> None: ...
 def conv2d_backward_data(
-    dy: Array, w: Array, dx: Array,
-    stride: Pair, padding: Sides, dilation: Pair, groups: int, algorithm: str = "auto",
+    dy: Array,
+    w: Array,
+    dx: Array,
+    stride: Pair,
+    padding: Sides,
+    dilation: Pair,
+    groups: int,
+    algorithm: str = "auto",
 ) -> None: ...
 def conv2d_backward_weight(
-    dy: Array, x: Array, dw: Array, db: Array | None,
-    stride: Pair, padding: Sides, dilation: Pair, groups: int, algorithm: str = "auto",
+    dy: Array,
+    x: Array,
+    dw: Array,
+    db: Array | None,
+    stride: Pair,
+    padding: Sides,
+    dilation: Pair,
+    groups: int,
+    algorithm: str = "auto",
 ) -> None: ...
 
 # --- max pooling: x[n,c,ih,iw], y[n,c,oh,ow]; indices: int32 offsets ih*IW+iw of the maxima in their plane -----------
@@ -71,53 +93,147 @@ def max_pool2d_backward(dy: Array, indices: NDArray[np.int32], dx: Array) -> Non
 
 # --- recurrent layers -----------------------------------------------------------------------------------------------
 # x[T,N,I], h0 hn [L*D,N,H], y[T,N,D*H]. weights: for each layer, for each direction: w_ih[G*H,I or D*H], w_hh[G*H,H],
-# b_ih[G*H], b_hh[G*H] (the last two absent where bias is False), gates in PyTorch's order (i f g o, r z n). `reserve` is 1-d,
+# b_ih[G*H], b_hh[G*H] (the last two absent where bias is False), gates in PyTorch's order (i f g o, r z n). `reserve`
+# is 1-d,
 # of *_reserve_size elements, filled forward and read backward; None where no gradient is wanted. dropout acts between
 # layers, with the mask of the counter (seed, offset); 0 turns it off. dweights has the layout of weights.
 def rnn_reserve_size(cell: str, T: int, N: int, I: int, H: int, layers: int, directions: int, dropout: float) -> int:
     """cell: "rnn_tanh", "rnn_relu", "lstm" or "gru"; elements of T that `reserve` needs."""
 
 def rnn_forward(
-    x: Array, h0: Array | None, weights: Sequence[Array], y: Array, hn: Array, reserve: Array | None,
-    nonlinearity: str, layers: int, directions: int, bias: bool, dropout: float, seed: int, offset: int,
+    x: Array,
+    h0: Array | None,
+    weights: Sequence[Array],
+    y: Array,
+    hn: Array,
+    reserve: Array | None,
+    nonlinearity: str,
+    layers: int,
+    directions: int,
+    bias: bool,
+    dropout: float,
+    seed: int,
+    offset: int,
 ) -> None: ...
 def rnn_backward(
-    x: Array, h0: Array | None, weights: Sequence[Array], y: Array, reserve: Array, dy: Array | None, dhn: Array | None,
-    dx: Array | None, dh0: Array | None, dweights: Sequence[Array] | None,
-    nonlinearity: str, layers: int, directions: int, bias: bool, dropout: float, seed: int, offset: int,
+    x: Array,
+    h0: Array | None,
+    weights: Sequence[Array],
+    y: Array,
+    reserve: Array,
+    dy: Array | None,
+    dhn: Array | None,
+    dx: Array | None,
+    dh0: Array | None,
+    dweights: Sequence[Array] | None,
+    nonlinearity: str,
+    layers: int,
+    directions: int,
+    bias: bool,
+    dropout: float,
+    seed: int,
+    offset: int,
 ) -> None: ...
 def lstm_forward(
-    x: Array, h0: Array | None, c0: Array | None, weights: Sequence[Array], y: Array, hn: Array, cn: Array,
-    reserve: Array | None, layers: int, directions: int, bias: bool, dropout: float, seed: int, offset: int,
+    x: Array,
+    h0: Array | None,
+    c0: Array | None,
+    weights: Sequence[Array],
+    y: Array,
+    hn: Array,
+    cn: Array,
+    reserve: Array | None,
+    layers: int,
+    directions: int,
+    bias: bool,
+    dropout: float,
+    seed: int,
+    offset: int,
 ) -> None: ...
 def lstm_backward(
-    x: Array, h0: Array | None, c0: Array | None, weights: Sequence[Array], y: Array, reserve: Array,
-    dy: Array | None, dhn: Array | None, dcn: Array | None,
-    dx: Array | None, dh0: Array | None, dc0: Array | None, dweights: Sequence[Array] | None,
-    layers: int, directions: int, bias: bool, dropout: float, seed: int, offset: int,
+    x: Array,
+    h0: Array | None,
+    c0: Array | None,
+    weights: Sequence[Array],
+    y: Array,
+    reserve: Array,
+    dy: Array | None,
+    dhn: Array | None,
+    dcn: Array | None,
+    dx: Array | None,
+    dh0: Array | None,
+    dc0: Array | None,
+    dweights: Sequence[Array] | None,
+    layers: int,
+    directions: int,
+    bias: bool,
+    dropout: float,
+    seed: int,
+    offset: int,
 ) -> None: ...
 def gru_forward(
-    x: Array, h0: Array | None, weights: Sequence[Array], y: Array, hn: Array, reserve: Array | None,
-    layers: int, directions: int, bias: bool, dropout: float, seed: int, offset: int,
+    x: Array,
+    h0: Array | None,
+    weights: Sequence[Array],
+    y: Array,
+    hn: Array,
+    reserve: Array | None,
+    layers: int,
+    directions: int,
+    bias: bool,
+    dropout: float,
+    seed: int,
+    offset: int,
 ) -> None: ...
 def gru_backward(
-    x: Array, h0: Array | None, weights: Sequence[Array], y: Array, reserve: Array, dy: Array | None, dhn: Array | None,
-    dx: Array | None, dh0: Array | None, dweights: Sequence[Array] | None,
-    layers: int, directions: int, bias: bool, dropout: float, seed: int, offset: int,
+    x: Array,
+    h0: Array | None,
+    weights: Sequence[Array],
+    y: Array,
+    reserve: Array,
+    dy: Array | None,
+    dhn: Array | None,
+    dx: Array | None,
+    dh0: Array | None,
+    dweights: Sequence[Array] | None,
+    layers: int,
+    directions: int,
+    bias: bool,
+    dropout: float,
+    seed: int,
+    offset: int,
 ) -> None: ...
 
-# --- batch norm over x[N,C,S]: mean and variance of each channel -------------------------------------------------------
+# --- batch norm over x[N,C,S]: mean and variance of each channel ------------------------------------------------------
 def batch_norm_forward(
-    x: Array, weight: Array | None, bias: Array | None, running_mean: Array | None, running_var: Array | None,
-    y: Array, save_mean: Array, save_rstd: Array, training: bool, momentum: float, eps: float,
+    x: Array,
+    weight: Array | None,
+    bias: Array | None,
+    running_mean: Array | None,
+    running_var: Array | None,
+    y: Array,
+    save_mean: Array,
+    save_rstd: Array,
+    training: bool,
+    momentum: float,
+    eps: float,
 ) -> None:
-    """Training: normalises with the batch's moments (biased variance), writes them to save_mean[C] and save_rstd[C] and updates
-    running_mean += momentum * (mean - running_mean), running_var likewise with the unbiased variance. Evaluation: running
+    """Training: normalises with the batch's moments (biased variance), writes them to save_mean[C] and save_rstd[C]
+    and updates
+    running_mean += momentum * (mean - running_mean), running_var likewise with the unbiased variance. Evaluation:
+    running
     moments, copied to save_mean and, as 1/sqrt(var+eps), to save_rstd."""
 
 def batch_norm_backward(
-    dy: Array, x: Array, weight: Array | None, save_mean: Array, save_rstd: Array,
-    dx: Array | None, dweight: Array | None, dbias: Array | None, training: bool,
+    dy: Array,
+    x: Array,
+    weight: Array | None,
+    save_mean: Array,
+    save_rstd: Array,
+    dx: Array | None,
+    dweight: Array | None,
+    dbias: Array | None,
+    training: bool,
 ) -> None: ...
 
 # --- pointwise ------------------------------------------------------------------------------------------------------
@@ -128,22 +244,31 @@ def activation_backward(name: str, dy: Array, y: Array, dx: Array) -> None:
     """From the output y: relu dy*(y>0), tanh dy*(1-y^2), sigmoid dy*y*(1-y). dx may be dy."""
 
 def dropout(x: Array, y: Array, p: float, seed: int, offset: int) -> None:
-    """y = x * mask / (1-p); element j is kept where uniform number offset+j of the stream `seed` is >= p. Its own backward."""
+    """y = x * mask / (1-p); element j is kept where uniform number offset+j of the stream `seed` is >= p. Its own
+    backward."""
 
 def random_uniform(out: Array, seed: int, offset: int) -> None:
-    """Philox4x32-10, key = seed, uniforms in [0, 1): element j is number offset+j of the stream (24 bits for float32, 53 for
+    """Philox4x32-10, key = seed, uniforms in [0, 1): element j is number offset+j of the stream (24 bits for
+    float32, 53 for
     float64)."""
 
-# --- softmax cross-entropy over x[R,K], target[R] ----------------------------------------------------------------------
+# --- softmax cross-entropy over x[R,K], target[R] ---------------------------------------------------------------------
 def cross_entropy_forward(
     x: Array, target: Ints, weight: Array | None, losses: Array, lse: Array, ignore_index: int, label_smoothing: float
 ) -> None:
-    """losses[r], already times the class weight, 0 where ignored; lse[r] = logsumexp(x[r]). Targets outside 0..K-1 that are not
+    """losses[r], already times the class weight, 0 where ignored; lse[r] = logsumexp(x[r]). Targets outside 0..K-1
+    that are not
     ignore_index raise ValueError."""
 
 def cross_entropy_backward(
-    x: Array, target: Ints, weight: Array | None, lse: Array, dlosses: Array, dx: Array,
-    ignore_index: int, label_smoothing: float,
+    x: Array,
+    target: Ints,
+    weight: Array | None,
+    lse: Array,
+    dlosses: Array,
+    dx: Array,
+    ignore_index: int,
+    label_smoothing: float,
 ) -> None: ...
 
 # --- embedding: weight[V,E], ids[R], y[R,E] --------------------------------------------------------------------------
@@ -151,9 +276,18 @@ def embedding_forward(weight: Array, ids: Ints, y: Array) -> None: ...
 def embedding_backward(dy: Array, ids: Ints, dweight: Array, padding_idx: int) -> None:
     """dweight is overwritten (zeros where no id points); rows with padding_idx (-1: none) get no gradient."""
 
-# --- optimizer ---------------------------------------------------------------------------------------------------------
+# --- optimizer --------------------------------------------------------------------------------------------------------
 def adam_step(
-    params: Sequence[Array], grads: Sequence[Array], m: Sequence[Array], v: Sequence[Array],
-    lr: float, beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool, step: int,
+    params: Sequence[Array],
+    grads: Sequence[Array],
+    m: Sequence[Array],
+    v: Sequence[Array],
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+    step: int,
 ) -> None:
     """All parameters in one call, in place, PyTorch's Adam (decoupled=False) and AdamW (True); step counts from 1."""
