@@ -14,13 +14,14 @@ void adam_step_call(const Arrays& params, const Arrays& grads, Arrays& m, Arrays
                     double beta2, double eps, double weight_decay, bool decoupled, i64 step) {
   Call call("adam_step");
   const auto check_count = [&](const Arrays& list, const char* argument) {
-    call.require(list.size() == params.size(), std::string(argument) + " has " + std::to_string(list.size()) +
-                                                   " arrays, expected " + std::to_string(params.size()) + " as params");
+    if (list.size() == params.size()) return;
+    call.value_error(std::string(argument) + " has " + std::to_string(list.size()) + " arrays, expected " +
+                     std::to_string(params.size()) + " as params");
   };
   check_count(grads, "grads");
   check_count(m, "m");
   check_count(v, "v");
-  call.require(step >= 1, "step is " + std::to_string(step) + ", expected at least 1");
+  if (step < 1) call.value_error("step is " + std::to_string(step) + ", expected at least 1");
   if (params.empty()) return;
   call.set_dtype(params[0], "params[0]");
   with_dtype(call, [&](auto zero) {

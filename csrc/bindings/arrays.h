@@ -49,8 +49,9 @@ class Call {
   bool is_double() const { return is_double_; }
 
   void check_rank(const py::array& a, const char* argument, i64 rank) const {
-    require(a.ndim() == rank, std::string(argument) + " has shape " + shape_text(shape_of(a)) + ", expected " +
-                                  std::to_string(rank) + " dimensions");
+    if (a.ndim() == rank) return;
+    value_error(std::string(argument) + " has shape " + shape_text(shape_of(a)) + ", expected " + std::to_string(rank) +
+                " dimensions");
   }
 
   // Pointer to an input of the call's dtype, with the shape checked.
@@ -66,7 +67,7 @@ class Call {
   template <class T>
   T* out(py::array& a, const char* argument, const std::vector<i64>& shape) const {
     check<T>(a, argument, shape);
-    require(a.writeable(), std::string(argument) + " is read-only, expected a writable array");
+    if (!a.writeable()) value_error(std::string(argument) + " is read-only, expected a writable array");
     return static_cast<T*>(a.mutable_data());
   }
   template <class T>
@@ -86,10 +87,12 @@ class Call {
     if (shape_of(a) != shape) {
       value_error(std::string(argument) + " has shape " + shape_text(shape_of(a)) + ", expected " + shape_text(shape));
     }
-    require((a.flags() & py::array::c_style) || a.size() == 0,
-            std::string(argument) + " is not contiguous, expected a C-contiguous array");
-    require(reinterpret_cast<std::uintptr_t>(a.data()) % alignof(T) == 0,
-            std::string(argument) + " is not aligned to its element size");
+    if (!(a.flags() & py::array::c_style) && a.size() != 0) {
+      value_error(std::string(argument) + " is not contiguous, expected a C-contiguous array");
+    }
+    if (reinterpret_cast<std::uintptr_t>(a.data()) % alignof(T) != 0) {
+      value_error(std::string(argument) + " is not aligned to its element size");
+    }
   }
 
   std::string name_;

@@ -14,8 +14,9 @@ void forward(const py::array& x, const Optional& weight, const Optional& bias, O
   Call call("batch_norm_forward");
   call.set_dtype(x, "x");
   call.check_rank(x, "x", 3);
-  call.require(training || (running_mean && running_var),
-               "running_mean and running_var are missing, expected both in evaluation");
+  if (!training && !(running_mean && running_var)) {
+    call.value_error("running_mean and running_var are missing, expected both in evaluation");
+  }
   const std::vector<i64> shape = shape_of(x), channels = {shape[1]};
   with_dtype(call, [&](auto zero) {
     using T = decltype(zero);

@@ -11,8 +11,9 @@ template <class T>
 CrossEntropy<T> checked(const Call& call, const py::array& x, const py::array& target,
                         const std::optional<py::array>& weight, i64 ignore_index, double label_smoothing) {
   const i64 rows = x.shape(0), classes = x.shape(1);
-  call.require(label_smoothing >= 0 && label_smoothing <= 1,
-               "label_smoothing is " + std::to_string(label_smoothing) + ", expected 0 to 1");
+  if (!(label_smoothing >= 0 && label_smoothing <= 1)) {
+    call.value_error("label_smoothing is " + std::to_string(label_smoothing) + ", expected 0 to 1");
+  }
   CrossEntropy<T> problem{};
   problem.classes = classes;
   problem.x = call.in<T>(x, "x", shape_of(x));

@@ -37,8 +37,10 @@ void backward(const py::array& dy, const py::array& ids, py::array& dweight, i64
   call.set_dtype(dweight, "dweight");
   call.check_rank(dweight, "dweight", 2);
   const i64 v = dweight.shape(0), e = dweight.shape(1), rows = ids.size();
-  call.require(padding_idx >= -1 && padding_idx < v,
-               "padding_idx is " + std::to_string(padding_idx) + ", expected -1 (none) to " + std::to_string(v - 1));
+  if (padding_idx < -1 || padding_idx >= v) {
+    call.value_error("padding_idx is " + std::to_string(padding_idx) + ", expected -1 (none) to " +
+                     std::to_string(v - 1));
+  }
   with_dtype(call, [&](auto zero) {
     using T = decltype(zero);
     const i64* id = checked_ids(call, ids, v);

@@ -15,18 +15,19 @@ using Sides = std::array<i64, 4>;
 template <std::size_t N>
 void check_sizes(const Call& call, const std::array<i64, N>& sizes, const char* argument, i64 least) {
   for (i64 size : sizes) {
-    call.require(size >= least && size <= kMost, std::string(argument) + " has " + std::to_string(size) +
-                                                     ", expected " + std::to_string(least) + " to " +
-                                                     std::to_string(kMost));
+    if (size >= least && size <= kMost) continue;
+    call.value_error(std::string(argument) + " has " + std::to_string(size) + ", expected " + std::to_string(least) +
+                     " to " + std::to_string(kMost));
   }
 }
 
 // floor((size + padding - dilation (kernel - 1) - 1) / stride) + 1
 i64 output_size(const Call& call, const char* axis, i64 size, i64 padding, i64 kernel, i64 stride, i64 dilation) {
   const i64 window = dilation * (kernel - 1) + 1;
-  call.require(size + padding >= window, std::string("x has ") + axis + " " + std::to_string(size) + " and padding " +
-                                             std::to_string(padding) + ", expected at least the window, " +
-                                             std::to_string(window));
+  if (size + padding < window) {
+    call.value_error(std::string("x has ") + axis + " " + std::to_string(size) + " and padding " +
+                     std::to_string(padding) + ", expected at least the window, " + std::to_string(window));
+  }
   return (size + padding - window) / stride + 1;
 }
 
@@ -41,7 +42,7 @@ void forward(const py::array& x, py::array& y, std::optional<py::array>& indices
   check_sizes(call, dilation, "dilation", 1);
   const std::vector<i64> shape = shape_of(x);
   const i64 ih = shape[2], iw = shape[3];
-  call.require(ih == 0 || iw <= kMost / ih, "x has shape " + shape_text(shape) + ", expected planes of less than 2^31");
+  if (ih > 0 && iw > kMost / ih) call.value_error("x has shape " + shape_text(shape) + ", expected planes below 2^31");
   const i64 oh = output_size(call, "height", ih, padding[0] + padding[1], kernel[0], stride[0], dilation[0]);
   const i64 ow = output_size(call, "width", iw, padding[2] + padding[3], kernel[1], stride[1], dilation[1]);
   const std::vector<i64> out = {shape[0], shape[1], oh, ow};
@@ -72,7 +73,8 @@ void backward(const py::array& dy, const py::array& indices, py::array& dx) {
     py::gil_scoped_release unlocked;
     inside = max_pool2d_backward(out[0] * out[1], out[2] * out[3], in[2] * in[3], gradient, places, result);
   });
-  call.require(inside, "indices point outside the planes of dx, expected -1 to " + std::to_string(in[2] * in[3] - 1));
+  if (inside) return;
+  call.value_error("indices point outside the planes of dx, expected -1 to " + std::to_string(in[2] * in[3] - 1));
 }
 
 }  // namespace

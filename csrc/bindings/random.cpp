@@ -9,8 +9,8 @@ namespace {
 constexpr i64 kLastNumber = i64{1} << 62;
 
 void check_offset(const Call& call, i64 offset, i64 n) {
-  call.require(offset >= 0 && offset <= kLastNumber - n,
-               "offset is " + std::to_string(offset) + ", expected 0 to 2^62 less the size " + std::to_string(n));
+  if (offset >= 0 && offset <= kLastNumber - n) return;
+  call.value_error("offset is " + std::to_string(offset) + ", expected 0 to 2^62 less the size " + std::to_string(n));
 }
 
 void uniform(py::array& out, u64 seed, i64 offset) {
@@ -30,7 +30,7 @@ void dropout_call(const py::array& x, py::array& y, double p, u64 seed, i64 offs
   Call call("dropout");
   call.set_dtype(x, "x");
   const i64 n = x.size();
-  call.require(p >= 0 && p <= 1, "p is " + std::to_string(p) + ", expected 0 to 1");
+  if (!(p >= 0 && p <= 1)) call.value_error("p is " + std::to_string(p) + ", expected 0 to 1");
   check_offset(call, offset, n);
   with_dtype(call, [&](auto zero) {
     using T = decltype(zero);
