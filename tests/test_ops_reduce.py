@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import jadro
+import jadro.nn.functional as F
 from jadro.testing import gradcheck
 
 SHAPE = (3, 4, 5)
@@ -154,3 +155,9 @@ def test_truth_and_counts():
     x = jadro.tensor([[True, False], [True, True]])
     assert x.any(1).tolist() == [True, True] and x.all(dim=0).tolist() == [True, False]
     assert x.count_nonzero().item() == 3
+
+
+@pytest.mark.parametrize("name", ["softmax", "log_softmax"])
+def test_softmax_takes_arrays(name):
+    x = np.arange(6.0).reshape(2, 3)
+    np.testing.assert_array_equal(getattr(F, name)(x, dim=1).data, getattr(jadro.as_tensor(x), name)(1).data)

@@ -301,3 +301,10 @@ def test_import_is_light():
 def test_python_m_jadro():
     done = subprocess.run([sys.executable, "-m", "jadro"], capture_output=True, text=True, check=True)
     assert "threads" in done.stdout
+
+
+def test_numbers_are_written_in_full_precision():
+    x = jadro.zeros(3, dtype="float64")
+    x.fill_(0.3)
+    x[0] = 0.1
+    assert x.data.tolist() == [0.1, 0.3, 0.3]

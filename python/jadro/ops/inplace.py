@@ -43,7 +43,7 @@ def _check_writeable(call: str, x: Tensor) -> None:
 
 def _value(call: str, x: Tensor, y: Any, shape: tuple[int, ...]) -> Any:
     """The array of y, ready to be written into x's elements of `shape`."""
-    y = as_tensor(y).data
+    y = np.asarray(y) if isinstance(y, (bool, int, float)) else as_tensor(y).data
     if y.dtype.kind not in "iub" and x.data.dtype.kind in "iub":
         raise TypeError(f"{call}: value has dtype {y.dtype}, which a tensor of {x.dtype} cannot hold")
     lead = y.ndim - len(shape)

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..autograd import Elementary, Function, Node
 from ..backend import Array
-from ..tensor import Tensor, wrap
+from ..tensor import Tensor, as_tensor, wrap
 from .common import FLOAT32, axis_index, axis_tuple, cast
 from .elementwise import Exp, Log, maximum, minimum, sqrt
 from .index import take_along
@@ -275,13 +275,15 @@ def logsumexp(x: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     return y if keepdim else Reshape.apply(y, shape=tuple(n for i, n in enumerate(x.shape) if axes and i not in axes))
 
 
-def softmax(x: Tensor, dim: int = -1, *, axis: int | None = None) -> Tensor:
+def softmax(x: Any, dim: int = -1, *, axis: int | None = None) -> Tensor:
     """exp(x) / sum exp(x) along an axis."""
+    x = as_tensor(x)
     return Softmax.apply(_floating(x), axis=axis_index("softmax", dim if axis is None else axis, x.data.ndim))
 
 
-def log_softmax(x: Tensor, dim: int = -1, *, axis: int | None = None) -> Tensor:
+def log_softmax(x: Any, dim: int = -1, *, axis: int | None = None) -> Tensor:
     """x - log sum exp(x) along an axis."""
+    x = as_tensor(x)
     return LogSoftmax.apply(_floating(x), axis=axis_index("log_softmax", dim if axis is None else axis, x.data.ndim))
 
 
