@@ -27,14 +27,15 @@ Conv2dAlgorithm algorithm_of(const Call& call, const std::string& name) {
 }
 
 // Output cells along one axis, floor((M + P + P' - D (K - 1) - 1) / S) + 1.
-i64 output_size(const Call& call, const char* axis, i64 size, i64 before, i64 after, i64 kernel, i64 stride, i64 dilation) {
+i64 output_size(const Call& call, const char* axis, i64 size, i64 before, i64 after, i64 kernel, i64 stride,
+                i64 dilation) {
   call.require(kernel >= 1 && stride >= 1 && dilation >= 1 && before >= 0 && after >= 0,
                std::string(axis) + ": kernel " + std::to_string(kernel) + ", stride " + std::to_string(stride) +
                    ", dilation " + std::to_string(dilation) + ", padding (" + std::to_string(before) + ", " +
                    std::to_string(after) + "), expected kernel, stride, dilation >= 1 and padding >= 0");
   const i64 span = dilation * (kernel - 1) + 1, padded = size + before + after;
-  call.require(span <= padded, std::string(axis) + ": the kernel spans " + std::to_string(span) + " of a padded input of " +
-                                   std::to_string(padded));
+  call.require(span <= padded, std::string(axis) + ": the kernel spans " + std::to_string(span) +
+                                   " of a padded input of " + std::to_string(padded));
   return (padded - span) / stride + 1;
 }
 
@@ -50,8 +51,9 @@ Conv2d shape_of_call(const Call& call, const py::array& x, const char* x_name, c
                "groups is " + std::to_string(o.groups) + ", expected a divisor of " + std::to_string(s.ic) + " and " +
                    std::to_string(s.oc) + " channels");
   call.require(w.shape(1) == s.ic / s.groups, std::string(w_name) + " has shape " + shape_text(jadro::shape_of(w)) +
-                                                  ", expected " + std::to_string(s.ic / s.groups) + " channels: " + x_name +
-                                                  " has " + std::to_string(s.ic) + " and groups is " + std::to_string(s.groups));
+                                                  ", expected " + std::to_string(s.ic / s.groups) +
+                                                  " channels: " + x_name + " has " + std::to_string(s.ic) +
+                                                  " and groups is " + std::to_string(s.groups));
   s.stride_h = o.stride[0], s.stride_w = o.stride[1];
   s.dilation_h = o.dilation[0], s.dilation_w = o.dilation[1];
   s.pad_top = o.padding[0], s.pad_bottom = o.padding[1], s.pad_left = o.padding[2], s.pad_right = o.padding[3];

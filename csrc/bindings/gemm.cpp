@@ -15,8 +15,9 @@ void gemm_call(const py::array& a, const py::array& b, py::array& out, const std
   const i64 m = a.shape(trans_a), k = a.shape(!trans_a), n = b.shape(!trans_b);
   with_dtype(call, [&](auto zero) {
     using T = decltype(zero);
-    Gemm<T> g{m, n, k, nullptr, trans_a ? 1 : k, trans_a ? m : 1, nullptr, trans_b ? 1 : n, trans_b ? k : 1,
-              nullptr, n, nullptr, accumulate};
+    Gemm<T> g{
+        m,       n, k,       nullptr,   trans_a ? 1 : k, trans_a ? m : 1, nullptr, trans_b ? 1 : n, trans_b ? k : 1,
+        nullptr, n, nullptr, accumulate};
     g.a = call.in<T>(a, "a", trans_a ? std::vector<i64>{k, m} : std::vector<i64>{m, k});
     g.b = call.in<T>(b, "b", trans_b ? std::vector<i64>{n, k} : std::vector<i64>{k, n});
     g.bias = call.in<T>(bias, "bias", {n});

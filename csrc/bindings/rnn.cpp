@@ -42,8 +42,10 @@ struct Sizes {
     call.check_rank(x, "x", 3);
     call.check_rank(y, "y", 3);
     call.require(o.layers >= 1, "layers is " + std::to_string(o.layers) + ", expected at least 1");
-    call.require(o.directions == 1 || o.directions == 2, "directions is " + std::to_string(o.directions) + ", expected 1 or 2");
-    call.require(o.dropout >= 0 && o.dropout <= 1, "dropout is " + std::to_string(o.dropout) + ", expected 0 <= dropout <= 1");
+    call.require(o.directions == 1 || o.directions == 2,
+                 "directions is " + std::to_string(o.directions) + ", expected 1 or 2");
+    call.require(o.dropout >= 0 && o.dropout <= 1,
+                 "dropout is " + std::to_string(o.dropout) + ", expected 0 <= dropout <= 1");
     steps = x.shape(0);
     batch = x.shape(1);
     input = x.shape(2);
@@ -79,10 +81,21 @@ std::vector<const T*> weight_pointers(const Call& call, const Arrays& weights, c
 template <class T>
 RnnStack<T> stack_of(const Call& call, Cell cell, const Sizes& z, const Options& o, const py::array& x, const Maybe& h0,
                      const Maybe& c0, const std::vector<const T*>& weights) {
-  return {cell,     z.steps,   z.batch, z.input,  z.hidden,
-          o.layers, o.directions, o.bias,  o.dropout, o.seed,
-          o.offset, call.in<T>(x, "x", {z.steps, z.batch, z.input}), call.in<T>(h0, "h0", z.state),
-          call.in<T>(c0, "c0", z.state), weights.data()};
+  return {cell,
+          z.steps,
+          z.batch,
+          z.input,
+          z.hidden,
+          o.layers,
+          o.directions,
+          o.bias,
+          o.dropout,
+          o.seed,
+          o.offset,
+          call.in<T>(x, "x", {z.steps, z.batch, z.input}),
+          call.in<T>(h0, "h0", z.state),
+          call.in<T>(c0, "c0", z.state),
+          weights.data()};
 }
 
 i64 reserve_size(const std::string& cell, i64 T, i64 N, i64 H, i64 layers, i64 directions, double dropout) {
@@ -97,7 +110,8 @@ i64 reserve_size(const std::string& cell, i64 T, i64 N, i64 H, i64 layers, i64 d
   call.require(layers >= 1 && (directions == 1 || directions == 2),
                "layers is " + std::to_string(layers) + " and directions " + std::to_string(directions) +
                    ", expected at least 1 layer and 1 or 2 directions");
-  call.require(elements < 4e18, "T, N, H, layers are " + shape_text({T, N, H, layers}) + ", expected sizes that fit in memory");
+  call.require(elements < 4e18,
+               "T, N, H, layers are " + shape_text({T, N, H, layers}) + ", expected sizes that fit in memory");
   return rnn_reserve_size(which, T, N, H, layers, directions, dropout > 0);
 }
 
@@ -161,9 +175,9 @@ void plain_forward(Call call, Cell cell, const py::array& x, const Maybe& h0, co
   forward(call, cell, x, h0, std::nullopt, weights, y, hn, std::nullopt, reserve, o);
 }
 
-void plain_backward(Call call, Cell cell, const py::array& x, const Maybe& h0, const Arrays& weights, const py::array& y,
-                    const py::array& reserve, const Maybe& dy, const Maybe& dhn, Maybe& dx, Maybe& dh0,
-                    std::optional<Arrays>& dweights, const Options& o) {
+void plain_backward(Call call, Cell cell, const py::array& x, const Maybe& h0, const Arrays& weights,
+                    const py::array& y, const py::array& reserve, const Maybe& dy, const Maybe& dhn, Maybe& dx,
+                    Maybe& dh0, std::optional<Arrays>& dweights, const Options& o) {
   Maybe none;
   backward(call, cell, x, h0, none, weights, y, reserve, {dy, dhn, none, dx, dh0, none, dweights}, o);
 }
@@ -219,8 +233,9 @@ void bind_rnn(py::module_& m) {
   m.def(
       "lstm_backward",
       [](const py::array& x, const Maybe& h0, const Maybe& c0, const Arrays& weights, const py::array& y,
-         const py::array& reserve, const Maybe& dy, const Maybe& dhn, const Maybe& dcn, Maybe& dx, Maybe& dh0, Maybe& dc0,
-         std::optional<Arrays>& dweights, i64 layers, i64 directions, bool bias, double dropout, u64 seed, u64 offset) {
+         const py::array& reserve, const Maybe& dy, const Maybe& dhn, const Maybe& dcn, Maybe& dx, Maybe& dh0,
+         Maybe& dc0, std::optional<Arrays>& dweights, i64 layers, i64 directions, bool bias, double dropout, u64 seed,
+         u64 offset) {
         Call call("lstm_backward");
         backward(call, Cell::kLstm, x, h0, c0, weights, y, reserve, {dy, dhn, dcn, dx, dh0, dc0, dweights},
                  {layers, directions, bias, dropout, seed, offset});

@@ -38,8 +38,7 @@ void bind_runtime(py::module_& m) {
   m.def("isa", [] { return kernels().isa; });
   m.def("available_isas", &available_isas);
   m.def("set_isa", &set_isa, py::arg("name"));
-  m.def(
-      "verbose", [](bool on) { verbose_on.store(on); }, py::arg("on"));
+  m.def("verbose", [](bool on) { verbose_on.store(on); }, py::arg("on"));
   m.def("kept_memory", [] {
     const KeptMemory memory = kept_memory();
     return py::make_tuple(memory.in_use, memory.kept);

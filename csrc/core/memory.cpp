@@ -42,8 +42,8 @@ struct Keeper {
 Keeper& keeper = *new Keeper;  // never destroyed: arrays outlive the module
 
 // The lists are whole in a child of fork because nobody is changing them while the process forks.
-[[maybe_unused]] const int registered = pthread_atfork([] { keeper.mutex.lock(); }, [] { keeper.mutex.unlock(); },
-                                                       [] { keeper.mutex.unlock(); });
+[[maybe_unused]] const int registered =
+    pthread_atfork([] { keeper.mutex.lock(); }, [] { keeper.mutex.unlock(); }, [] { keeper.mutex.unlock(); });
 
 }  // namespace
 

@@ -1,5 +1,5 @@
-// Memory that the library keeps: a freed block goes to a list of its size class and is handed out again, because the first touch
-// of fresh pages costs more than most kernels (2 GB/s with 4 KiB pages).
+// Memory that the library keeps: a freed block goes to a list of its size class and is handed out again, because the
+// first touch of fresh pages costs more than most kernels (2 GB/s with 4 KiB pages).
 #pragma once
 
 #include <cstddef>
@@ -22,7 +22,8 @@ template <class T>
 class Scratch {
  public:
   explicit Scratch(std::size_t count, std::size_t threads = 1)
-      : stride_((count + kAlign - 1) / kAlign * kAlign), data_(static_cast<T*>(keep_allocate(stride_ * threads * sizeof(T)))) {}
+      : stride_((count + kAlign - 1) / kAlign * kAlign),
+        data_(static_cast<T*>(keep_allocate(stride_ * threads * sizeof(T)))) {}
   ~Scratch() { keep_free(data_); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;

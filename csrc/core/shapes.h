@@ -1,5 +1,5 @@
-// Plain descriptions of the problems that kernels solve. Everything is a value or a pointer: no allocation, no behaviour beyond
-// small arithmetic, so that every layer and every instruction set can share them.
+// Plain descriptions of the problems that kernels solve. Everything is a value or a pointer: no allocation, no
+// behaviour beyond small arithmetic, so that every layer and every instruction set can share them.
 #pragma once
 
 #include <cstdint>
@@ -64,8 +64,9 @@ struct BatchNormSums {
   double dy, dy_x;
 };
 
-// x[rows,classes], target[rows], weight[classes] or null. In the loss of a row class k counts q[k] = weight[k] (smooth + hard [k ==
-// target]): smooth = label_smoothing / classes, hard = 1 - label_smoothing; weight_sum is the sum of the weights.
+// x[rows,classes], target[rows], weight[classes] or null. In the loss of a row class k counts q[k] = weight[k] (smooth
+// + hard [k == target]): smooth = label_smoothing / classes, hard = 1 - label_smoothing; weight_sum is the sum of the
+// weights.
 template <class T>
 struct CrossEntropy {
   i64 classes;

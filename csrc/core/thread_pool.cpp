@@ -50,8 +50,8 @@ int default_threads() {
 
 thread_local bool inside = false;  // this thread is running a task
 
-// Tasks are claimed by counting `ticket` down: its upper half is the number of the job, its lower half how many tasks are left.
-// A job's fields change only while no task is left, so a thread that has claimed one may read them.
+// Tasks are claimed by counting `ticket` down: its upper half is the number of the job, its lower half how many tasks
+// are left. A job's fields change only while no task is left, so a thread that has claimed one may read them.
 class Pool {
  public:
   explicit Pool(int threads) : threads_(threads) {

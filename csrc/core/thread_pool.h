@@ -1,5 +1,5 @@
-// A persistent team of threads. Work is given out task by task; who computes a task never changes its result, so results are the
-// same bits for any number of threads.
+// A persistent team of threads. Work is given out task by task; who computes a task never changes its result, so
+// results are the same bits for any number of threads.
 #pragma once
 
 #include <atomic>
@@ -10,9 +10,10 @@ namespace jadro {
 int num_threads();
 void set_num_threads(int n);
 
-// Runs body(context, task, rank) for every task in [0, tasks) on at most `threads` threads; rank < threads tells the threads of one call
-// apart. Runs serially with rank 0 inside another parallel_for, or while another caller has the pool. A call that gives each rank
-// scratch memory reads num_threads() once, for both: another Python thread may change it at any time.
+// Runs body(context, task, rank) for every task in [0, tasks) on at most `threads` threads; rank < threads tells the
+// threads of one call apart. Runs serially with rank 0 inside another parallel_for, or while another caller has the
+// pool. A call that gives each rank scratch memory reads num_threads() once, for both: another Python thread may change
+// it at any time.
 using TaskBody = void (*)(void* context, int task, int rank);
 void parallel_for(int tasks, int threads, TaskBody body, void* context);
 
@@ -40,8 +41,8 @@ class Barrier {
   std::atomic<unsigned> phase_{0};
 };
 
-// Runs body(rank, size, barrier) on `size` <= num_threads() threads at once; the size may come out smaller (1 when nested or when
-// the pool is taken).
+// Runs body(rank, size, barrier) on `size` <= num_threads() threads at once; the size may come out smaller (1 when
+// nested or when the pool is taken).
 using TeamBody = void (*)(void* context, int rank, int size, Barrier& barrier);
 void team_run(int size, TeamBody body, void* context);
 

@@ -1,5 +1,6 @@
-// Convolution on the engine. im2col packs the columns of a block from its planes, panel by panel, so no matrix of the whole image
-// exists; direct lets the microkernel read the planes in place, row by row, which pays where few channels share a column.
+// Convolution on the engine. im2col packs the columns of a block from its planes, panel by panel, so no matrix of the
+// whole image exists; direct lets the microkernel read the planes in place, row by row, which pays where few channels
+// share a column.
 #pragma once
 
 #include "kernels/conv2d_planes.h"
@@ -80,7 +81,8 @@ struct Conv2dStore {
   }
 };
 
-// Columns [cells] of one pass as panels [k][kNr], from the planes. Whole vectors are copied, each over the overhang of the one before.
+// Columns [cells] of one pass as panels [k][kNr], from the planes. Whole vectors are copied, each over the overhang of
+// the one before.
 template <class T>
 void pack_columns(const Run* runs, i64 count, const T* planes, const i64* offsets, i64 k, T* packed) {
   for (i64 begin = 0; begin < count;) {
@@ -150,11 +152,13 @@ void conv2d_block(const Conv2dProduct<T>& a, i64 group, Range cells, Range panel
   }
 }
 
-// --- the gradient of the weight: dw = dy columns^T, depth of the product = cells ---------------------------------------------
+// --- the gradient of the weight: dw = dy columns^T, depth of the product = cells
+// ---------------------------------------------
 
 // The (channel, tap) rows `offsets` of the planes, transposed into panels [cell][kNr] of `width` columns.
 template <class T>
-void pack_columns_transposed(const Run* runs, i64 count, i64 cells, const T* planes, const i64* offsets, i64 width, T* packed) {
+void pack_columns_transposed(const Run* runs, i64 count, i64 cells, const T* planes, const i64* offsets, i64 width,
+                             T* packed) {
   constexpr int kN = kLanes<T>;
   for (i64 j0 = 0; j0 < width; j0 += kNr<T>, packed += cells * kNr<T>) {
     for (i64 r = 0; r < count; ++r) {

@@ -1,5 +1,6 @@
-// The source image as the product sees it: the rows that a block of cells needs, zero padding written out, columns sorted by their
-// phase of the stride. Every (channel, tap) is then one constant offset from the cell's own, and neighbouring cells are neighbours.
+// The source image as the product sees it: the rows that a block of cells needs, zero padding written out, columns
+// sorted by their phase of the stride. Every (channel, tap) is then one constant offset from the cell's own, and
+// neighbouring cells are neighbours.
 #pragma once
 
 #include "core/kernel_table.h"
@@ -50,7 +51,8 @@ class Planes {
     return (p_.tap_h[t] - h_min_) * pitch_ + w % p_.step_w * phase_ + w / p_.step_w;
   }
 
-  // Copies channels [begin, end) of the source (one group's, `src` at its first image and channel) into dst, size() apart.
+  // Copies channels [begin, end) of the source (one group's, `src` at its first image and channel) into dst, size()
+  // apart.
   template <class T>
   void fill(const T* src, Range channels, T* dst) const {
     const i64 plane = p_.src_h * p_.src_w, image_size = p_.groups * p_.in * plane;
@@ -63,7 +65,8 @@ class Planes {
     }
   }
 
-  // Calls f for the runs of the block in order, none longer than `panel` cells and, with `aligned`, none across a multiple of it.
+  // Calls f for the runs of the block in order, none longer than `panel` cells and, with `aligned`, none across a
+  // multiple of it.
   template <class F>
   void for_runs(i64 panel, bool aligned, F f) const {
     i64 image_row = 0;  // rows of the planes before this image's
@@ -102,7 +105,8 @@ class Planes {
     const T* row = source + h * p_.src_w + left;
     if (p_.step_w == 1) {
       for (i64 x = 0; x < begin; ++x) dst[x] = T(0);
-      for_vectors<T>(end - begin, [&](i64 x, i64 count) { store_n(dst + begin + x, load_n(row + begin + x, count), count); });
+      for_vectors<T>(end - begin,
+                     [&](i64 x, i64 count) { store_n(dst + begin + x, load_n(row + begin + x, count), count); });
       for (i64 x = end; x < pitch_; ++x) dst[x] = T(0);
       return;
     }
@@ -129,7 +133,8 @@ JADRO_INLINE i64 conv2d_planes_bound(const Conv2dPass& p, i64 channels, i64 cell
     w_low = min(w_low, p.tap_w[t]);
     w_high = max(w_high, p.tap_w[t]);
   }
-  const i64 rows = min(p.n * p.grid_h, (cells - 1) / p.grid_w + 2), images = min(p.n, (cells - 1) / (p.grid_h * p.grid_w) + 2);
+  const i64 rows = min(p.n * p.grid_h, (cells - 1) / p.grid_w + 2),
+            images = min(p.n, (cells - 1) / (p.grid_h * p.grid_w) + 2);
   const i64 height = rows * p.step_h + images * (h_high - h_low + 1);
   const i64 width = (p.grid_w - 1) * p.step_w + w_high - w_low + 1 + p.step_w;
   return channels * height * width;

@@ -1,4 +1,5 @@
-// The engine: one microkernel, the packing of plain matrices, and the block loop that convolution and recurrent layers share.
+// The engine: one microkernel, the packing of plain matrices, and the block loop that convolution and recurrent layers
+// share.
 #pragma once
 
 #include "kernels/simd.h"
@@ -6,7 +7,8 @@
 namespace jadro {
 namespace {
 
-// The tile of the microkernel, kMr rows by kNv vectors, by counting registers: accumulators + one row of B + a broadcast of A.
+// The tile of the microkernel, kMr rows by kNv vectors, by counting registers: accumulators + one row of B + a
+// broadcast of A.
 #if defined(__AVX512F__)
 constexpr int kMr = 14, kNv = 2;  // 28 + 2 + 1 of 32
 #elif defined(__AVX2__)
@@ -17,11 +19,12 @@ constexpr int kMr = 12, kNv = 2;  // 24 + 2 + 1 of 32
 constexpr int kMr = 4, kNv = 2;  // 8 + 2 + 1 of 16
 #endif
 template <class T>
-constexpr int kNr = kNv* kLanes<T>;
+constexpr int kNr = kNv * kLanes<T>;
 
 constexpr i64 kKc = 512;  // depth of one pass: a panel of A (kMr x kKc) and one of B stay near the core
 
-// tile[MR][kNr] = A B for a packed panel of A, [k][MR]. Row p of B stands at b + p * kNr, or, gathered, at b + offsets[p].
+// tile[MR][kNr] = A B for a packed panel of A, [k][MR]. Row p of B stands at b + p * kNr, or, gathered, at b +
+// offsets[p].
 template <class T, int MR, int NV, bool kGather>
 void micro(i64 k, const T* __restrict a, const T* __restrict b, const i64* __restrict offsets, T* __restrict tile) {
   Vec<T> acc[MR][NV] = {};
@@ -94,8 +97,8 @@ JADRO_INLINE void transpose(Vec<T>* rows) {
   }
 }
 
-// dst[k][rows] = a[rows, k], rows <= kMr. Whole vectors are written, the lanes above the last row before what belongs there: dst
-// needs a vector of slack.
+// dst[k][rows] = a[rows, k], rows <= kMr. Whole vectors are written, the lanes above the last row before what belongs
+// there: dst needs a vector of slack.
 template <class T>
 void pack_a(const T* a, i64 row, i64 col, i64 rows, i64 k, T* dst) {
   constexpr int kN = kLanes<T>;
@@ -122,7 +125,8 @@ void pack_a(const T* a, i64 row, i64 col, i64 rows, i64 k, T* dst) {
   }
 }
 
-// dst[k][kNr] = b[k, columns], zero above; columns <= kNr. A source with contiguous columns of k is transposed in registers.
+// dst[k][kNr] = b[k, columns], zero above; columns <= kNr. A source with contiguous columns of k is transposed in
+// registers.
 template <class T>
 void pack_b(const T* b, i64 row, i64 col, i64 k, i64 columns, T* dst) {
   constexpr int kN = kLanes<T>;
@@ -185,10 +189,11 @@ JADRO_INLINE void store_tile(const T* tile, i64 rows, i64 columns, const T* bias
   }
 }
 
-// All tiles of [rows] x [columns]: a_panel(p) gives the packed rows of panel p, b the packed columns, sink(r0, rows, j0, columns,
-// tile) takes each finished tile.
+// All tiles of [rows] x [columns]: a_panel(p) gives the packed rows of panel p, b the packed columns, sink(r0, rows,
+// j0, columns, tile) takes each finished tile.
 template <class T, class PanelA, class Touch, class Sink>
-JADRO_INLINE void for_tiles(const RowPanels& rows, PanelA a_panel, const T* b, i64 k, i64 columns, Touch touch, Sink sink) {
+JADRO_INLINE void for_tiles(const RowPanels& rows, PanelA a_panel, const T* b, i64 k, i64 columns, Touch touch,
+                            Sink sink) {
   alignas(64) T tile[kMr * kNr<T>];
   for (i64 j = 0; j < columns; j += kNr<T>, b += k * kNr<T>) {
     const i64 width = min(kNr<T>, columns - j);
@@ -242,7 +247,8 @@ void gemm_block(const Gemm<T>& g, Range m, Range n, T* scratch) {
   }
 }
 
-// out[columns] = the sum of the rows of a, or += it: the gradient of a bias. Eight partial sums, added up in a fixed order.
+// out[columns] = the sum of the rows of a, or += it: the gradient of a bias. Eight partial sums, added up in a fixed
+// order.
 template <class T>
 void sum_rows(const T* a, i64 rows, i64 row, Range columns, bool accumulate, T* out) {
   constexpr int kParts = 8;

@@ -1,7 +1,7 @@
 // The one time loop, forward and backward, for a range of rows and of units of one direction of one layer.
 //
-// Rows of the batch are independent, so threads either own rows and never meet, or, where the batch is small, own units and meet at a
-// barrier each step. The values do not depend on who computes them.
+// Rows of the batch are independent, so threads either own rows and never meet, or, where the batch is small, own units
+// and meet at a barrier each step. The values do not depend on who computes them.
 #pragma once
 
 #include "core/kernel_table.h"
@@ -209,7 +209,8 @@ void rnn_backward_cell(const RnnBackward<T>& a, Range rows, Range units, T* scra
       for_tiles<T>(
           panels, [&](i64 p) { return scratch + panels.start(p) * kc; }, w, kc, width, [](i64, i64, i64) {},
           [&](i64 r0, i64 tile_rows, i64 j0, i64 tile_width, const T* tile) {
-            store_tile<T>(tile, tile_rows, tile_width, nullptr, true, a.dh + (rows.begin + r0) * H + units.begin + j0, H);
+            store_tile<T>(tile, tile_rows, tile_width, nullptr, true, a.dh + (rows.begin + r0) * H + units.begin + j0,
+                          H);
           });
     }
   }
@@ -218,20 +219,28 @@ void rnn_backward_cell(const RnnBackward<T>& a, Range rows, Range units, T* scra
 template <class T>
 void rnn_forward(const RnnForward<T>& a, Range rows, Range units, T* scratch, Barrier* barrier) {
   switch (a.shape.cell) {
-    case Cell::kRnnTanh: return rnn_forward_cell<T, RnnCell<T, false>>(a, rows, units, scratch, barrier);
-    case Cell::kRnnRelu: return rnn_forward_cell<T, RnnCell<T, true>>(a, rows, units, scratch, barrier);
-    case Cell::kLstm: return rnn_forward_cell<T, LstmCell<T>>(a, rows, units, scratch, barrier);
-    case Cell::kGru: return rnn_forward_cell<T, GruCell<T>>(a, rows, units, scratch, barrier);
+    case Cell::kRnnTanh:
+      return rnn_forward_cell<T, RnnCell<T, false>>(a, rows, units, scratch, barrier);
+    case Cell::kRnnRelu:
+      return rnn_forward_cell<T, RnnCell<T, true>>(a, rows, units, scratch, barrier);
+    case Cell::kLstm:
+      return rnn_forward_cell<T, LstmCell<T>>(a, rows, units, scratch, barrier);
+    case Cell::kGru:
+      return rnn_forward_cell<T, GruCell<T>>(a, rows, units, scratch, barrier);
   }
 }
 
 template <class T>
 void rnn_backward(const RnnBackward<T>& a, Range rows, Range units, T* scratch, Barrier* barrier) {
   switch (a.shape.cell) {
-    case Cell::kRnnTanh: return rnn_backward_cell<T, RnnCell<T, false>>(a, rows, units, scratch, barrier);
-    case Cell::kRnnRelu: return rnn_backward_cell<T, RnnCell<T, true>>(a, rows, units, scratch, barrier);
-    case Cell::kLstm: return rnn_backward_cell<T, LstmCell<T>>(a, rows, units, scratch, barrier);
-    case Cell::kGru: return rnn_backward_cell<T, GruCell<T>>(a, rows, units, scratch, barrier);
+    case Cell::kRnnTanh:
+      return rnn_backward_cell<T, RnnCell<T, false>>(a, rows, units, scratch, barrier);
+    case Cell::kRnnRelu:
+      return rnn_backward_cell<T, RnnCell<T, true>>(a, rows, units, scratch, barrier);
+    case Cell::kLstm:
+      return rnn_backward_cell<T, LstmCell<T>>(a, rows, units, scratch, barrier);
+    case Cell::kGru:
+      return rnn_backward_cell<T, GruCell<T>>(a, rows, units, scratch, barrier);
   }
 }
 

@@ -1,5 +1,6 @@
-// The recurrent cells, each a forward and a backward on vectors of units; what is saved forward is what backward reads. Gates stand in
-// PyTorch's order: i f g o (LSTM), r z n (GRU). For gate k: in[k] = W_k x + b_k (+ b'_k where it adds), rec[k] = U_k h.
+// The recurrent cells, each a forward and a backward on vectors of units; what is saved forward is what backward reads.
+// Gates stand in PyTorch's order: i f g o (LSTM), r z n (GRU). For gate k: in[k] = W_k x + b_k (+ b'_k where it adds),
+// rec[k] = U_k h.
 #pragma once
 
 #include "kernels/simd.h"
@@ -61,8 +62,8 @@ struct LstmCell {
   }
 };
 
-// r, z = sigmoid; n = tanh(in_n + r (rec_n + b'_n)); h' = (1 - z) n + z h. Saves r z n m, m = rec_n + b'_n (already in rec).
-// Gradients in the order r z m n: the first three are those of the recurrent product.
+// r, z = sigmoid; n = tanh(in_n + r (rec_n + b'_n)); h' = (1 - z) n + z h. Saves r z n m, m = rec_n + b'_n (already in
+// rec). Gradients in the order r z m n: the first three are those of the recurrent product.
 template <class T>
 struct GruCell {
   using V = Vec<T>;

@@ -1,6 +1,6 @@
-// Vectors of the widest size that the instruction set has, on the compiler's vector extensions: arithmetic and comparison are the
-// language's own operators, `mask ? a : b` selects lane by lane. Every file that includes this is compiled once per instruction
-// set, so everything here has internal linkage.
+// Vectors of the widest size that the instruction set has, on the compiler's vector extensions: arithmetic and
+// comparison are the language's own operators, `mask ? a : b` selects lane by lane. Every file that includes this is
+// compiled once per instruction set, so everything here has internal linkage.
 #pragma once
 
 #include <cstring>
@@ -102,7 +102,8 @@ template <class T>
 JADRO_INLINE T sum_lanes(Vec<T> v) {
   return reduce_lanes<T>(v, [](Vec<T> a, Vec<T> b) { return a + b; });
 }
-// a > b ? a : b, so b where one of them is NaN. One instruction, also beside a use of a > b, where the compiler makes it two.
+// a > b ? a : b, so b where one of them is NaN. One instruction, also beside a use of a > b, where the compiler makes
+// it two.
 template <class T>
 JADRO_INLINE Vec<T> maximum(Vec<T> a, Vec<T> b) {
 #if defined(__AVX512F__)
@@ -169,8 +170,8 @@ JADRO_INLINE void store_n(T* p, Vec<T> v, i64 count) {
   }
 }
 
-
-// A store past the caches, for results too large to be found there again; p is aligned to a vector. A fence follows the last.
+// A store past the caches, for results too large to be found there again; p is aligned to a vector. A fence follows the
+// last.
 template <class T>
 JADRO_INLINE void stream(T* p, Vec<T> v) {
 #if defined(__AVX512F__)
@@ -219,9 +220,10 @@ JADRO_INLINE Words multiply_halves(Words a, Words b) {
 #endif
 }
 
-// --- exp, tanh, sigmoid --------------------------------------------------------------------------------------------------
-// x = n ln2 + r, |r| <= ln2 / 2; exp(x) - 1 = 2^n (exp(r) - 1) + (2^n - 1), exp(r) - 1 by its Taylor series, whose first left-out
-// term is below half a unit in the last place. Comparisons are written so that NaN passes through.
+// --- exp, tanh, sigmoid
+// -------------------------------------------------------------------------------------------------- x = n ln2 + r, |r|
+// <= ln2 / 2; exp(x) - 1 = 2^n (exp(r) - 1) + (2^n - 1), exp(r) - 1 by its Taylor series, whose first left-out term is
+// below half a unit in the last place. Comparisons are written so that NaN passes through.
 template <class T>
 struct ExpTraits;
 template <>
@@ -254,9 +256,9 @@ JADRO_INLINE Vec<T> reduced_expm1(Vec<T> x, VecInt<T>* n) {
   const Vec<T> whole = (x * T(1.44269504088896340736) + E::kRound) - E::kRound;
   *n = __builtin_convertvector(whole, VecInt<T>);
   const Vec<T> r = (x - whole * E::kLn2Hi) - whole * E::kLn2Lo;
-  constexpr double kInverseFactorial[] = {1.0,          1.0,           1.0 / 2,        1.0 / 6,         1.0 / 24,
-                                          1.0 / 120,    1.0 / 720,     1.0 / 5040,     1.0 / 40320,     1.0 / 362880,
-                                          1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800};
+  constexpr double kInverseFactorial[] = {
+      1.0,        1.0,         1.0 / 2,      1.0 / 6,       1.0 / 24,       1.0 / 120,       1.0 / 720,
+      1.0 / 5040, 1.0 / 40320, 1.0 / 362880, 1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800};
   Vec<T> p = broadcast(T(kInverseFactorial[E::kTerms]));
 #pragma GCC unroll 16
   for (int i = E::kTerms - 1; i >= 2; --i) p = p * r + T(kInverseFactorial[i]);

@@ -1,14 +1,13 @@
 // The one exported symbol of an instruction set.
-#include "core/kernel_table.h"
-
 #include <utility>
 
+#include "core/kernel_table.h"
 #include "kernels/activation.h"
 #include "kernels/adam.h"
 #include "kernels/batch_norm.h"
+#include "kernels/conv2d.h"
 #include "kernels/cross_entropy.h"
 #include "kernels/embedding.h"
-#include "kernels/conv2d.h"
 #include "kernels/gemm.h"
 #include "kernels/pool2d.h"
 #include "kernels/random.h"

@@ -13,10 +13,11 @@
 namespace jadro {
 namespace {
 
-constexpr i64 kBlockCells = 256;   // with a pass of the depth, their packed columns take a part of the L2
-constexpr i64 kPackRows = 6;       // packing a column costs about as much as this many rows of the product
+constexpr i64 kBlockCells = 256;    // with a pass of the depth, their packed columns take a part of the L2
+constexpr i64 kPackRows = 6;        // packing a column costs about as much as this many rows of the product
 constexpr i64 kBlockColumns = 288;  // of dw in one block
-constexpr i64 kWeightTasks = 8;    // dw is cut along its sums, too, until there are so many blocks: a property of the shape alone
+constexpr i64 kWeightTasks =
+    8;  // dw is cut along its sums, too, until there are so many blocks: a property of the shape alone
 
 struct Taps {
   std::vector<i64> h, w;
@@ -40,8 +41,25 @@ Conv2dPass forward_pass(const Conv2d& s, Taps& taps) {
   for (i64 h = 0; h < s.kh; ++h) {
     for (i64 w = 0; w < s.kw; ++w) taps.add(h * s.dilation_h - s.pad_top, w * s.dilation_w - s.pad_left);
   }
-  Conv2dPass p{s.n, s.groups, s.ic / s.groups, s.oc / s.groups, s.ih, s.iw, s.oh, s.ow, s.stride_h, s.stride_w,
-               s.oh, s.ow, 1, 1, 0, 0, s.kh * s.kw, taps.h.data(), taps.w.data()};
+  Conv2dPass p{s.n,
+               s.groups,
+               s.ic / s.groups,
+               s.oc / s.groups,
+               s.ih,
+               s.iw,
+               s.oh,
+               s.ow,
+               s.stride_h,
+               s.stride_w,
+               s.oh,
+               s.ow,
+               1,
+               1,
+               0,
+               0,
+               s.kh * s.kw,
+               taps.h.data(),
+               taps.w.data()};
   flatten(p);
   return p;
 }
@@ -55,7 +73,9 @@ bool prefers_direct(const Conv2dPass& p, i64 lanes) {
 class CellBlocks {
  public:
   CellBlocks(const Conv2dPass& p, i64 size, i64 unit)
-      : long_rows_(p.grid_w >= size), row_(long_rows_ ? p.grid_w : p.cells(), size, unit), length_(long_rows_ ? p.grid_w : p.cells()) {
+      : long_rows_(p.grid_w >= size),
+        row_(long_rows_ ? p.grid_w : p.cells(), size, unit),
+        length_(long_rows_ ? p.grid_w : p.cells()) {
     rows_ = long_rows_ ? p.n * p.grid_h : 1;
   }
   bool halve() { return row_.halve(); }
@@ -75,11 +95,13 @@ class CellBlocks {
 
 std::string shape_text(const Conv2d& s) {
   return sizes_text({s.n, s.ic, s.ih, s.iw}) + "->" + sizes_text({s.oc}) + " k" + sizes_text({s.kh, s.kw}) + " s" +
-         sizes_text({s.stride_h, s.stride_w}) + " d" + sizes_text({s.dilation_h, s.dilation_w}) + " g" + sizes_text({s.groups});
+         sizes_text({s.stride_h, s.stride_w}) + " d" + sizes_text({s.dilation_h, s.dilation_w}) + " g" +
+         sizes_text({s.groups});
 }
 
 template <class T>
-void run_pass(const char* op, const Conv2d& s, const Conv2dPass& p, const T* src, const T* w, const T* bias, T* dst, bool relu, Conv2dAlgorithm algorithm) {
+void run_pass(const char* op, const Conv2d& s, const Conv2dPass& p, const T* src, const T* w, const T* bias, T* dst,
+              bool relu, Conv2dAlgorithm algorithm) {
   const Kernels<T>& k = kernels_of<T>();
   if (p.cells() == 0) return;
   const Scratch<T> packed(p.groups * p.packed_size());
@@ -101,12 +123,13 @@ void run_pass(const char* op, const Conv2d& s, const Conv2dPass& p, const T* src
   const Scratch<T> scratch(k.conv2d_scratch(p, blocks.size()), threads);
   parallel_for(static_cast<int>(p.groups * blocks.count() * rows.count()), threads, [&](int task, int rank) {
     const i64 group = task / (blocks.count() * rows.count()), rest = task % (blocks.count() * rows.count());
-    k.conv2d_block(product, group, blocks.range(rest / rows.count()), rows.range(rest % rows.count()), scratch.at(rank));
+    k.conv2d_block(product, group, blocks.range(rest / rows.count()), rows.range(rest % rows.count()),
+                   scratch.at(rank));
   });
 }
 
-// Phase `r` of the rows (or columns) of dx: cells i * stride + r are reached from dy at i + (r + pad - k dilation) / stride, for the k
-// where that is whole.
+// Phase `r` of the rows (or columns) of dx: cells i * stride + r are reached from dy at i + (r + pad - k dilation) /
+// stride, for the k where that is whole.
 std::vector<std::pair<i64, i64>> phase_taps(i64 r, i64 pad, i64 kernel, i64 dilation, i64 stride) {
   std::vector<std::pair<i64, i64>> taps;  // (k, offset)
   for (i64 k = 0; k < kernel; ++k) {
@@ -151,7 +174,8 @@ void bias_gradient(const Conv2d& s, const T* dy, T* db) {
 }  // namespace
 
 template <class T>
-void conv2d_forward(const Conv2d& s, const T* x, const T* w, const T* bias, T* y, bool relu, Conv2dAlgorithm algorithm) {
+void conv2d_forward(const Conv2d& s, const T* x, const T* w, const T* bias, T* y, bool relu,
+                    Conv2dAlgorithm algorithm) {
   Taps taps;
   run_pass("conv2d_forward", s, forward_pass(s, taps), x, w, bias, y, relu, algorithm);
 }
@@ -167,11 +191,29 @@ void conv2d_backward_data(const Conv2d& s, const T* dy, const T* w, T* dx, Conv2
         for (const auto& v : columns) taps.add(h.second, v.second);
       }
       const i64 count = static_cast<i64>(rows.size() * columns.size());
-      const i64 grid_h = (s.ih - row + s.stride_h - 1) / s.stride_h, grid_w = (s.iw - column + s.stride_w - 1) / s.stride_w;
+      const i64 grid_h = (s.ih - row + s.stride_h - 1) / s.stride_h,
+                grid_w = (s.iw - column + s.stride_w - 1) / s.stride_w;
       const Scratch<T> turned(s.oc * (s.ic / s.groups) * count);
       turn_weights(s, rows, columns, w, turned.data());
-      Conv2dPass p{s.n,  s.groups, s.oc / s.groups, s.ic / s.groups, s.oh, s.ow, grid_h, grid_w, 1, 1,
-                   s.ih, s.iw, s.stride_h, s.stride_w, row, column, count, taps.h.data(), taps.w.data()};
+      Conv2dPass p{s.n,
+                   s.groups,
+                   s.oc / s.groups,
+                   s.ic / s.groups,
+                   s.oh,
+                   s.ow,
+                   grid_h,
+                   grid_w,
+                   1,
+                   1,
+                   s.ih,
+                   s.iw,
+                   s.stride_h,
+                   s.stride_w,
+                   row,
+                   column,
+                   count,
+                   taps.h.data(),
+                   taps.w.data()};
       flatten(p);
       run_pass<T>("conv2d_backward_data", s, p, dy, turned.data(), nullptr, dx, false, algorithm);
     }
@@ -200,7 +242,8 @@ void conv2d_backward_weight(const Conv2d& s, const T* dy, const T* x, T* dw, T* 
   parallel_for(static_cast<int>(blocks * cells.count()), threads, [&](int task, int rank) {
     const i64 part = task / blocks, block = task % blocks;
     const Conv2dWeight<T> a{p, x, dy, part == 0 ? dw : partial.data() + (part - 1) * size};
-    k.conv2d_weight_block(a, block / columns.count(), cells.range(part), columns.range(block % columns.count()), scratch.at(rank));
+    k.conv2d_weight_block(a, block / columns.count(), cells.range(part), columns.range(block % columns.count()),
+                          scratch.at(rank));
   });
   for (i64 part = 1; part < cells.count(); ++part) {
     const T* add = partial.data() + (part - 1) * size;
@@ -208,9 +251,9 @@ void conv2d_backward_weight(const Conv2d& s, const T* dy, const T* x, T* dw, T* 
   }
 }
 
-#define JADRO_INSTANTIATE(T)                                                                                        \
-  template void conv2d_forward<T>(const Conv2d&, const T*, const T*, const T*, T*, bool, Conv2dAlgorithm);          \
-  template void conv2d_backward_data<T>(const Conv2d&, const T*, const T*, T*, Conv2dAlgorithm);                    \
+#define JADRO_INSTANTIATE(T)                                                                               \
+  template void conv2d_forward<T>(const Conv2d&, const T*, const T*, const T*, T*, bool, Conv2dAlgorithm); \
+  template void conv2d_backward_data<T>(const Conv2d&, const T*, const T*, T*, Conv2dAlgorithm);           \
   template void conv2d_backward_weight<T>(const Conv2d&, const T*, const T*, T*, T*);
 JADRO_INSTANTIATE(float)
 JADRO_INSTANTIATE(double)

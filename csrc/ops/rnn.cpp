@@ -18,10 +18,14 @@ i64 grads_per_unit(Cell cell) { return cell == Cell::kLstm || cell == Cell::kGru
 
 const char* cell_name(Cell cell) {
   switch (cell) {
-    case Cell::kRnnTanh: return "rnn_tanh";
-    case Cell::kRnnRelu: return "rnn_relu";
-    case Cell::kLstm: return "lstm";
-    case Cell::kGru: return "gru";
+    case Cell::kRnnTanh:
+      return "rnn_tanh";
+    case Cell::kRnnRelu:
+      return "rnn_relu";
+    case Cell::kLstm:
+      return "lstm";
+    case Cell::kGru:
+      return "gru";
   }
   return "";
 }
@@ -29,11 +33,12 @@ const char* cell_name(Cell cell) {
 // T x N x I -> H, layers x directions
 template <class T>
 std::string stack_text(const RnnStack<T>& s) {
-  return sizes_text({s.steps, s.batch, s.input}) + "->" + sizes_text({s.hidden}) + " " + sizes_text({s.layers, s.directions});
+  return sizes_text({s.steps, s.batch, s.input}) + "->" + sizes_text({s.hidden}) + " " +
+         sizes_text({s.layers, s.directions});
 }
 
-// Where the pieces of `reserve` stand. A layer: for each direction what the cell saves and the cell states; then, but for the last
-// layer, whose output is y, the layer's output and the same after dropout.
+// Where the pieces of `reserve` stand. A layer: for each direction what the cell saves and the cell states; then, but
+// for the last layer, whose output is y, the layer's output and the same after dropout.
 struct Reserve {
   i64 saved, cells, direction, output, dropped, layer;  // sizes; `direction` and `layer` are strides
   i64 directions, layers;
@@ -59,8 +64,8 @@ Reserve reserve_of(const RnnStack<T>& s) {
   return Reserve(s.cell, s.steps, s.batch, s.hidden, s.layers, s.directions, s.dropout > 0);
 }
 
-// How a time loop is shared out: by rows where every thread gets a few, else by panels of units with a barrier each step, and not at
-// all where a step is too small to meet for.
+// How a time loop is shared out: by rows where every thread gets a few, else by panels of units with a barrier each
+// step, and not at all where a step is too small to meet for.
 struct Share {
   int tasks;
   bool by_rows;
@@ -155,7 +160,8 @@ void forward_direction(const RnnStackForward<T>& call, i64 layer, i64 d, const T
 
 // dw = da^T x over all steps for the gates in [rows of da], and its bias.
 template <class T>
-void weight_gradient(const T* da, i64 da_row, i64 gate_rows, const T* x, i64 x_row, i64 depth, i64 columns, bool add, T* dw) {
+void weight_gradient(const T* da, i64 da_row, i64 gate_rows, const T* x, i64 x_row, i64 depth, i64 columns, bool add,
+                     T* dw) {
   Gemm<T> g{gate_rows, columns, depth, da, 1, da_row, x, x_row, 1, dw, columns, nullptr, add};
   gemm(g);
 }
@@ -171,7 +177,8 @@ void bias_gradient(const T* da, i64 da_row, i64 gate_rows, i64 depth, T* db) {
 
 // Gradients of one direction's weights from da [T,N,kGrads,H] and its inputs.
 template <class T>
-void weight_gradients(const RnnStack<T>& s, i64 layer, i64 d, const T* da, const T* x, const T* y, const T* h0, T* const* dw) {
+void weight_gradients(const RnnStack<T>& s, i64 layer, i64 d, const T* da, const T* x, const T* y, const T* h0,
+                      T* const* dw) {
   const i64 H = s.hidden, G = s.gates(), I = s.layer_input(layer), TN = s.steps * s.batch;
   const i64 row = grads_per_unit(s.cell) * H, y_row = s.directions * H;
   const bool gru = s.cell == Cell::kGru;

@@ -4,8 +4,8 @@
 
 namespace jadro {
 
-// A whole recurrent layer call: `layers` layers of `directions` directions over [steps, batch, input]. Pointers may be null where
-// _core.pyi allows None. weights and dweights: w_ih, w_hh (, b_ih, b_hh) for each layer and direction.
+// A whole recurrent layer call: `layers` layers of `directions` directions over [steps, batch, input]. Pointers may be
+// null where _core.pyi allows None. weights and dweights: w_ih, w_hh (, b_ih, b_hh) for each layer and direction.
 template <class T>
 struct RnnStack {
   Cell cell;
