@@ -136,7 +136,7 @@ def restored(path: Path, dropout: float) -> tuple[CharModel, text.Vocabulary]:
         model = CharModel(vocab.characters, GATES[rows // hidden], embedding, hidden, layers, dropout)
         model.load_state_dict(weights)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"no model to go on with in --out {path.parent}: {error}") from None
+        raise ValueError(f"--out {path.parent} has no checkpoint to go on from: {error}") from None
     return model, vocab
 
 

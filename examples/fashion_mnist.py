@@ -40,11 +40,11 @@ def read_idx(path: Path) -> np.ndarray:
 
 
 def fashion(folder: Path) -> tuple[Arrays, Arrays]:
-    """Training and test images [N, 1, 28, 28], standardised, and labels; SystemExit where they cannot be read."""
+    """Training and test images [N, 1, 28, 28], standardised, and labels; ValueError where they cannot be read."""
     try:
         (x, y), (xt, yt) = ([read_idx(folder / name) for name in FILES[part]] for part in ("train", "test"))
     except (OSError, EOFError, ValueError, IndexError) as error:
-        raise SystemExit(f"fashion_mnist: --data {folder} cannot be read: {error}") from None
+        raise ValueError(f"--data {folder} cannot be read: {error}") from None
     mean, std = x.mean() / 255, x.std() / 255
     images = [((a[:, None] / np.float32(255) - mean) / std).astype(np.float32) for a in (x, xt)]
     return (images[0], y.astype(np.int64)), (images[1], yt.astype(np.int64))
@@ -55,9 +55,7 @@ def digits() -> tuple[Arrays, Arrays]:
     try:
         from sklearn.datasets import load_digits
     except ImportError:
-        raise SystemExit(
-            "fashion_mnist: neither Fashion-MNIST nor scikit-learn is installed: pip install '.[examples]'"
-        ) from None
+        raise RuntimeError("neither Fashion-MNIST nor scikit-learn is installed: pip install '.[examples]'") from None
     found = load_digits()
     x, y = (found.images[:, None] / 8 - 1).astype(np.float32), found.target.astype(np.int64)
     return (x[:-360], y[:-360]), (x[-360:], y[-360:])
@@ -117,9 +115,10 @@ def network(classes: int) -> nn.Module:
 def confusion(model: nn.Module, x: np.ndarray, y: np.ndarray, classes: int) -> np.ndarray:
     """[true, predicted] counts, in evaluation mode."""
     table = np.zeros((classes, classes), np.int64)
+    device = next(model.parameters()).device
     with nn.utils.evaluating(model), jadro.no_grad():
         for i in range(0, len(x), 500):
-            predicted = model(jadro.as_tensor(x[i : i + 500])).numpy().argmax(1)
+            predicted = model(jadro.as_tensor(x[i : i + 500]).to(device)).to("cpu").numpy().argmax(1)
             np.add.at(table, (y[i : i + 500], predicted), 1)
     return table
 
@@ -192,42 +191,48 @@ def log(entry: dict[str, Any]) -> str | None:
     return None
 
 
-def main(arguments: list[str] | None = None) -> None:
-    options = parse(arguments)
+def learn(options: argparse.Namespace, path: Path) -> None:
+    """Trains, from the start or from the checkpoint at `path`, and draws what came of it."""
     jadro.manual_seed(options.seed)
     ((x, y), (xt, yt)), names = load_data(options.data)
-    model = network(len(names)).to(options.device)
+    if len(x) < options.batch:
+        raise ValueError(f"--batch is {options.batch}, expected at most {len(x)}, the number of training images")
+    if options.resume and not path.exists():
+        raise ValueError(f"no checkpoint to go on from at {path}")
+    model = network(len(names)).to(device=options.device)
     batches = Augmented(data.TensorDataset(x, y), options.batch, options.seed, flip=names is FASHION)
-    if len(batches) == 0:
-        raise SystemExit(f"fashion_mnist: --batch is {options.batch}, expected at most {len(x)}")
     optimizer = optim.AdamW(model.parameters(), lr=options.lr, weight_decay=1e-2)
     factor = over_budget(options.epochs and options.epochs * len(batches), options.minutes, warmup=0.15)
-    options.out.mkdir(parents=True, exist_ok=True)
     trainer = train.Trainer(
         model,
         nn.CrossEntropyLoss(label_smoothing=0.05),
         optimizer,
         scheduler=optim.lr_scheduler.LambdaLR(optimizer, factor),
         scheduler_every="step",
-        checkpoint=options.out / "fashion_mnist.safetensors",
+        checkpoint=path,
         log=log,
     )
     print(f"{len(x):,} images, {sum(p.numel() for p in model.parameters()):,} parameters")
-    try:
-        trainer.fit(
-            batches, options.epochs or 10**6, data.DataLoader(data.TensorDataset(xt, yt), 500),
-            minutes=options.minutes, resume=options.resume,
-        )  # fmt: skip
-    except KeyboardInterrupt:
-        raise SystemExit(f"interrupted; go on with --resume from {trainer.checkpoint}") from None
-    except ValueError as error:
-        raise SystemExit(f"fashion_mnist: {error}") from None
+    tests = data.DataLoader(data.TensorDataset(xt, yt), 500)
+    trainer.fit(batches, options.epochs or sys.maxsize, tests, minutes=options.minutes, resume=options.resume)
     table = confusion(model, xt, yt, len(names))
     for name, row, right in zip(names, table, table.diagonal(), strict=True):
         print(f"{name:>10} {right / max(row.sum(), 1):7.2%}")
     print(f"test accuracy: {table.trace() / table.sum():.2%} after {trainer.step} steps")
-    draw(table, next(iter(model.parameters())).numpy(), names, options.out)
+    draw(table, next(model.parameters()).detach().to("cpu").numpy(), names, options.out)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = parse(arguments)
+    path = options.out / "fashion_mnist.safetensors"
+    try:
+        learn(options, path)
+    except KeyboardInterrupt:
+        kept = f"go on with --resume from {path}" if path.exists() else "before the first checkpoint"
+        raise SystemExit(f"fashion_mnist: interrupted; {kept}") from None
+    except (OSError, RuntimeError, ValueError) as error:
+        raise SystemExit(f"fashion_mnist: {error}") from None
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
