@@ -8,7 +8,7 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   jadro::bind_pool2d(m);
   jadro::bind_conv2d(m);
   jadro::bind_activation(m);
-  jadro::bind_random(m);
+  jadro::bind_dropout(m);
   jadro::bind_cross_entropy(m);
   jadro::bind_embedding(m);
   jadro::bind_adam(m);

@@ -7,10 +7,10 @@
 #include "kernels/batch_norm.h"
 #include "kernels/conv2d.h"
 #include "kernels/cross_entropy.h"
+#include "kernels/dropout.h"
 #include "kernels/embedding.h"
 #include "kernels/gemm.h"
 #include "kernels/pool2d.h"
-#include "kernels/random.h"
 #include "kernels/rnn.h"
 
 namespace jadro {

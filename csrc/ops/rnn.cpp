@@ -7,8 +7,8 @@
 #include "core/memory.h"
 #include "core/thread_pool.h"
 #include "core/verbose.h"
+#include "ops/dropout.h"
 #include "ops/gemm.h"
-#include "ops/random.h"
 
 namespace jadro {
 namespace {

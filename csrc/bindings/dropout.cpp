@@ -1,4 +1,4 @@
-#include "ops/random.h"
+#include "ops/dropout.h"
 
 #include "bindings/arrays.h"
 #include "bindings/module.h"
@@ -43,7 +43,7 @@ void dropout_call(const py::array& x, py::array& y, double p, u64 seed, i64 offs
 
 }  // namespace
 
-void bind_random(py::module_& m) {
+void bind_dropout(py::module_& m) {
   m.def("random_uniform", &uniform, py::arg("out"), py::arg("seed"), py::arg("offset"));
   m.def("dropout", &dropout_call, py::arg("x"), py::arg("y"), py::arg("p"), py::arg("seed"), py::arg("offset"));
 }

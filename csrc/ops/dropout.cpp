@@ -1,4 +1,4 @@
-#include "ops/random.h"
+#include "ops/dropout.h"
 
 #include "core/cpu.h"
 #include "core/philox.h"
