@@ -14,6 +14,7 @@ void forward(const py::array& x, const Optional& weight, const Optional& bias, O
   Call call("batch_norm_forward");
   call.set_dtype(x, "x");
   call.check_rank(x, "x", 3);
+  if (!(eps >= 0)) call.value_error("eps is " + std::to_string(eps) + ", expected a number of at least 0");
   if (!training && !(running_mean && running_var)) {
     call.value_error("running_mean and running_var are missing, expected both in evaluation");
   }

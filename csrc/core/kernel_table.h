@@ -99,8 +99,9 @@ struct Kernels {
                               const T* shift, const T* slope, const T* scale, T* dx, bool past_caches);
   i64 (*max_pool2d_scratch)(const Pool2d&);
   void (*max_pool2d_forward)(const Pool2d&, const T* x, Range rows, T* y, std::int32_t* indices, T* scratch);
-  i64 (*max_pool2d_backward)(const T* dy, const std::int32_t* indices, Range planes, i64 outputs, i64 size, T* dx,
-                             T* scratch);
+  bool (*max_pool2d_indices_inside)(const std::int32_t* indices, i64 count, i64 size);
+  void (*max_pool2d_backward)(const T* dy, const std::int32_t* indices, Range planes, i64 outputs, i64 size, T* dx,
+                              T* scratch);
 };
 
 struct KernelTable {

@@ -234,27 +234,28 @@ void max_pool2d_forward(const Pool2d& p, const T* x, Range rows, T* y, std::int3
   }
 }
 
-// dx[planes,size] = each dy[planes,outputs] added, in order, to the place of its index; -1 is none. Other places
-// outside the plane are skipped and counted. With scratch[size] a plane is made there and then stored past the caches.
+// Whether every index is that of a place of a plane of `size`, or -1.
+inline bool max_pool2d_indices_inside(const std::int32_t* indices, i64 count, i64 size) {
+  u32 outside = 0;
+  for (i64 i = 0; i < count; ++i) outside |= static_cast<u32>(indices[i]) + 1 > static_cast<u32>(size);
+  return outside == 0;
+}
+
+// dx[planes,size] = each dy[planes,outputs] added, in order, to the place of its index; -1 is none. With scratch[size]
+// a plane is made there and then stored past the caches.
 template <class T>
-i64 max_pool2d_backward(const T* dy, const std::int32_t* indices, Range planes, i64 outputs, i64 size, T* dx,
-                        T* scratch) {
-  i64 outside = 0;
+void max_pool2d_backward(const T* dy, const std::int32_t* indices, Range planes, i64 outputs, i64 size, T* dx,
+                         T* scratch) {
   for (i64 plane = planes.begin; plane < planes.end; ++plane) {
     T* const d = scratch ? scratch : dx + plane * size;
     const T* const g = dy + plane * outputs;
     const std::int32_t* const index = indices + plane * outputs;
     std::memset(d, 0, static_cast<std::size_t>(size) * sizeof(T));
     for (i64 i = 0; i < outputs; ++i) {
-      if (static_cast<u64>(index[i]) < static_cast<u64>(size)) {
-        d[index[i]] += g[i];
-      } else {
-        outside += index[i] != -1;
-      }
+      if (static_cast<u64>(index[i]) < static_cast<u64>(size)) d[index[i]] += g[i];
     }
     if (scratch) map_vectors(dx + plane * size, size, true, [&](i64 i, i64 count) { return load_n(d + i, count); });
   }
-  return outside;
 }
 
 }  // namespace

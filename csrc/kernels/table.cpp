@@ -52,6 +52,7 @@ constexpr Kernels<T> make_kernels() {
   k.batch_norm_gradient = batch_norm_gradient<T>;
   k.max_pool2d_scratch = max_pool2d_scratch<T>;
   k.max_pool2d_forward = max_pool2d_forward<T>;
+  k.max_pool2d_indices_inside = max_pool2d_indices_inside;
   k.max_pool2d_backward = max_pool2d_backward<T>;
   return k;
 }

@@ -34,16 +34,20 @@ template <class T>
 bool max_pool2d_backward(i64 planes, i64 outputs, i64 size, const T* dy, const std::int32_t* indices, T* dx) {
   const Verbose<T> line("max_pool2d_backward", "planes", [&] { return sizes_text({planes, outputs, size}); });
   const Kernels<T>& k = kernels_of<T>();
-  std::atomic<i64> outside{0};
   const Split pieces(planes, kGrain / (size + outputs + 1) + 1, 1);
   const bool past = past_caches<T>(planes * size) && size <= kMostScratch;
   const int threads = num_threads();
+  std::atomic<bool> inside{true};
+  parallel_for(static_cast<int>(pieces.count()), threads, [&](int task, int) {
+    const Range r = pieces.range(task);
+    if (!k.max_pool2d_indices_inside(indices + r.begin * outputs, (r.end - r.begin) * outputs, size)) inside = false;
+  });
+  if (!inside) return false;
   const Scratch<T> scratch(static_cast<std::size_t>(past ? size : 0), threads);
   parallel_for(static_cast<int>(pieces.count()), threads, [&](int task, int rank) {
-    outside +=
-        k.max_pool2d_backward(dy, indices, pieces.range(task), outputs, size, dx, past ? scratch.at(rank) : nullptr);
+    k.max_pool2d_backward(dy, indices, pieces.range(task), outputs, size, dx, past ? scratch.at(rank) : nullptr);
   });
-  return outside == 0;
+  return true;
 }
 
 template void max_pool2d_forward<float>(const Pool2d&, const float*, float*, std::int32_t*);
