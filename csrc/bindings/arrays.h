@@ -1,5 +1,5 @@
-// Checks shared by the bindings. An array that a kernel sees is C-contiguous, aligned, in native byte order, and of the dtype and shape
-// that the call says; anything else raises before any work.
+// Checks shared by the bindings. An array that a kernel sees is C-contiguous, aligned, in native byte order, and of the
+// dtype and shape that the call says; anything else raises before any work.
 #pragma once
 
 #include <pybind11/numpy.h>
