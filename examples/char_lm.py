@@ -72,7 +72,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--out", type=Path, default=Path("out"), metavar="DIR", help="where checkpoint and curve go (default: out)")
     add("--temperature", type=float, default=0.7, help="of samples; 0 takes the best character (default: 0.7)")
     add("--dropout", type=float, default=0.2, help="between the layers (default: 0.2)")
-    add("--lr", type=float, default=2e-3, help="learning rate at the start, of Adam (default: 0.002)")
+    add("--lr", type=float, default=5e-3, help="learning rate of Adam in the first half of the run (default: 0.005)")
     for name, value, what in (
         ("every", 200, "steps between validations, samples and checkpoints"),
         ("write", 400, "characters of the passage at the end"),
@@ -208,7 +208,7 @@ def learn(options: argparse.Namespace, path: Path) -> None:
         loss,
         optimizer,
         clip_norm=1.0,
-        scheduler=optim.lr_scheduler.LambdaLR(optimizer, over_budget(options.steps, options.minutes)),
+        scheduler=optim.lr_scheduler.LambdaLR(optimizer, over_budget(options.steps, options.minutes, 0.0, 0.5)),
         scheduler_every="step",
         checkpoint=path,
         log=make_log(lambda: write(model, vocab, passage[:8], 100, options)),

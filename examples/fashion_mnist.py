@@ -202,7 +202,7 @@ def learn(options: argparse.Namespace, path: Path) -> None:
     model = network(len(names)).to(device=options.device)
     batches = Augmented(data.TensorDataset(x, y), options.batch, options.seed, flip=names is FASHION)
     optimizer = optim.AdamW(model.parameters(), lr=options.lr, weight_decay=1e-2)
-    factor = over_budget(options.epochs and options.epochs * len(batches), options.minutes, warmup=0.15)
+    factor = over_budget(options.epochs and options.epochs * len(batches), options.minutes, warmup=0.15, hold=0.15)
     trainer = train.Trainer(
         model,
         nn.CrossEntropyLoss(label_smoothing=0.05),

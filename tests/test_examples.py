@@ -170,6 +170,19 @@ def test_char_lm_trains_as_pytorch_does():
     assert step == 24
 
 
+def test_the_rate_follows_the_budget(monkeypatch):
+    """Up, level, down to a fiftieth; by steps or by the clock, whichever is further."""
+    import schedule
+
+    factor = schedule.over_budget(100, None, warmup=0.2, hold=0.5)
+    assert [factor(n) for n in (0, 10, 20, 50)] == pytest.approx([0.02, 0.51, 1.0, 1.0])
+    assert [factor(n) for n in (75, 100, 120)] == pytest.approx([0.51, 0.02, 0.02])
+    clock = iter([0.0, 30.0, 90.0, 30.0])
+    monkeypatch.setattr(schedule.time, "monotonic", lambda: next(clock))
+    factor = schedule.over_budget(100, 2.0, warmup=0.0, hold=0.5)
+    assert [factor(n) for n in (1, 1, 100)] == pytest.approx([1.0, 0.51, 0.02])
+
+
 # --- the residual network --------------------------------------------------------------------------------------------
 
 
