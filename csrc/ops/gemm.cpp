@@ -22,7 +22,10 @@ void gemm(const Gemm<T>& g) {
   const int threads = num_threads();
   const i64 wanted = threads;
   Split rows(g.m, kBlockRows, k.tile_rows), columns(g.n, kBlockColumns, k.tile_columns);
-  while (rows.count() * columns.count() < wanted && (rows.halve() || columns.halve())) {
+  while (rows.count() * columns.count() < wanted) {  // the longer side: each block packs its part of both operands
+    Split& longer = rows.size() > columns.size() ? rows : columns;
+    Split& shorter = &longer == &rows ? columns : rows;
+    if (!longer.halve() && !shorter.halve()) break;
   }
   const Scratch<T> scratch(k.gemm_scratch(rows.size(), columns.size()), threads);
   parallel_for(static_cast<int>(rows.count() * columns.count()), threads, [&](int task, int rank) {
