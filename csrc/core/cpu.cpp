@@ -7,11 +7,19 @@
 namespace jadro {
 
 #if defined(__x86_64__)
-const KernelTable& kernel_table_baseline();
-const KernelTable& kernel_table_avx2();
-const KernelTable& kernel_table_avx512();
+namespace baseline {
+const KernelTable& kernel_table();
+}
+namespace avx2 {
+const KernelTable& kernel_table();
+}
+namespace avx512 {
+const KernelTable& kernel_table();
+}
 #else
-const KernelTable& kernel_table_neon();
+namespace neon {
+const KernelTable& kernel_table();
+}
 #endif
 
 namespace {
@@ -30,9 +38,9 @@ std::vector<Tier> tiers() {
   const bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                   __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
                   __builtin_cpu_supports("avx512vl");
-  return {{kernel_table_baseline, true}, {kernel_table_avx2, v3}, {kernel_table_avx512, v4}};
+  return {{baseline::kernel_table, true}, {avx2::kernel_table, v3}, {avx512::kernel_table, v4}};
 #else
-  return {{kernel_table_neon, true}};
+  return {{neon::kernel_table, true}};
 #endif
 }
 

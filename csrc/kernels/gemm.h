@@ -1,66 +1,11 @@
-// The engine: one microkernel, the packing of plain matrices, and the block loop that convolution and recurrent layers
-// share.
+// The engine: the packing of plain matrices and the block loop around the microkernel that convolution and recurrent
+// layers share.
 #pragma once
 
-#include "kernels/simd.h"
+#include "kernels/micro.h"
 
 namespace jadro {
 namespace {
-
-// The tile of the microkernel, kMr rows by kNv vectors, by counting registers: accumulators + one row of B + a
-// broadcast of A.
-#if defined(__AVX512F__)
-constexpr int kMr = 14, kNv = 2;  // 28 + 2 + 1 of 32
-#elif defined(__AVX2__)
-constexpr int kMr = 6, kNv = 2;  // 12 + 2 + 1 of 16
-#elif defined(__aarch64__)
-constexpr int kMr = 12, kNv = 2;  // 24 + 2 + 1 of 32
-#else
-constexpr int kMr = 4, kNv = 2;  // 8 + 2 + 1 of 16
-#endif
-template <class T>
-constexpr int kNr = kNv * kLanes<T>;
-
-constexpr i64 kKc = 512;  // depth of one pass: a panel of A (kMr x kKc) and one of B stay near the core
-
-// tile[MR][kNr] = A B for a packed panel of A, [k][MR]. Row p of B stands at b + p * kNr, or, gathered, at b +
-// offsets[p].
-template <class T, int MR, int NV, bool kGather>
-void micro(i64 k, const T* __restrict a, const T* __restrict b, const i64* __restrict offsets, T* __restrict tile) {
-  Vec<T> acc[MR][NV] = {};
-  for (i64 p = 0; p < k; ++p) {
-    const T* source = kGather ? b + offsets[p] : b + p * kNr<T>;
-    Vec<T> row[NV];
-#pragma GCC unroll 4
-    for (int v = 0; v < NV; ++v) row[v] = load(source + v * kLanes<T>);
-#pragma GCC unroll 16
-    for (int r = 0; r < MR; ++r) {
-#pragma GCC unroll 4
-      for (int v = 0; v < NV; ++v) acc[r][v] += a[r] * row[v];
-    }
-    a += MR;
-  }
-#pragma GCC unroll 16
-  for (int r = 0; r < MR; ++r) {
-#pragma GCC unroll 4
-    for (int v = 0; v < NV; ++v) store(tile + r * kNr<T> + v * kLanes<T>, acc[r][v]);
-  }
-}
-
-template <class T>
-using Micro = void (*)(i64 k, const T* a, const T* b, const i64* offsets, T* tile);
-
-// The microkernel for a panel of `rows` rows of A and `columns` columns of B.
-template <class T, int NV, bool kGather, int... MR>
-JADRO_INLINE Micro<T> micro_of(i64 rows, std::integer_sequence<int, MR...>) {
-  static constexpr Micro<T> table[] = {micro<T, MR + 1, NV, kGather>...};
-  return table[rows - 1];
-}
-template <class T, bool kGather = false>
-JADRO_INLINE Micro<T> micro_for(i64 rows, i64 columns) {
-  using Rows = std::make_integer_sequence<int, kMr>;
-  return columns <= kLanes<T> ? micro_of<T, 1, kGather>(rows, Rows{}) : micro_of<T, kNv, kGather>(rows, Rows{});
-}
 
 // `total` rows in panels of at most kMr, as even as they can be: 64 rows are 13 13 13 13 12, never 14 14 14 14 8.
 struct RowPanels {

@@ -1,0 +1,21 @@
+#include "kernels/activation.h"
+
+#include "kernels/tier.h"
+
+namespace jadro {
+namespace {
+
+template <class T>
+void set(Kernels<T>& k) {
+  k.activation_forward = activation_forward<T>;
+  k.activation_backward = activation_backward<T>;
+}
+
+}  // namespace
+
+void JADRO_TIER::set_activation(KernelTable& table) {
+  set(table.f32);
+  set(table.f64);
+}
+
+}  // namespace jadro

@@ -1,0 +1,56 @@
+// The microkernel's tile, and the table of its instances: micro.cpp compiles them once for every file that calls them.
+#pragma once
+
+#include "kernels/simd.h"
+
+namespace jadro {
+
+// tile[rows][kNr] = A B for a packed panel of A, [k][rows]. Row p of B stands at b + p * kNr, or, gathered, at b +
+// offsets[p].
+template <class T>
+using Micro = void (*)(i64 k, const T* a, const T* b, const i64* offsets, T* tile);
+
+namespace {
+
+// The tile of the microkernel, kMr rows by kNv vectors, by counting registers: accumulators + one row of B + a
+// broadcast of A.
+#if defined(__AVX512F__)
+constexpr int kMr = 14, kNv = 2;  // 28 + 2 + 1 of 32
+#elif defined(__AVX2__)
+constexpr int kMr = 6, kNv = 2;  // 12 + 2 + 1 of 16
+#elif defined(__aarch64__)
+constexpr int kMr = 12, kNv = 2;  // 24 + 2 + 1 of 32
+#else
+constexpr int kMr = 4, kNv = 2;  // 8 + 2 + 1 of 16
+#endif
+template <class T>
+constexpr int kNr = kNv * kLanes<T>;
+
+constexpr i64 kKc = 512;  // depth of one pass: a panel of A (kMr x kKc) and one of B stay near the core
+
+}  // namespace
+
+namespace JADRO_TIER {
+
+template <class T>
+struct MicroTable {
+  Micro<T> of[2][2][kMr];  // [gathered][more than one vector of columns][rows - 1]
+};
+extern const MicroTable<float> micro_f32;
+extern const MicroTable<double> micro_f64;
+
+}  // namespace JADRO_TIER
+
+namespace {
+
+JADRO_INLINE const JADRO_TIER::MicroTable<float>& micro_table(float) { return JADRO_TIER::micro_f32; }
+JADRO_INLINE const JADRO_TIER::MicroTable<double>& micro_table(double) { return JADRO_TIER::micro_f64; }
+
+// The microkernel for a panel of `rows` rows of A and `columns` columns of B.
+template <class T, bool kGather = false>
+JADRO_INLINE Micro<T> micro_for(i64 rows, i64 columns) {
+  return micro_table(T()).of[kGather][columns > kLanes<T>][rows - 1];
+}
+
+}  // namespace
+}  // namespace jadro
