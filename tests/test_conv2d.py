@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ def test_matches_the_reference(case, backend, dtype):
     backend.check(case, dtype)
 
 
-@pytest.mark.parametrize("algorithm", ["direct", "im2col"])
+@pytest.mark.parametrize("algorithm", ["direct", "im2col", "winograd"])
 @pytest.mark.parametrize("case", conv2d.CASES, ids=str)
 def test_every_algorithm_matches_the_reference(case, algorithm, backend, dtype):
     """All that a forced algorithm accepts it must compute; it may refuse, but then says why."""
@@ -22,7 +23,8 @@ def test_every_algorithm_matches_the_reference(case, algorithm, backend, dtype):
     try:
         results = backend.run(replace(case, algorithm=algorithm), inputs)
     except ValueError as error:
-        assert algorithm == "direct" and "direct" in str(error)  # im2col serves every shape
+        assert algorithm == "winograd" and re.search(r"'winograd'.*kernels of \(3, 3\)", str(error))
+        assert (case.kernel, case.stride, case.dilation) != ((3, 3), (1, 1), (1, 1))
         return
     cases.assert_close_to_reference(results, case)
 
@@ -33,6 +35,28 @@ def test_unknown_algorithm_is_named():
     x, w, y = np.zeros((1, 2, 5, 5)), np.zeros((3, 2, 3, 3)), np.zeros((1, 3, 5, 5))
     with pytest.raises(ValueError, match=r"conv2d.*algorithm.*fastest"):
         _core.conv2d_forward(x, w, None, y, *OPTIONS, algorithm="fastest")
+
+
+@pytest.mark.parametrize("channels", [16, 64, 256])
+def test_winograd_is_within_a_hundred_thousandth_of_the_exact_result(channels, backend):
+    """Of the largest element, on random data: the accuracy that single precision must keep."""
+    case = conv2d.Conv2dCase("accuracy", 2, channels, (14, 15), 32, (3, 3), padding=(1, 1, 1, 1), algorithm="winograd")
+    inputs = case.make_inputs(np.float32)
+    results, (exact, _) = backend.run(case, inputs), cases.expected(case, np.dtype(np.float32))
+    for name in ("y", "dx", "dw"):
+        error = np.abs(results[name] - exact[name]).max() / np.abs(exact[name]).max()
+        assert error < 1e-5, f"{name}: {error:.2g}"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_winograd_keeps_nan_and_infinity_where_they_belong(value, backend, dtype):
+    case = conv2d.Conv2dCase("special", 2, 17, (9, 10), 20, (3, 3), padding=(1, 1, 1, 1), algorithm="winograd")
+    inputs = case.make_inputs(dtype)
+    inputs["x"][1, 3, 4, 2] = value
+    inputs["dy"][0, 5, 8, 9] = value
+    results, direct = backend.run(case, inputs), backend.run(replace(case, algorithm="direct"), inputs)
+    for name, result in results.items():
+        np.testing.assert_array_equal(np.isfinite(result), np.isfinite(direct[name]), name)
 
 
 def test_outputs_count_pixels_exactly(backend, dtype):

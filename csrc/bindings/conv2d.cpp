@@ -18,12 +18,20 @@ struct Options {
   i64 groups;
 };
 
-// The algorithm by its name; backward-weight has one form, so that there the name is only checked.
-Conv2dAlgorithm algorithm_of(const Call& call, const std::string& name) {
+// The algorithm by its name; backward-weight's direct form is its im2col.
+Conv2dAlgorithm algorithm_of(const Call& call, const Conv2d& s, const std::string& name) {
   if (name == "auto") return Conv2dAlgorithm::kAuto;
   if (name == "direct") return Conv2dAlgorithm::kDirect;
   if (name == "im2col") return Conv2dAlgorithm::kIm2col;
-  call.value_error("algorithm is '" + name + "', expected auto, direct or im2col");
+  if (name != "winograd") {
+    call.value_error("algorithm is '" + name + "', expected auto, direct, im2col or winograd");
+  }
+  call.require(winograd_serves(s),
+               "algorithm is 'winograd', which serves kernels of (3, 3) with stride and dilation 1; kernel (" +
+                   std::to_string(s.kh) + ", " + std::to_string(s.kw) + "), stride (" + std::to_string(s.stride_h) +
+                   ", " + std::to_string(s.stride_w) + "), dilation (" + std::to_string(s.dilation_h) + ", " +
+                   std::to_string(s.dilation_w) + ")");
+  return Conv2dAlgorithm::kWinograd;
 }
 
 // Output cells along one axis, floor((M + P + P' - D (K - 1) - 1) / S) + 1.
@@ -71,7 +79,7 @@ void forward(const py::array& x, const py::array& w, const std::optional<py::arr
   Call call("conv2d_forward");
   call.set_dtype(x, "x");
   const Conv2d s = shape_of_call(call, x, "x", w, "w", {stride, padding, dilation, groups});
-  const Conv2dAlgorithm chosen = algorithm_of(call, algorithm);
+  const Conv2dAlgorithm chosen = algorithm_of(call, s, algorithm);
   with_dtype(call, [&](auto zero) {
     using T = decltype(zero);
     const T* px = call.in<T>(x, "x", x_shape(s));
@@ -88,7 +96,7 @@ void backward_data(const py::array& dy, const py::array& w, py::array& dx, Pair 
   Call call("conv2d_backward_data");
   call.set_dtype(dy, "dy");
   const Conv2d s = shape_of_call(call, dx, "dx", w, "w", {stride, padding, dilation, groups});
-  const Conv2dAlgorithm chosen = algorithm_of(call, algorithm);
+  const Conv2dAlgorithm chosen = algorithm_of(call, s, algorithm);
   with_dtype(call, [&](auto zero) {
     using T = decltype(zero);
     const T* pdy = call.in<T>(dy, "dy", y_shape(s));
@@ -104,7 +112,7 @@ void backward_weight(const py::array& dy, const py::array& x, py::array& dw, std
   Call call("conv2d_backward_weight");
   call.set_dtype(dy, "dy");
   const Conv2d s = shape_of_call(call, x, "x", dw, "dw", {stride, padding, dilation, groups});
-  algorithm_of(call, algorithm);
+  const Conv2dAlgorithm chosen = algorithm_of(call, s, algorithm);
   with_dtype(call, [&](auto zero) {
     using T = decltype(zero);
     const T* pdy = call.in<T>(dy, "dy", y_shape(s));
@@ -112,7 +120,7 @@ void backward_weight(const py::array& dy, const py::array& x, py::array& dw, std
     T* pdw = call.out<T>(dw, "dw", w_shape(s));
     T* pdb = call.out<T>(db, "db", {s.oc});
     py::gil_scoped_release unlocked;
-    conv2d_backward_weight(s, pdy, px, pdw, pdb);
+    conv2d_backward_weight(s, pdy, px, pdw, pdb, chosen);
   });
 }
 

@@ -62,10 +62,53 @@ struct Conv2dWeight {
   T* dw;
 };
 
+// A Conv2dPass of stride 1 whose nine taps are neighbours, cut into tiles of m x m destination pixels, m 2 or 4. The
+// first tap of destination pixel (0, 0) meets source pixel (top, left).
+struct Winograd {
+  Conv2dPass pass;
+  i64 m, top, left;
+  bool flipped;  // the taps of w run from the last to the first
+  i64 tiles_h, tiles_w;
+  i64 packed_size;  // of one group's filters
+  i64 tiles() const { return pass.n * tiles_h * tiles_w; }
+};
+
+// As Conv2dProduct; u: the filters packed by winograd_pack.
+template <class T>
+struct WinogradProduct {
+  Winograd shape;
+  const T *src, *u, *bias;
+  T* dst;
+  bool relu;
+};
+
+// dw [groups*out, in, 3, 3] from src and dy [n, groups*out, dst_h, dst_w]; v, p: transformed source and dy of a chunk
+// of tiles, du: the gradient of the transformed filters; v_point, p_point, du_point apart for each of the (m+2)^2
+// points.
+template <class T>
+struct WinogradWeight {
+  Winograd shape;
+  const T *src, *dy;
+  T *v, *p, *du, *dw;
+  i64 v_point, p_point, du_point;
+};
+
+// F(m x m, 3x3) for one m. Functions that return bool say whether all results are finite.
+template <class T>
+struct WinogradKernels {
+  i64 (*scratch)(const Winograd&, i64 tiles);
+  i64 rows;  // scratch of weight_transform
+  void (*pack)(const Winograd&, const T* w, Range panels, T* packed);
+  bool (*block)(const WinogradProduct<T>&, i64 group, Range tiles, Range panels, T* scratch);
+  void (*weight_transform)(const WinogradWeight<T>&, i64 group, Range chunk, Range tiles, T* rows);
+  void (*weight_multiply)(const WinogradWeight<T>&, i64 tiles, bool first, Range points, Range panels);
+  bool (*weight_results)(const WinogradWeight<T>&, i64 group, Range channels);
+};
+
 template <class T>
 struct Kernels {
   // Tile of the microkernel and depth of one pass: what a split of a matrix product should be a multiple of.
-  i64 tile_rows, tile_columns, pass_depth;
+  i64 tile_rows, tile_columns, pass_depth, lanes;
   i64 (*gemm_scratch)(i64 m, i64 n);
   void (*gemm_block)(const Gemm<T>&, Range m, Range n, T* scratch);
   i64 (*conv2d_scratch)(const Conv2dPass&, i64 cells);
@@ -74,6 +117,7 @@ struct Kernels {
   i64 (*conv2d_weight_scratch)(const Conv2dPass&, i64 columns);
   void (*conv2d_weight_block)(const Conv2dWeight<T>&, i64 group, Range cells, Range columns, T* scratch);
   T (*sum)(const T* a, i64 size);
+  WinogradKernels<T> winograd2, winograd4;
   void (*rnn_pack_forward)(const T* w, i64 gates, i64 hidden, i64 k, T* packed);
   void (*rnn_pack_backward)(const T* u, i64 rows, i64 hidden, T* packed);
   i64 (*rnn_forward_scratch)(const Rnn&, i64 rows, i64 units);

@@ -141,10 +141,11 @@ void conv2d_block(const Conv2dProduct<T>& a, i64 group, Range cells, Range panel
       for (i64 r = panels.begin; r < panels.end; ++r) {
         const T* const panel_w = w + rows.start(r) * k;
         if (a.direct) {
-          micro_for<T, true>(rows.size(r), width)(k, panel_w, image + runs[begin].base, offsets, tile);
+          micro_for<T, Operands::kGatheredB>(rows.size(r), width)(k, panel_w, rows.size(r), image + runs[begin].base,
+                                                                  offsets, tile);
           sink(tile, rows.start(r), rows.size(r), runs[begin]);
         } else {
-          micro_for<T>(rows.size(r), width)(k, panel_w, columns + panel * k * kNr<T>, nullptr, tile);
+          micro_for<T>(rows.size(r), width)(k, panel_w, rows.size(r), columns + panel * k * kNr<T>, nullptr, tile);
           for (i64 i = begin; i < end; ++i) sink(tile + runs[i].first % kNr<T>, rows.start(r), rows.size(r), runs[i]);
         }
       }

@@ -10,6 +10,7 @@ void set(Kernels<T>& k) {
   k.tile_rows = kMr;
   k.tile_columns = kNr<T>;
   k.pass_depth = kKc;
+  k.lanes = kLanes<T>;
   k.gemm_scratch = gemm_scratch<T>;
   k.gemm_block = gemm_block<T>;
   k.sum_rows = sum_rows<T>;

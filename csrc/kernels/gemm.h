@@ -14,6 +14,10 @@ struct RowPanels {
       : count(ceil_div(total, kMr)), base(count ? total / count : 0), extra(count ? total % count : 0) {}
   i64 start(i64 p) const { return p * base + min(p, extra); }
   i64 size(i64 p) const { return base + (p < extra); }
+  i64 of(i64 row) const {  // the panel of a row
+    const i64 large = extra * (base + 1);
+    return row < large ? row / (base + 1) : extra + (row - large) / base;
+  }
 };
 
 // rows[i][j] of a square block of vectors -> rows[j][i], by exchanging ever larger blocks.
@@ -144,7 +148,7 @@ JADRO_INLINE void for_tiles(const RowPanels& rows, PanelA a_panel, const T* b, i
     const i64 width = min(kNr<T>, columns - j);
     for (i64 p = 0; p < rows.count; ++p) {
       touch(rows.start(p), rows.size(p), j);
-      micro_for<T>(rows.size(p), width)(k, a_panel(p), b, nullptr, tile);
+      micro_for<T>(rows.size(p), width)(k, a_panel(p), rows.size(p), b, nullptr, tile);
       sink(rows.start(p), rows.size(p), j, width, tile);
     }
   }

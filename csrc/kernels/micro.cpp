@@ -5,20 +5,27 @@
 namespace jadro {
 namespace {
 
-template <class T, int MR, int NV, bool kGather>
-void micro(i64 k, const T* __restrict a, const T* __restrict b, const i64* __restrict offsets, T* __restrict tile) {
+template <class T, int MR, int NV, Operands kOperands>
+void micro(i64 k, const T* __restrict a, i64 a_step, const T* __restrict b, const i64* __restrict offsets,
+           T* __restrict tile) {
+  constexpr bool kBlocked = kOperands == Operands::kBlockedA;
+  constexpr i64 kRow = kBlocked ? kLanes<T> : 1;
   Vec<T> acc[MR][NV] = {};
-  for (i64 p = 0; p < k; ++p) {
-    const T* source = kGather ? b + offsets[p] : b + p * kNr<T>;
-    Vec<T> row[NV];
+  for (i64 block = 0; block < k; block += kBlocked ? kLanes<T> : k) {
+    const i64 end = kBlocked ? min(k, block + kLanes<T>) : k;
+    for (i64 p = block; p < end; ++p) {
+      const T* source = kOperands == Operands::kGatheredB ? b + offsets[p] : b + p * kNr<T>;
+      Vec<T> row[NV];
 #pragma GCC unroll 4
-    for (int v = 0; v < NV; ++v) row[v] = load(source + v * kLanes<T>);
+      for (int v = 0; v < NV; ++v) row[v] = load(source + v * kLanes<T>);
 #pragma GCC unroll 16
-    for (int r = 0; r < MR; ++r) {
+      for (int r = 0; r < MR; ++r) {
 #pragma GCC unroll 4
-      for (int v = 0; v < NV; ++v) acc[r][v] += a[r] * row[v];
+        for (int v = 0; v < NV; ++v) acc[r][v] += a[r * kRow] * row[v];
+      }
+      a += kBlocked ? 1 : a_step;
     }
-    a += MR;
+    if (kBlocked) a += (MR - 1) * kLanes<T>;
   }
 #pragma GCC unroll 16
   for (int r = 0; r < MR; ++r) {
@@ -27,15 +34,28 @@ void micro(i64 k, const T* __restrict a, const T* __restrict b, const i64* __res
   }
 }
 
-template <class T, int... kRow>
-constexpr JADRO_TIER::MicroTable<T> make_table(std::integer_sequence<int, kRow...>) {
-  return {{{{micro<T, kRow + 1, 1, false>...}, {micro<T, kRow + 1, kNv, false>...}},
-           {{micro<T, kRow + 1, 1, true>...}, {micro<T, kRow + 1, kNv, true>...}}}};
+template <class T, int NV, Operands kOperands, int... kRow>
+constexpr void fill_table(Micro<T>* rows, std::integer_sequence<int, kRow...>) {
+  ((rows[kRow] = micro<T, kRow + 1, NV, kOperands>), ...);
+}
+template <class T, Operands kOperands>
+constexpr void fill_table(JADRO_TIER::MicroTable<T>& table) {
+  auto& rows = table.of[static_cast<int>(kOperands)];
+  fill_table<T, 1, kOperands>(rows[0], std::make_integer_sequence<int, kMr>());
+  fill_table<T, kNv, kOperands>(rows[1], std::make_integer_sequence<int, kMr>());
+}
+template <class T>
+constexpr JADRO_TIER::MicroTable<T> make_table() {
+  JADRO_TIER::MicroTable<T> table{};
+  fill_table<T, Operands::kPlain>(table);
+  fill_table<T, Operands::kGatheredB>(table);
+  fill_table<T, Operands::kBlockedA>(table);
+  return table;
 }
 
 }  // namespace
 
-const JADRO_TIER::MicroTable<float> JADRO_TIER::micro_f32 = make_table<float>(std::make_integer_sequence<int, kMr>());
-const JADRO_TIER::MicroTable<double> JADRO_TIER::micro_f64 = make_table<double>(std::make_integer_sequence<int, kMr>());
+const JADRO_TIER::MicroTable<float> JADRO_TIER::micro_f32 = make_table<float>();
+const JADRO_TIER::MicroTable<double> JADRO_TIER::micro_f64 = make_table<double>();
 
 }  // namespace jadro

@@ -5,10 +5,13 @@
 
 namespace jadro {
 
-// tile[rows][kNr] = A B for a packed panel of A, [k][rows]. Row p of B stands at b + p * kNr, or, gathered, at b +
+// tile[rows][kNr] = A B. Column p of A stands at a + p * a_step, its rows side by side; or, blocked, A stands in blocks
+// [kLanes of k][rows][kLanes], and a_step means nothing. Row p of B stands at b + p * kNr; or, gathered, at b +
 // offsets[p].
 template <class T>
-using Micro = void (*)(i64 k, const T* a, const T* b, const i64* offsets, T* tile);
+using Micro = void (*)(i64 k, const T* a, i64 a_step, const T* b, const i64* offsets, T* tile);
+
+enum class Operands : int { kPlain, kGatheredB, kBlockedA };
 
 namespace {
 
@@ -34,7 +37,7 @@ namespace JADRO_TIER {
 
 template <class T>
 struct MicroTable {
-  Micro<T> of[2][2][kMr];  // [gathered][more than one vector of columns][rows - 1]
+  Micro<T> of[3][2][kMr];  // [operands][more than one vector of columns][rows - 1]
 };
 extern const MicroTable<float> micro_f32;
 extern const MicroTable<double> micro_f64;
@@ -47,9 +50,9 @@ JADRO_INLINE const JADRO_TIER::MicroTable<float>& micro_table(float) { return JA
 JADRO_INLINE const JADRO_TIER::MicroTable<double>& micro_table(double) { return JADRO_TIER::micro_f64; }
 
 // The microkernel for a panel of `rows` rows of A and `columns` columns of B.
-template <class T, bool kGather = false>
+template <class T, Operands kOperands = Operands::kPlain>
 JADRO_INLINE Micro<T> micro_for(i64 rows, i64 columns) {
-  return micro_table(T()).of[kGather][columns > kLanes<T>][rows - 1];
+  return micro_table(T()).of[static_cast<int>(kOperands)][columns > kLanes<T>][rows - 1];
 }
 
 }  // namespace

@@ -147,7 +147,7 @@ void rnn_forward_cell(const RnnForward<T>& a, Range rows, Range units, T* scratc
         const Micro<T> kernel = micro_for<T>(tile_rows, tile_width);
         for (int g = 0; g < C::kGates; ++g) {
           const T* w = a.w_hh + (g * unit_panels<T>(H) + u / kNr<T>)*H * kNr<T>;
-          kernel(H, packed_h + r0 * H, w, nullptr, rec + g * kMr * kNr<T>);
+          kernel(H, packed_h + r0 * H, tile_rows, w, nullptr, rec + g * kMr * kNr<T>);
         }
         cell_forward<T, C>(a, t, rows.begin + r0, tile_rows, u, tile_width, rec,
                            in + ((t - t_low) * height + r0) * in_row + u - units.begin, in_row, width, h_prev, h_row);

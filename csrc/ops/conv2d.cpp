@@ -8,6 +8,7 @@
 #include "core/memory.h"
 #include "core/thread_pool.h"
 #include "core/verbose.h"
+#include "ops/conv2d_winograd.h"
 #include "ops/split.h"
 
 namespace jadro {
@@ -99,11 +100,23 @@ std::string shape_text(const Conv2d& s) {
          sizes_text({s.groups});
 }
 
+// F(4x4) where Winograd is asked for and the image is no smaller than its tiles, the cheapest where it is left open.
+template <class T>
+std::optional<Winograd> winograd_for(const Conv2dPass& p, Conv2dAlgorithm algorithm) {
+  if (algorithm == Conv2dAlgorithm::kAuto) return winograd_choice<T>(p);
+  if (algorithm != Conv2dAlgorithm::kWinograd) return {};
+  return winograd_shape(p, p.dst_h <= 2 && p.dst_w <= 2 ? 2 : 4);
+}
+
 template <class T>
 void run_pass(const char* op, const Conv2d& s, const Conv2dPass& p, const T* src, const T* w, const T* bias, T* dst,
               bool relu, Conv2dAlgorithm algorithm) {
   const Kernels<T>& k = kernels_of<T>();
   if (p.cells() == 0) return;
+  if (const auto winograd = winograd_for<T>(p, algorithm)) {
+    const Verbose<T> line(op, winograd->m == 2 ? "winograd2" : "winograd4", [&] { return shape_text(s); });
+    if (winograd_product(*winograd, src, w, bias, dst, relu)) return;
+  }
   const Scratch<T> packed(p.groups * p.packed_size());
   parallel_for(static_cast<int>(p.groups), [&](int group, int) {
     k.conv2d_pack(p, w + group * p.out * p.depth(), packed.data() + group * p.packed_size());
@@ -221,13 +234,18 @@ void conv2d_backward_data(const Conv2d& s, const T* dy, const T* w, T* dx, Conv2
 }
 
 template <class T>
-void conv2d_backward_weight(const Conv2d& s, const T* dy, const T* x, T* dw, T* db) {
-  const Verbose<T> line("conv2d_backward_weight", "im2col", [&] { return shape_text(s); });
+void conv2d_backward_weight(const Conv2d& s, const T* dy, const T* x, T* dw, T* db, Conv2dAlgorithm algorithm) {
   if (db) bias_gradient(s, dy, db);
   if (!dw) return;
   const Kernels<T>& k = kernels_of<T>();
   Taps taps;
   const Conv2dPass p = forward_pass(s, taps);
+  if (const auto winograd = winograd_for<T>(p, algorithm); winograd && p.cells() > 0) {
+    const Verbose<T> line("conv2d_backward_weight", winograd->m == 2 ? "winograd2" : "winograd4",
+                          [&] { return shape_text(s); });
+    if (winograd_weight(*winograd, x, dy, dw)) return;
+  }
+  const Verbose<T> line("conv2d_backward_weight", "im2col", [&] { return shape_text(s); });
   const i64 size = s.oc * p.depth();
   if (p.cells() == 0) {
     std::memset(dw, 0, size * sizeof(T));
@@ -254,7 +272,7 @@ void conv2d_backward_weight(const Conv2d& s, const T* dy, const T* x, T* dw, T* 
 #define JADRO_INSTANTIATE(T)                                                                               \
   template void conv2d_forward<T>(const Conv2d&, const T*, const T*, const T*, T*, bool, Conv2dAlgorithm); \
   template void conv2d_backward_data<T>(const Conv2d&, const T*, const T*, T*, Conv2dAlgorithm);           \
-  template void conv2d_backward_weight<T>(const Conv2d&, const T*, const T*, T*, T*);
+  template void conv2d_backward_weight<T>(const Conv2d&, const T*, const T*, T*, T*, Conv2dAlgorithm);
 JADRO_INSTANTIATE(float)
 JADRO_INSTANTIATE(double)
 

@@ -1,0 +1,355 @@
+// 3x3 convolution of stride 1 by Winograd's F(m x m, 3x3): a tile of m x m results costs (m+2)^2 products a channel
+// pair instead of 9 m^2. Images are read as rows of pixels with kLanes channels side by side, so every transform works
+// on whole vectors whatever the image's width. Point p of the transformed source V and filters U meet in one matrix
+// product, M_p [tiles, out] = V_p [tiles, in] U_p [in, out]. One block of tiles at a time, so V and M stay in the
+// second-level cache.
+#pragma once
+
+#include "core/kernel_table.h"
+#include "kernels/conv2d_winograd_points.h"
+#include "kernels/gemm.h"
+
+namespace jadro {
+namespace {
+
+constexpr i64 kSegment =
+    14;  // tiles of a row that are transformed together: their pixels stay in the first-level cache
+
+template <template <class> class F, class T>
+struct WinogradSizes {
+  static constexpr i64 kPoints = F<T>::kPoints * F<T>::kPoints;
+  static constexpr i64 kWidth = kSegment * F<T>::kTile + 2 + kLanes<T>;  // pixels of a segment's row, with slack
+
+  static i64 lanes(i64 channels) { return ceil_div(channels, kLanes<T>) * kLanes<T>; }
+  static i64 rows() { return F<T>::kPoints * kWidth * kLanes<T>; }
+};
+
+// Tiles of one row: the first is number `first` of the block, tile (i, j) of the image.
+struct TileSegment {
+  i64 first, image, i, j, count;
+};
+
+template <class Shape, class Function>
+JADRO_INLINE void for_segments(const Shape& s, Range tiles, Function f) {
+  for (i64 tile = tiles.begin; tile < tiles.end;) {
+    const i64 row = tile / s.tiles_w, j = tile % s.tiles_w;
+    const i64 count = min(kSegment, min(s.tiles_w - j, tiles.end - tile));
+    f(TileSegment{tile - tiles.begin, row / s.tiles_h, row % s.tiles_h, j, count});
+    tile += count;
+  }
+}
+
+// Pixels [x, x + count) of one row of `channels` <= kLanes planes -> dst [count][kLanes], zero outside the image. Lanes
+// above the last channel repeat it. Whole blocks are written: dst needs kLanes vectors of slack.
+template <class T>
+JADRO_INLINE void load_pixels(const T* src, i64 height, i64 width, i64 channels, i64 row, i64 x, i64 count, T* dst) {
+  constexpr int kN = kLanes<T>;
+  const bool inside = row >= 0 && row < height;
+  const i64 begin = inside ? min(count, max(0, -x)) : count, end = inside ? max(begin, min(count, width - x)) : count;
+  for (i64 p = 0; p < begin; ++p) store(dst + p * kN, Vec<T>{});
+  const T* const source = src + row * width + x;
+  for (i64 p = begin; p < end; p += kN) {
+    const i64 n = min(kN, end - p);
+    Vec<T> block[kN];
+    if (n == kN && channels == kN) {
+#pragma GCC unroll 16
+      for (int c = 0; c < kN; ++c) block[c] = load(source + c * height * width + p);
+    } else {
+#pragma GCC unroll 16
+      for (int c = 0; c < kN; ++c) block[c] = load_n(source + min(c, channels - 1) * height * width + p, n);
+    }
+    transpose<T>(block);
+#pragma GCC unroll 16
+    for (int i = 0; i < kN; ++i) store(dst + (p + i) * kN, block[i]);
+  }
+  for (i64 p = end; p < count; ++p) store(dst + p * kN, Vec<T>{});
+}
+
+// One transform applied to the columns and rows of every tile of a segment: kIn pixels -> kPoints points, tiles kStep
+// pixels apart. Point q of tile t goes to tile_at(t) + q * point_step.
+template <class T, int kIn, int kPoints, int kStep, class Transform, class TileAt>
+JADRO_INLINE void transform_rows(T* rows, i64 pitch, i64 count, Transform transform, i64 point_step, TileAt tile_at) {
+  const i64 width = (count - 1) * kStep + kIn;
+  for (i64 x = 0; x < width; ++x) {
+    Vec<T> in[kIn], out[kPoints];
+#pragma GCC unroll 8
+    for (int i = 0; i < kIn; ++i) in[i] = load(rows + (i * pitch + x) * kLanes<T>);
+    transform(in, out);
+#pragma GCC unroll 8
+    for (int i = 0; i < kPoints; ++i) store(rows + (i * pitch + x) * kLanes<T>, out[i]);
+  }
+  for (i64 t = 0; t < count; ++t) {
+    T* to = tile_at(t);
+    const T* row = rows + t * kStep * kLanes<T>;
+    for (int i = 0; i < kPoints; ++i, row += pitch * kLanes<T>) {
+      Vec<T> in[kIn], out[kPoints];
+#pragma GCC unroll 8
+      for (int j = 0; j < kIn; ++j) in[j] = load(row + j * kLanes<T>);
+      transform(in, out);
+#pragma GCC unroll 8
+      for (int j = 0; j < kPoints; ++j, to += point_step) store(to, out[j]);
+    }
+  }
+}
+
+// The source's tiles transformed, `channels` of them from `src` (the first image's plane) on; results as in
+// transform_rows.
+template <template <class> class F, class T, class TileAt>
+void transform_source(const Winograd& s, const T* src, i64 channels, Range tiles, T* rows, i64 point_step,
+                      TileAt tile_at) {
+  constexpr int kTile = F<T>::kTile, kPoints = F<T>::kPoints;
+  using Sizes = WinogradSizes<F, T>;
+  const Conv2dPass& p = s.pass;
+  for_segments(s, tiles, [&](const TileSegment& g) {
+    const T* const image = src + g.image * p.groups * p.in * p.src_h * p.src_w;
+    const i64 width = (g.count - 1) * kTile + kPoints;
+    for (int i = 0; i < kPoints; ++i) {
+      load_pixels(image, p.src_h, p.src_w, channels, g.i * kTile + s.top + i, g.j * kTile + s.left, width,
+                  rows + i * Sizes::kWidth * kLanes<T>);
+    }
+    transform_rows<T, kPoints, kPoints, kTile>(rows, Sizes::kWidth, g.count, F<T>::source, point_step,
+                                               [&](i64 t) { return tile_at(g.first + t); });
+  });
+}
+
+// --- filters -----------------------------------------------------------------------------------------------------
+
+// One group's w [out, in, 3, 3] -> U, for the panels of kNr outgoing channels [panels]: [panel][point][in][kNr].
+template <template <class> class F, class T>
+void winograd_pack(const Winograd& s, const T* w, Range panels, T* packed) {
+  constexpr int kN = kLanes<T>, kPoints = F<T>::kPoints;
+  const i64 in = s.pass.in, out = s.pass.out, depth = in * 9;
+  for (i64 panel = panels.begin; panel < panels.end; ++panel) {
+    T* const u = packed + panel * kPoints * kPoints * in * kNr<T>;
+    for (i64 o = panel * kNr<T>; o < min(out, (panel + 1) * kNr<T>); o += kN) {
+      for (i64 c0 = 0; c0 < in; c0 += kN) {
+        const i64 count = min(kN, in - c0) * 9;
+        alignas(64) T taps[9 * kN * kN];  // [channel][tap][lane of out]
+        for (i64 k = 0; k < count; k += kN) {
+          Vec<T> block[kN];
+          for (int i = 0; i < kN; ++i) {
+            block[i] = load_n(w + min(o + i, out - 1) * depth + c0 * 9 + k, min(kN, count - k));
+          }
+          transpose<T>(block);
+          for (int i = 0; i < kN; ++i) store(taps + (k + i) * kN, block[i]);
+        }
+        for (i64 c = 0; c < min(kN, in - c0); ++c) {
+          Vec<T> half[kPoints][3];
+          for (int j = 0; j < 3; ++j) {
+            Vec<T> g[3], t[kPoints];
+            for (int i = 0; i < 3; ++i) {
+              const int tap = i * 3 + j;
+              g[i] = load(taps + (c * 9 + (s.flipped ? 8 - tap : tap)) * kN);
+            }
+            F<T>::filter(g, t);
+            for (int i = 0; i < kPoints; ++i) half[i][j] = t[i];
+          }
+          T* const to = u + (c0 + c) * kNr<T> + o % kNr<T>;
+          for (int i = 0; i < kPoints; ++i) {
+            Vec<T> t[kPoints];
+            F<T>::filter(half[i], t);
+            for (int j = 0; j < kPoints; ++j) store(to + (i * kPoints + j) * in * kNr<T>, t[j]);
+          }
+        }
+      }
+    }
+  }
+}
+
+// --- forward, and the gradient of the data ---------------------------------------------------------------------------
+
+// Scratch of one block: V as [point][panel of tiles][kLanes of in][tiles][kLanes], M as [point][tiles][kNr], rows of
+// pixels.
+template <template <class> class F, class T>
+struct WinogradScratch {
+  using Sizes = WinogradSizes<F, T>;
+  i64 v_point, m_point;
+  // A vector more than needed: points a power of two apart would share their cache sets.
+  WinogradScratch(const Winograd& s, i64 tiles)
+      : v_point(tiles * Sizes::lanes(s.pass.in) + kLanes<T>), m_point(tiles * kNr<T> + kLanes<T>) {}
+  i64 total() const { return Sizes::kPoints * (v_point + m_point) + Sizes::rows(); }
+  T* m(T* scratch) const { return scratch + Sizes::kPoints * v_point; }
+  T* rows(T* scratch) const { return scratch + Sizes::kPoints * (v_point + m_point); }
+};
+
+// A^T M A of one panel of kLanes channels, plus bias, into the image. False where a result is not finite.
+template <template <class> class F, class T>
+bool winograd_results(const WinogradProduct<T>& a, i64 channel, i64 channels, Range tiles, const T* m, i64 m_point,
+                      T* rows) {
+  constexpr int kN = kLanes<T>, kTile = F<T>::kTile, kPoints = F<T>::kPoints;
+  const Conv2dPass& p = a.shape.pass;
+  const i64 plane = p.dst_h * p.dst_w, pitch = WinogradSizes<F, T>::kWidth;
+  const Vec<T> bias = a.bias ? load_n(a.bias + channel, channels) : Vec<T>{};
+  Vec<T> check{};
+  for_segments(a.shape, tiles, [&](const TileSegment& g) {
+    for (i64 t = 0; t < g.count; ++t) {
+      const T* const from = m + (g.first + t) * kNr<T>;
+      Vec<T> half[kTile][kPoints];
+      for (int j = 0; j < kPoints; ++j) {
+        Vec<T> in[kPoints], out[kTile];
+#pragma GCC unroll 8
+        for (int i = 0; i < kPoints; ++i) in[i] = load(from + (i * kPoints + j) * m_point);
+        F<T>::result(in, out);
+#pragma GCC unroll 8
+        for (int i = 0; i < kTile; ++i) half[i][j] = out[i];
+      }
+      for (int i = 0; i < kTile; ++i) {
+        Vec<T> y[kTile];
+        F<T>::result(half[i], y);
+#pragma GCC unroll 8
+        for (int j = 0; j < kTile; ++j) {
+          Vec<T> v = y[j] + bias;
+          check += v * T(0);
+          if (a.relu) v = v < T(0) ? Vec<T>{} : v;
+          store(rows + (i * pitch + t * kTile + j) * kN, v);
+        }
+      }
+    }
+    const i64 height = min(kTile, p.dst_h - g.i * kTile), width = min(g.count * kTile, p.dst_w - g.j * kTile);
+    T* const image = a.dst + (g.image * p.groups * p.out + channel) * plane + g.i * kTile * p.dst_w + g.j * kTile;
+    for (i64 i = 0; i < height; ++i) {
+      for (i64 x = 0; x < width; x += kN) {
+        Vec<T> block[kN];
+#pragma GCC unroll 16
+        for (int q = 0; q < kN; ++q) block[q] = load(rows + (i * pitch + x + q) * kN);
+        transpose<T>(block);
+        T* const to = image + i * p.dst_w + x;
+        const i64 n = min(kN, width - x);
+        if (n == kN && channels == kN) {
+#pragma GCC unroll 16
+          for (int c = 0; c < kN; ++c) store(to + c * plane, block[c]);
+        } else {
+          for (i64 c = 0; c < channels; ++c) store_n(to + c * plane, block[c], n);
+        }
+      }
+    }
+  });
+  return !any_lane<T>(check != check);
+}
+
+// Outgoing channels of the panels [panels] for the tiles [tiles] of one group.
+template <template <class> class F, class T>
+bool winograd_block(const WinogradProduct<T>& a, i64 group, Range tiles, Range panels, T* scratch) {
+  constexpr int kN = kLanes<T>, kPoints = WinogradSizes<F, T>::kPoints;
+  const Conv2dPass& p = a.shape.pass;
+  const i64 count = tiles.end - tiles.begin, in_lanes = WinogradSizes<F, T>::lanes(p.in);
+  const WinogradScratch<F, T> layout(a.shape, count);
+  T *const v = scratch, *const m = layout.m(scratch), *const rows = layout.rows(scratch);
+  const RowPanels tile_panels(count);
+  for (i64 c = 0; c < p.in; c += kN) {
+    const T* const src = a.src + (group * p.in + c) * p.src_h * p.src_w;
+    transform_source<F>(a.shape, src, min(kN, p.in - c), tiles, rows, layout.v_point, [&](i64 tile) {
+      const i64 panel = tile_panels.of(tile), first = tile_panels.start(panel);
+      return v + first * in_lanes + c * tile_panels.size(panel) + (tile - first) * kN;
+    });
+  }
+  bool finite = true;
+  const T* const u = a.u + group * a.shape.packed_size;
+  for (i64 panel = panels.begin; panel < panels.end; ++panel) {
+    const i64 o = panel * kNr<T>, width = min(kNr<T>, p.out - o);
+    for (int point = 0; point < kPoints; ++point) {
+      const T* const columns = u + (panel * kPoints + point) * p.in * kNr<T>;
+      for (i64 r = 0; r < tile_panels.count; ++r) {
+        const i64 first = tile_panels.start(r);
+        micro_for<T, Operands::kBlockedA>(tile_panels.size(r), width)(
+            p.in, v + point * layout.v_point + first * in_lanes, 0, columns, nullptr,
+            m + point * layout.m_point + first * kNr<T>);
+      }
+    }
+    for (i64 j = 0; j < width; j += kN) {
+      finite &= winograd_results<F>(a, group * p.out + o + j, min(kN, width - j), tiles, m + j, layout.m_point, rows);
+    }
+  }
+  return finite;
+}
+
+// --- the gradient of the weight: dU_p [out, in] = P_p [tiles, out]^T V_p [tiles, in]
+// --------------------------------------
+
+// V as [point][panel of kNr incoming channels][tile][kNr], P as [point][tile][out, padded to kLanes], of the chunk
+// [chunk]; those of the tiles [tiles] inside it.
+template <template <class> class F, class T>
+void winograd_weight_transform(const WinogradWeight<T>& a, i64 group, Range chunk, Range tiles, T* rows) {
+  constexpr int kN = kLanes<T>, kTile = F<T>::kTile, kPoints = F<T>::kPoints;
+  const Conv2dPass& p = a.shape.pass;
+  const i64 size = chunk.end - chunk.begin, offset = tiles.begin - chunk.begin;
+  const i64 out_lanes = WinogradSizes<F, T>::lanes(p.out);
+  for (i64 c = 0; c < p.in; c += kN) {
+    const T* const src = a.src + (group * p.in + c) * p.src_h * p.src_w;
+    T* const v = a.v + (c / kNr<T> * size + offset) * kNr<T> + c % kNr<T>;
+    transform_source<F>(a.shape, src, min(kN, p.in - c), tiles, rows, a.v_point,
+                        [&](i64 tile) { return v + tile * kNr<T>; });
+  }
+  for (i64 o = 0; o < p.out; o += kN) {
+    const T* const dy = a.dy + (group * p.out + o) * p.dst_h * p.dst_w;
+    T* const to = a.p + offset * out_lanes + o;
+    for_segments(a.shape, tiles, [&](const TileSegment& g) {
+      const T* const image = dy + g.image * p.groups * p.out * p.dst_h * p.dst_w;
+      for (int i = 0; i < kTile; ++i) {
+        load_pixels(image, p.dst_h, p.dst_w, min(kN, p.out - o), g.i * kTile + i, g.j * kTile, g.count * kTile,
+                    rows + i * WinogradSizes<F, T>::kWidth * kN);
+      }
+      transform_rows<T, kTile, kPoints, kTile>(rows, WinogradSizes<F, T>::kWidth, g.count, F<T>::cotangent, a.p_point,
+                                               [&](i64 t) { return to + (g.first + t) * out_lanes; });
+    });
+  }
+}
+
+// dU [point][out][in, padded to kNr], the points [points]: += over the tiles of a chunk, or = for the first.
+template <template <class> class F, class T>
+void winograd_weight_multiply(const WinogradWeight<T>& a, i64 tiles, bool first, Range points, Range panels) {
+  const Conv2dPass& p = a.shape.pass;
+  const i64 out_lanes = WinogradSizes<F, T>::lanes(p.out), row = ceil_div(p.in, kNr<T>) * kNr<T>;
+  const RowPanels out(p.out);
+  for (i64 point = points.begin; point < points.end; ++point) {
+    for (i64 j = panels.begin; j < panels.end; ++j) {
+      const T* const columns = a.v + point * a.v_point + j * tiles * kNr<T>;
+      for (i64 r = 0; r < out.count; ++r) {
+        alignas(64) T tile[kMr * kNr<T>];
+        micro_for<T>(out.size(r), kNr<T>)(tiles, a.p + point * a.p_point + out.start(r), out_lanes, columns, nullptr,
+                                          tile);
+        store_tile<T>(tile, out.size(r), kNr<T>, nullptr, !first,
+                      a.du + point * a.du_point + out.start(r) * row + j * kNr<T>, row);
+      }
+    }
+  }
+}
+
+// dw [out, in, 3, 3] = G^T dU G for the outgoing channels [channels]. False where a result is not finite.
+template <template <class> class F, class T>
+bool winograd_weight_results(const WinogradWeight<T>& a, i64 group, Range channels) {
+  constexpr int kN = kLanes<T>, kPoints = F<T>::kPoints;
+  const Conv2dPass& p = a.shape.pass;
+  const i64 row = ceil_div(p.in, kNr<T>) * kNr<T>;
+  Vec<T> check{};
+  for (i64 o = channels.begin; o < channels.end; ++o) {
+    for (i64 c = 0; c < p.in; c += kN) {
+      const T* const du = a.du + o * row + c;
+      Vec<T> half[3][kPoints];
+      for (int j = 0; j < kPoints; ++j) {
+        Vec<T> u[kPoints], g[3];
+        for (int i = 0; i < kPoints; ++i) u[i] = load(du + (i * kPoints + j) * a.du_point);
+        F<T>::gradient(u, g);
+        for (int i = 0; i < 3; ++i) half[i][j] = g[i];
+      }
+      alignas(64) T taps[9][kN];
+      const i64 count = min(kN, p.in - c);
+      for (int i = 0; i < 3; ++i) {
+        Vec<T> g[3];
+        F<T>::gradient(half[i], g);
+        for (int j = 0; j < 3; ++j) {
+          check += keep_part<T>(g[j], count, T(0)) * T(0);
+          store(taps[i * 3 + j], g[j]);
+        }
+      }
+      T* const dw = a.dw + ((group * p.out + o) * p.in + c) * 9;
+      for (i64 i = 0; i < count; ++i) {
+        for (int t = 0; t < 9; ++t) dw[i * 9 + t] = taps[t][i];
+      }
+    }
+  }
+  return !any_lane<T>(check != check);
+}
+
+}  // namespace
+}  // namespace jadro

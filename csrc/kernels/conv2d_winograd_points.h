@@ -1,0 +1,102 @@
+// Winograd's minimal filtering in one dimension, F(m, 3): m results of a filter of three taps from m + 2 products
+// (Winograd 1980, Lavin and Gray 2016). With g the filter and d the source, y = A^T [(G g) * (B^T d)]; two dimensions
+// apply it to rows and columns. The gradient of the filter is the adjoint: dg = G^T [(A dy) * (B^T d)].
+#pragma once
+
+#include "kernels/simd.h"
+
+namespace jadro {
+namespace {
+
+// Points 0, 1, -1 and infinity.
+template <class T>
+struct Winograd2 {
+  using V = Vec<T>;
+  static constexpr int kTile = 2, kPoints = 4;
+
+  static JADRO_INLINE void source(const V* d, V* t) {  // B^T
+    t[0] = d[0] - d[2];
+    t[1] = d[2] + d[1];
+    t[2] = d[2] - d[1];
+    t[3] = d[3] - d[1];
+  }
+  static JADRO_INLINE void filter(const V* g, V* u) {  // G
+    const V even = (g[0] + g[2]) * T(0.5), odd = g[1] * T(0.5);
+    u[0] = g[0];
+    u[1] = even + odd;
+    u[2] = even - odd;
+    u[3] = g[2];
+  }
+  static JADRO_INLINE void result(const V* m, V* y) {  // A^T
+    y[0] = m[0] + (m[1] + m[2]);
+    y[1] = (m[1] - m[2]) + m[3];
+  }
+  static JADRO_INLINE void cotangent(const V* dy, V* p) {  // A
+    p[0] = dy[0];
+    p[1] = dy[0] + dy[1];
+    p[2] = dy[0] - dy[1];
+    p[3] = dy[1];
+  }
+  static JADRO_INLINE void gradient(const V* u, V* g) {  // G^T
+    const V sum = (u[1] + u[2]) * T(0.5);
+    g[0] = u[0] + sum;
+    g[1] = (u[1] - u[2]) * T(0.5);
+    g[2] = sum + u[3];
+  }
+};
+
+// Points 0, a, -a, b, -b and infinity with a^2 = 1/2, b^2 = 2: a third of the rounding error of 1 and 2.
+template <class T>
+struct Winograd4 {
+  using V = Vec<T>;
+  static constexpr int kTile = 4, kPoints = 6;
+  static constexpr T kA = T(0.707106781186547524400844362104849039L), kB = T(1.41421356237309504880168872420969808L);
+
+  static JADRO_INLINE void source(const V* d, V* t) {  // B^T
+    const V even_a = d[4] - d[2] * T(2), odd_a = d[3] - d[1] * T(2);
+    const V even_b = d[4] - d[2] * T(0.5), odd_b = d[3] - d[1] * T(0.5);
+    t[0] = d[0] - d[2] * T(2.5) + d[4];
+    t[1] = even_a + odd_a * kA;
+    t[2] = even_a - odd_a * kA;
+    t[3] = even_b + odd_b * kB;
+    t[4] = even_b - odd_b * kB;
+    t[5] = d[1] - d[3] * T(2.5) + d[5];
+  }
+  static JADRO_INLINE void filter(const V* g, V* u) {  // G
+    const V even_a = (g[0] + g[2] * T(0.5)) * T(-2.0 / 3), odd_a = g[1] * (kA * T(-2.0 / 3));
+    const V even_b = (g[0] + g[2] * T(2)) * T(1.0 / 6), odd_b = g[1] * (kB * T(1.0 / 6));
+    u[0] = g[0];
+    u[1] = even_a + odd_a;
+    u[2] = even_a - odd_a;
+    u[3] = even_b + odd_b;
+    u[4] = even_b - odd_b;
+    u[5] = g[2];
+  }
+  static JADRO_INLINE void result(const V* m, V* y) {  // A^T
+    const V even_a = m[1] + m[2], odd_a = (m[1] - m[2]) * kA;
+    const V even_b = m[3] + m[4], odd_b = (m[3] - m[4]) * kB;
+    y[0] = m[0] + even_a + even_b;
+    y[1] = odd_a + odd_b;
+    y[2] = even_a * T(0.5) + even_b * T(2);
+    y[3] = odd_a * T(0.5) + odd_b * T(2) + m[5];
+  }
+  static JADRO_INLINE void cotangent(const V* dy, V* p) {  // A
+    const V even_a = dy[0] + dy[2] * T(0.5), odd_a = dy[1] + dy[3] * T(0.5);
+    const V even_b = dy[0] + dy[2] * T(2), odd_b = dy[1] + dy[3] * T(2);
+    p[0] = dy[0];
+    p[1] = even_a + odd_a * kA;
+    p[2] = even_a - odd_a * kA;
+    p[3] = even_b + odd_b * kB;
+    p[4] = even_b - odd_b * kB;
+    p[5] = dy[3];
+  }
+  static JADRO_INLINE void gradient(const V* u, V* g) {  // G^T
+    const V even_a = u[1] + u[2], odd_a = u[1] - u[2], even_b = u[3] + u[4], odd_b = u[3] - u[4];
+    g[0] = u[0] - even_a * T(2.0 / 3) + even_b * T(1.0 / 6);
+    g[1] = odd_b * (kB * T(1.0 / 6)) - odd_a * (kA * T(2.0 / 3));
+    g[2] = (even_b - even_a) * T(1.0 / 3) + u[5];
+  }
+};
+
+}  // namespace
+}  // namespace jadro

@@ -1,0 +1,176 @@
+#include "ops/conv2d_winograd.h"
+
+#include <algorithm>
+#include <atomic>
+
+#include "core/cpu.h"
+#include "core/memory.h"
+#include "core/thread_pool.h"
+#include "ops/split.h"
+
+namespace jadro {
+namespace {
+
+constexpr i64 kBlockBytes = 256 << 10;  // of a block's transformed source: it stays in the second-level cache
+// Of the transformed source and dy of a chunk of tiles: as much as the sum that every chunk adds to, within bounds.
+constexpr i64 kSmallChunkBytes = 2 << 20, kLargeChunkBytes = 12 << 20;
+constexpr i64 kPanelsOfTiles = 4;  // rows of the product that share a load of the filters, in tiles of the microkernel
+
+i64 points(const Winograd& s) { return (s.m + 2) * (s.m + 2); }
+i64 panels(i64 channels, i64 width) { return (channels + width - 1) / width; }
+
+template <class T>
+const WinogradKernels<T>& kernels_for(const Winograd& s) {
+  return s.m == 2 ? kernels_of<T>().winograd2 : kernels_of<T>().winograd4;
+}
+
+template <class T>
+i64 lanes_of(i64 channels) {
+  const i64 lanes = kernels_of<T>().lanes;
+  return (channels + lanes - 1) / lanes * lanes;
+}
+
+// Cost in multiply-adds of vectors, from measurements: a product of the engine, and the transforms around it.
+template <class T>
+double winograd_cost(const Winograd& s) {
+  const Kernels<T>& k = kernels_of<T>();
+  const Conv2dPass& p = s.pass;
+  const double vectors_in = static_cast<double>(lanes_of<T>(p.in)) / k.lanes;
+  const double vectors_out = static_cast<double>(lanes_of<T>(p.out)) / k.lanes;
+  const double tiles = s.tiles(), rows = std::max<double>(tiles, 8);
+  return p.groups * points(s) *
+         (rows * p.in * vectors_out * 1.1 + tiles * (vectors_in * 9 + vectors_out * 9) + p.in * vectors_out * 9);
+}
+
+template <class T>
+double engine_cost(const Conv2dPass& p) {
+  const double vectors = static_cast<double>(p.cells()) / kernels_of<T>().lanes;
+  return p.groups * p.depth() * vectors * (p.out * 1.25 + 8);
+}
+
+template <class T>
+std::optional<Winograd> cheapest(const Conv2dPass& p, double limit) {
+  std::optional<Winograd> best;
+  for (i64 m : {2, 4}) {
+    const std::optional<Winograd> s = winograd_shape(p, m);
+    if (!s) continue;
+    const double cost = winograd_cost<T>(*s);
+    if (cost >= limit) continue;
+    limit = cost;
+    best = s;
+  }
+  return best;
+}
+
+}  // namespace
+
+std::optional<Winograd> winograd_shape(const Conv2dPass& p, i64 m) {
+  if (p.taps != 9 || p.step_h != 1 || p.step_w != 1 || p.dst_step_h != 1 || p.dst_step_w != 1) return {};
+  const i64 sign = p.tap_w[1] - p.tap_w[0];
+  if (sign != 1 && sign != -1) return {};
+  for (i64 t = 0; t < 9; ++t) {
+    if (p.tap_h[t] != p.tap_h[0] + sign * (t / 3) || p.tap_w[t] != p.tap_w[0] + sign * (t % 3)) return {};
+  }
+  Winograd s{};
+  s.pass = p;
+  s.m = m;
+  s.flipped = sign < 0;
+  s.top = std::min(p.tap_h[0], p.tap_h[8]);
+  s.left = std::min(p.tap_w[0], p.tap_w[8]);
+  s.tiles_h = (p.dst_h + m - 1) / m;
+  s.tiles_w = (p.dst_w + m - 1) / m;
+  return s;
+}
+
+template <class T>
+std::optional<Winograd> winograd_choice(const Conv2dPass& p) {
+  return cheapest<T>(p, engine_cost<T>(p));
+}
+template <class T>
+std::optional<Winograd> winograd_weight_choice(const Conv2dPass& p) {
+  return cheapest<T>(p, engine_cost<T>(p));
+}
+
+template <class T>
+bool winograd_product(const Winograd& shape, const T* src, const T* w, const T* bias, T* dst, bool relu) {
+  const Kernels<T>& k = kernels_of<T>();
+  const WinogradKernels<T>& winograd = kernels_for<T>(shape);
+  const Conv2dPass& p = shape.pass;
+  const i64 out_panels = panels(p.out, k.tile_columns);
+  Winograd s = shape;
+  s.packed_size = points(s) * p.in * out_panels * k.tile_columns;
+  const Scratch<T> u(p.groups * s.packed_size);
+  parallel_for(static_cast<int>(p.groups * out_panels), [&](int task, int) {
+    const i64 group = task / out_panels, panel = task % out_panels;
+    winograd.pack(s, w + group * p.out * p.depth(), {panel, panel + 1}, u.data() + group * s.packed_size);
+  });
+
+  const int threads = num_threads();
+  const i64 wanted = threads > 1 ? 2 * threads : 1;
+  const i64 tile_bytes = points(s) * lanes_of<T>(p.in) * static_cast<i64>(sizeof(T));
+  const i64 rows = std::clamp<i64>(kBlockBytes / tile_bytes / k.tile_rows, 1, kPanelsOfTiles) * k.tile_rows;
+  Split tiles(s.tiles(), rows, k.tile_rows), columns(out_panels, out_panels, 1);
+  while (p.groups * tiles.count() < wanted && tiles.halve()) {
+  }
+  while (p.groups * tiles.count() * columns.count() < wanted && columns.halve()) {
+  }
+  const Scratch<T> scratch(winograd.scratch(s, tiles.size()), threads);
+  const WinogradProduct<T> product{s, src, u.data(), bias, dst, relu};
+  const i64 tasks = tiles.count() * columns.count();
+  std::atomic<bool> finite{true};
+  parallel_for(static_cast<int>(p.groups * tasks), threads, [&](int task, int rank) {
+    const i64 group = task / tasks, block = task % tasks;
+    const Range some = columns.range(block % columns.count());
+    if (!winograd.block(product, group, tiles.range(block / columns.count()), some, scratch.at(rank))) finite = false;
+  });
+  return finite;
+}
+
+template <class T>
+bool winograd_weight(const Winograd& s, const T* src, const T* dy, T* dw) {
+  const Kernels<T>& k = kernels_of<T>();
+  const WinogradKernels<T>& winograd = kernels_for<T>(s);
+  const Conv2dPass& p = s.pass;
+  const i64 in_panels = panels(p.in, k.tile_columns), in_lanes = in_panels * k.tile_columns;
+  const i64 out_lanes = lanes_of<T>(p.out);
+  const i64 tile_bytes = points(s) * (in_lanes + out_lanes) * static_cast<i64>(sizeof(T));
+  const i64 du_bytes = points(s) * p.out * in_lanes * static_cast<i64>(sizeof(T));
+  const i64 chunk_bytes = std::clamp(du_bytes, kSmallChunkBytes, kLargeChunkBytes);
+  const Split chunks(s.tiles(), std::max<i64>(chunk_bytes / tile_bytes, 128), k.tile_rows);
+  const i64 size = chunks.size(), slack = k.lanes;
+  WinogradWeight<T> a{};
+  a.shape = s, a.src = src, a.dy = dy, a.dw = dw;
+  a.v_point = size * in_lanes + slack, a.p_point = size * out_lanes + slack, a.du_point = p.out * in_lanes + slack;
+  const int threads = num_threads();
+  const Scratch<T> v(points(s) * a.v_point), transformed_dy(points(s) * a.p_point), du(points(s) * a.du_point);
+  const Scratch<T> rows(winograd.rows, threads);
+  a.v = v.data(), a.p = transformed_dy.data(), a.du = du.data();
+  std::atomic<bool> finite{true};
+  for (i64 group = 0; group < p.groups; ++group) {
+    for (i64 c = 0; c < chunks.count(); ++c) {
+      const Range chunk = chunks.range(c);
+      const Split blocks(chunk.end - chunk.begin, k.tile_rows, 1);
+      parallel_for(static_cast<int>(blocks.count()), threads, [&](int task, int rank) {
+        const Range r = blocks.range(task);
+        winograd.weight_transform(a, group, chunk, {chunk.begin + r.begin, chunk.begin + r.end}, rows.at(rank));
+      });
+      parallel_for(static_cast<int>(points(s)), threads, [&](int point, int) {
+        winograd.weight_multiply(a, chunk.end - chunk.begin, c == 0, {point, point + 1}, {0, in_panels});
+      });
+    }
+    parallel_for(static_cast<int>(p.out), threads, [&](int o, int) {
+      if (!winograd.weight_results(a, group, {o, o + 1})) finite = false;
+    });
+  }
+  return finite;
+}
+
+#define JADRO_INSTANTIATE(T)                                                                  \
+  template std::optional<Winograd> winograd_choice<T>(const Conv2dPass&);                     \
+  template std::optional<Winograd> winograd_weight_choice<T>(const Conv2dPass&);              \
+  template bool winograd_product<T>(const Winograd&, const T*, const T*, const T*, T*, bool); \
+  template bool winograd_weight<T>(const Winograd&, const T*, const T*, T*);
+JADRO_INSTANTIATE(float)
+JADRO_INSTANTIATE(double)
+
+}  // namespace jadro
