@@ -69,7 +69,7 @@ struct Winograd {
   i64 m, top, left;
   bool flipped;  // the taps of w run from the last to the first
   i64 tiles_h, tiles_w;
-  i64 packed_size;  // of one group's filters
+  i64 u_point;  // distance of the points in a panel of filters
   i64 tiles() const { return pass.n * tiles_h * tiles_w; }
 };
 

@@ -114,13 +114,14 @@ void transform_source(const Winograd& s, const T* src, i64 channels, Range tiles
 
 // --- filters -----------------------------------------------------------------------------------------------------
 
-// One group's w [out, in, 3, 3] -> U, for the panels of kNr outgoing channels [panels]: [panel][point][in][kNr].
+// One group's w [out, in, 3, 3] -> U, for the panels of kNr outgoing channels [panels]: [panel][point][in][kNr],
+// points u_point apart.
 template <template <class> class F, class T>
 void winograd_pack(const Winograd& s, const T* w, Range panels, T* packed) {
   constexpr int kN = kLanes<T>, kPoints = F<T>::kPoints;
   const i64 in = s.pass.in, out = s.pass.out, depth = in * 9;
   for (i64 panel = panels.begin; panel < panels.end; ++panel) {
-    T* const u = packed + panel * kPoints * kPoints * in * kNr<T>;
+    T* const u = packed + panel * kPoints * kPoints * s.u_point;
     for (i64 o = panel * kNr<T>; o < min(out, (panel + 1) * kNr<T>); o += kN) {
       for (i64 c0 = 0; c0 < in; c0 += kN) {
         const i64 count = min(kN, in - c0) * 9;
@@ -148,7 +149,7 @@ void winograd_pack(const Winograd& s, const T* w, Range panels, T* packed) {
           for (int i = 0; i < kPoints; ++i) {
             Vec<T> t[kPoints];
             F<T>::filter(half[i], t);
-            for (int j = 0; j < kPoints; ++j) store(to + (i * kPoints + j) * in * kNr<T>, t[j]);
+            for (int j = 0; j < kPoints; ++j) store(to + (i * kPoints + j) * s.u_point, t[j]);
           }
         }
       }
@@ -244,11 +245,11 @@ bool winograd_block(const WinogradProduct<T>& a, i64 group, Range tiles, Range p
     });
   }
   bool finite = true;
-  const T* const u = a.u + group * a.shape.packed_size;
+  const T* const u = a.u + group * ceil_div(p.out, kNr<T>) * kPoints * a.shape.u_point;
   for (i64 panel = panels.begin; panel < panels.end; ++panel) {
     const i64 o = panel * kNr<T>, width = min(kNr<T>, p.out - o);
     for (int point = 0; point < kPoints; ++point) {
-      const T* const columns = u + (panel * kPoints + point) * p.in * kNr<T>;
+      const T* const columns = u + (panel * kPoints + point) * a.shape.u_point;
       for (i64 r = 0; r < tile_panels.count; ++r) {
         const i64 first = tile_panels.start(r);
         micro_for<T, Operands::kBlockedA>(tile_panels.size(r), width)(
@@ -266,14 +267,13 @@ bool winograd_block(const WinogradProduct<T>& a, i64 group, Range tiles, Range p
 // --- the gradient of the weight: dU_p [out, in] = P_p [tiles, out]^T V_p [tiles, in]
 // --------------------------------------
 
-// V as [point][panel of kNr incoming channels][tile][kNr], P as [point][tile][out, padded to kLanes], of the chunk
+// V as [point][panel of kNr incoming channels][tile][kNr], P as [point][kLanes of out][tile][kLanes], of the chunk
 // [chunk]; those of the tiles [tiles] inside it.
 template <template <class> class F, class T>
 void winograd_weight_transform(const WinogradWeight<T>& a, i64 group, Range chunk, Range tiles, T* rows) {
   constexpr int kN = kLanes<T>, kTile = F<T>::kTile, kPoints = F<T>::kPoints;
   const Conv2dPass& p = a.shape.pass;
   const i64 size = chunk.end - chunk.begin, offset = tiles.begin - chunk.begin;
-  const i64 out_lanes = WinogradSizes<F, T>::lanes(p.out);
   for (i64 c = 0; c < p.in; c += kN) {
     const T* const src = a.src + (group * p.in + c) * p.src_h * p.src_w;
     T* const v = a.v + (c / kNr<T> * size + offset) * kNr<T> + c % kNr<T>;
@@ -282,7 +282,7 @@ void winograd_weight_transform(const WinogradWeight<T>& a, i64 group, Range chun
   }
   for (i64 o = 0; o < p.out; o += kN) {
     const T* const dy = a.dy + (group * p.out + o) * p.dst_h * p.dst_w;
-    T* const to = a.p + offset * out_lanes + o;
+    T* const to = a.p + o * size + offset * kN;
     for_segments(a.shape, tiles, [&](const TileSegment& g) {
       const T* const image = dy + g.image * p.groups * p.out * p.dst_h * p.dst_w;
       for (int i = 0; i < kTile; ++i) {
@@ -290,7 +290,7 @@ void winograd_weight_transform(const WinogradWeight<T>& a, i64 group, Range chun
                     rows + i * WinogradSizes<F, T>::kWidth * kN);
       }
       transform_rows<T, kTile, kPoints, kTile>(rows, WinogradSizes<F, T>::kWidth, g.count, F<T>::cotangent, a.p_point,
-                                               [&](i64 t) { return to + (g.first + t) * out_lanes; });
+                                               [&](i64 t) { return to + (g.first + t) * kN; });
     });
   }
 }
@@ -299,17 +299,19 @@ void winograd_weight_transform(const WinogradWeight<T>& a, i64 group, Range chun
 template <template <class> class F, class T>
 void winograd_weight_multiply(const WinogradWeight<T>& a, i64 tiles, bool first, Range points, Range panels) {
   const Conv2dPass& p = a.shape.pass;
-  const i64 out_lanes = WinogradSizes<F, T>::lanes(p.out), row = ceil_div(p.in, kNr<T>) * kNr<T>;
-  const RowPanels out(p.out);
+  const i64 row = ceil_div(p.in, kNr<T>) * kNr<T>;
   for (i64 point = points.begin; point < points.end; ++point) {
     for (i64 j = panels.begin; j < panels.end; ++j) {
       const T* const columns = a.v + point * a.v_point + j * tiles * kNr<T>;
-      for (i64 r = 0; r < out.count; ++r) {
-        alignas(64) T tile[kMr * kNr<T>];
-        micro_for<T>(out.size(r), kNr<T>)(tiles, a.p + point * a.p_point + out.start(r), out_lanes, columns, nullptr,
-                                          tile);
-        store_tile<T>(tile, out.size(r), kNr<T>, nullptr, !first,
-                      a.du + point * a.du_point + out.start(r) * row + j * kNr<T>, row);
+      for (i64 o = 0; o < p.out; o += kLanes<T>) {
+        const RowPanels out(min(kLanes<T>, p.out - o));
+        for (i64 r = 0; r < out.count; ++r) {
+          alignas(64) T tile[kMr * kNr<T>];
+          const T* const rows = a.p + point * a.p_point + o * tiles + out.start(r);
+          micro_for<T>(out.size(r), kNr<T>)(tiles, rows, kLanes<T>, columns, nullptr, tile);
+          store_tile<T>(tile, out.size(r), kNr<T>, nullptr, !first,
+                        a.du + point * a.du_point + (o + out.start(r)) * row + j * kNr<T>, row);
+        }
       }
     }
   }

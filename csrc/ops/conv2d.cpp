@@ -8,6 +8,7 @@
 #include "core/memory.h"
 #include "core/thread_pool.h"
 #include "core/verbose.h"
+#include "ops/conv2d_choice.h"
 #include "ops/conv2d_winograd.h"
 #include "ops/split.h"
 
@@ -15,7 +16,6 @@ namespace jadro {
 namespace {
 
 constexpr i64 kBlockCells = 256;    // with a pass of the depth, their packed columns take a part of the L2
-constexpr i64 kPackRows = 6;        // packing a column costs about as much as this many rows of the product
 constexpr i64 kBlockColumns = 288;  // of dw in one block
 constexpr i64 kWeightTasks =
     8;  // dw is cut along its sums, too, until there are so many blocks: a property of the shape alone
@@ -65,11 +65,6 @@ Conv2dPass forward_pass(const Conv2d& s, Taps& taps) {
   return p;
 }
 
-bool prefers_direct(const Conv2dPass& p, i64 lanes) {
-  const i64 padded = (p.grid_w + lanes - 1) / lanes * lanes;
-  return p.out * (padded - p.grid_w) <= kPackRows * p.grid_w;
-}
-
 // Blocks of cells: inside a row of the grid where rows are long, across rows and images where they are short.
 class CellBlocks {
  public:
@@ -100,29 +95,21 @@ std::string shape_text(const Conv2d& s) {
          sizes_text({s.groups});
 }
 
-// F(4x4) where Winograd is asked for and the image is no smaller than its tiles, the cheapest where it is left open.
-template <class T>
-std::optional<Winograd> winograd_for(const Conv2dPass& p, Conv2dAlgorithm algorithm) {
-  if (algorithm == Conv2dAlgorithm::kAuto) return winograd_choice<T>(p);
-  if (algorithm != Conv2dAlgorithm::kWinograd) return {};
-  return winograd_shape(p, p.dst_h <= 2 && p.dst_w <= 2 ? 2 : 4);
-}
-
 template <class T>
 void run_pass(const char* op, const Conv2d& s, const Conv2dPass& p, const T* src, const T* w, const T* bias, T* dst,
               bool relu, Conv2dAlgorithm algorithm) {
   const Kernels<T>& k = kernels_of<T>();
   if (p.cells() == 0) return;
-  if (const auto winograd = winograd_for<T>(p, algorithm)) {
-    const Verbose<T> line(op, winograd->m == 2 ? "winograd2" : "winograd4", [&] { return shape_text(s); });
-    if (winograd_product(*winograd, src, w, bias, dst, relu)) return;
+  const Conv2dChoice choice = choose_product<T>(p, algorithm);
+  if (choice.algorithm == Conv2dAlgorithm::kWinograd) {
+    const Verbose<T> line(op, choice.name(), [&] { return shape_text(s); });
+    if (winograd_product(choice.winograd, src, w, bias, dst, relu)) return;
   }
   const Scratch<T> packed(p.groups * p.packed_size());
   parallel_for(static_cast<int>(p.groups), [&](int group, int) {
     k.conv2d_pack(p, w + group * p.out * p.depth(), packed.data() + group * p.packed_size());
   });
-  const bool direct = algorithm == Conv2dAlgorithm::kAuto ? prefers_direct(p, k.tile_columns / 2)
-                                                          : algorithm == Conv2dAlgorithm::kDirect;
+  const bool direct = choice.algorithm == Conv2dAlgorithm::kDirect;
   const Verbose<T> line(op, direct ? "direct" : "im2col", [&] { return shape_text(s); });
   const Conv2dProduct<T> product{p, src, packed.data(), bias, dst, direct, relu};
   const int threads = num_threads();
@@ -240,10 +227,10 @@ void conv2d_backward_weight(const Conv2d& s, const T* dy, const T* x, T* dw, T* 
   const Kernels<T>& k = kernels_of<T>();
   Taps taps;
   const Conv2dPass p = forward_pass(s, taps);
-  if (const auto winograd = winograd_for<T>(p, algorithm); winograd && p.cells() > 0) {
-    const Verbose<T> line("conv2d_backward_weight", winograd->m == 2 ? "winograd2" : "winograd4",
-                          [&] { return shape_text(s); });
-    if (winograd_weight(*winograd, x, dy, dw)) return;
+  const Conv2dChoice choice = choose_weight<T>(p, algorithm);
+  if (choice.algorithm == Conv2dAlgorithm::kWinograd && p.cells() > 0) {
+    const Verbose<T> line("conv2d_backward_weight", choice.name(), [&] { return shape_text(s); });
+    if (winograd_weight(choice.winograd, x, dy, dw)) return;
   }
   const Verbose<T> line("conv2d_backward_weight", "im2col", [&] { return shape_text(s); });
   const i64 size = s.oc * p.depth();

@@ -30,66 +30,7 @@ i64 lanes_of(i64 channels) {
   return (channels + lanes - 1) / lanes * lanes;
 }
 
-// Cost in multiply-adds of vectors, from measurements: a product of the engine, and the transforms around it.
-template <class T>
-double winograd_cost(const Winograd& s) {
-  const Kernels<T>& k = kernels_of<T>();
-  const Conv2dPass& p = s.pass;
-  const double vectors_in = static_cast<double>(lanes_of<T>(p.in)) / k.lanes;
-  const double vectors_out = static_cast<double>(lanes_of<T>(p.out)) / k.lanes;
-  const double tiles = s.tiles(), rows = std::max<double>(tiles, 8);
-  return p.groups * points(s) *
-         (rows * p.in * vectors_out * 1.1 + tiles * (vectors_in * 9 + vectors_out * 9) + p.in * vectors_out * 9);
-}
-
-template <class T>
-double engine_cost(const Conv2dPass& p) {
-  const double vectors = static_cast<double>(p.cells()) / kernels_of<T>().lanes;
-  return p.groups * p.depth() * vectors * (p.out * 1.25 + 8);
-}
-
-template <class T>
-std::optional<Winograd> cheapest(const Conv2dPass& p, double limit) {
-  std::optional<Winograd> best;
-  for (i64 m : {2, 4}) {
-    const std::optional<Winograd> s = winograd_shape(p, m);
-    if (!s) continue;
-    const double cost = winograd_cost<T>(*s);
-    if (cost >= limit) continue;
-    limit = cost;
-    best = s;
-  }
-  return best;
-}
-
 }  // namespace
-
-std::optional<Winograd> winograd_shape(const Conv2dPass& p, i64 m) {
-  if (p.taps != 9 || p.step_h != 1 || p.step_w != 1 || p.dst_step_h != 1 || p.dst_step_w != 1) return {};
-  const i64 sign = p.tap_w[1] - p.tap_w[0];
-  if (sign != 1 && sign != -1) return {};
-  for (i64 t = 0; t < 9; ++t) {
-    if (p.tap_h[t] != p.tap_h[0] + sign * (t / 3) || p.tap_w[t] != p.tap_w[0] + sign * (t % 3)) return {};
-  }
-  Winograd s{};
-  s.pass = p;
-  s.m = m;
-  s.flipped = sign < 0;
-  s.top = std::min(p.tap_h[0], p.tap_h[8]);
-  s.left = std::min(p.tap_w[0], p.tap_w[8]);
-  s.tiles_h = (p.dst_h + m - 1) / m;
-  s.tiles_w = (p.dst_w + m - 1) / m;
-  return s;
-}
-
-template <class T>
-std::optional<Winograd> winograd_choice(const Conv2dPass& p) {
-  return cheapest<T>(p, engine_cost<T>(p));
-}
-template <class T>
-std::optional<Winograd> winograd_weight_choice(const Conv2dPass& p) {
-  return cheapest<T>(p, engine_cost<T>(p));
-}
 
 template <class T>
 bool winograd_product(const Winograd& shape, const T* src, const T* w, const T* bias, T* dst, bool relu) {
@@ -98,18 +39,19 @@ bool winograd_product(const Winograd& shape, const T* src, const T* w, const T* 
   const Conv2dPass& p = shape.pass;
   const i64 out_panels = panels(p.out, k.tile_columns);
   Winograd s = shape;
-  s.packed_size = points(s) * p.in * out_panels * k.tile_columns;
-  const Scratch<T> u(p.groups * s.packed_size);
+  s.u_point = p.in * k.tile_columns + k.lanes;  // not a power of two: the points would share their cache sets
+  const i64 group_size = out_panels * points(s) * s.u_point;
+  const Scratch<T> u(p.groups * group_size);
   parallel_for(static_cast<int>(p.groups * out_panels), [&](int task, int) {
     const i64 group = task / out_panels, panel = task % out_panels;
-    winograd.pack(s, w + group * p.out * p.depth(), {panel, panel + 1}, u.data() + group * s.packed_size);
+    winograd.pack(s, w + group * p.out * p.depth(), {panel, panel + 1}, u.data() + group * group_size);
   });
 
   const int threads = num_threads();
   const i64 wanted = threads > 1 ? 2 * threads : 1;
   const i64 tile_bytes = points(s) * lanes_of<T>(p.in) * static_cast<i64>(sizeof(T));
   const i64 rows = std::clamp<i64>(kBlockBytes / tile_bytes / k.tile_rows, 1, kPanelsOfTiles) * k.tile_rows;
-  Split tiles(s.tiles(), rows, k.tile_rows), columns(out_panels, out_panels, 1);
+  Split tiles(s.tiles(), rows, 1), columns(out_panels, out_panels, 1);
   while (p.groups * tiles.count() < wanted && tiles.halve()) {
   }
   while (p.groups * tiles.count() * columns.count() < wanted && columns.halve()) {
@@ -136,7 +78,7 @@ bool winograd_weight(const Winograd& s, const T* src, const T* dy, T* dw) {
   const i64 tile_bytes = points(s) * (in_lanes + out_lanes) * static_cast<i64>(sizeof(T));
   const i64 du_bytes = points(s) * p.out * in_lanes * static_cast<i64>(sizeof(T));
   const i64 chunk_bytes = std::clamp(du_bytes, kSmallChunkBytes, kLargeChunkBytes);
-  const Split chunks(s.tiles(), std::max<i64>(chunk_bytes / tile_bytes, 128), k.tile_rows);
+  const Split chunks(s.tiles(), std::max<i64>(chunk_bytes / tile_bytes, 128), 1);
   const i64 size = chunks.size(), slack = k.lanes;
   WinogradWeight<T> a{};
   a.shape = s, a.src = src, a.dy = dy, a.dw = dw;
@@ -166,8 +108,6 @@ bool winograd_weight(const Winograd& s, const T* src, const T* dy, T* dw) {
 }
 
 #define JADRO_INSTANTIATE(T)                                                                  \
-  template std::optional<Winograd> winograd_choice<T>(const Conv2dPass&);                     \
-  template std::optional<Winograd> winograd_weight_choice<T>(const Conv2dPass&);              \
   template bool winograd_product<T>(const Winograd&, const T*, const T*, const T*, T*, bool); \
   template bool winograd_weight<T>(const Winograd&, const T*, const T*, T*);
 JADRO_INSTANTIATE(float)

@@ -1,20 +1,9 @@
 // Winograd's minimal filtering for a Conv2dPass; see kernels/conv2d_winograd.h.
 #pragma once
 
-#include <optional>
-
 #include "core/kernel_table.h"
 
 namespace jadro {
-
-// The shape with tiles of m x m pixels, where Winograd can compute the pass: 3x3 neighbouring taps, every step 1.
-std::optional<Winograd> winograd_shape(const Conv2dPass&, i64 m);
-
-// The m that is predicted fastest, or none where the engine is.
-template <class T>
-std::optional<Winograd> winograd_choice(const Conv2dPass&);
-template <class T>
-std::optional<Winograd> winograd_weight_choice(const Conv2dPass&);
 
 // w [groups*out, in, 9]. False where a result is not finite: then the caller computes it otherwise, as the transforms
 // spread NaN and infinity over whole tiles.

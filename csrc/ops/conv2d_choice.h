@@ -1,0 +1,27 @@
+// Which form of convolution is predicted fastest for a pass.
+#pragma once
+
+#include <optional>
+
+#include "core/kernel_table.h"
+#include "ops/conv2d.h"
+
+namespace jadro {
+
+// The shape with tiles of m x m pixels, where Winograd can compute the pass: 3x3 neighbouring taps, every step 1.
+std::optional<Winograd> winograd_shape(const Conv2dPass&, i64 m);
+
+// The form to run: kDirect, kIm2col, or kWinograd with its tiles.
+struct Conv2dChoice {
+  Conv2dAlgorithm algorithm;
+  Winograd winograd;
+  const char* name() const;
+};
+
+// The cheapest form for kAuto, else the one asked for.
+template <class T>
+Conv2dChoice choose_product(const Conv2dPass&, Conv2dAlgorithm);
+template <class T>
+Conv2dChoice choose_weight(const Conv2dPass&, Conv2dAlgorithm);
+
+}  // namespace jadro
