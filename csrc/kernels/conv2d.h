@@ -57,6 +57,16 @@ struct Conv2dStore {
   i64 group;
   bool first, last;
 
+  // Asks for the cache lines of a tile before the product that fills it.
+  JADRO_INLINE void touch(i64 m, i64 rows, const Run& run) const {
+    const Conv2dPass& p = a.pass;
+    const i64 plane = p.dst_h * p.dst_w, bytes = run.count * p.dst_step_w * static_cast<i64>(sizeof(T));
+    const T* dst = a.dst + (run.n * p.groups * p.out + group * p.out + m) * plane + run.pixel;
+    for (i64 r = 0; r < rows; ++r, dst += plane) {
+      for (i64 line = 0; line < bytes; line += 64) __builtin_prefetch(reinterpret_cast<const char*>(dst) + line, 1);
+    }
+  }
+
   JADRO_INLINE void operator()(const T* tile, i64 m, i64 rows, const Run& run) const {
     const Conv2dPass& p = a.pass;
     const bool relu = a.relu && last;
@@ -140,6 +150,7 @@ void conv2d_block(const Conv2dProduct<T>& a, i64 group, Range cells, Range panel
       const i64 width = a.direct ? runs[begin].count : runs[end - 1].first + runs[end - 1].count - panel * kNr<T>;
       for (i64 r = panels.begin; r < panels.end; ++r) {
         const T* const panel_w = w + rows.start(r) * k;
+        for (i64 i = begin; i < end; ++i) sink.touch(rows.start(r), rows.size(r), runs[i]);
         if (a.direct) {
           micro_for<T, Operands::kGatheredB>(rows.size(r), width)(k, panel_w, rows.size(r), image + runs[begin].base,
                                                                   offsets, tile);

@@ -60,7 +60,10 @@ class Planes {
       for (i64 image = first_image(); image <= last_image(); ++image) {
         const T* source = src + image * image_size + c * plane;
         const i64 top = first_row(image) * p_.step_h + h_min_;
-        for (i64 r = 0; r < rows_of(image); ++r, dst += pitch_) fill_row(source, top + r, dst);
+        for (i64 r = 0; r < rows_of(image); ++r, dst += pitch_) {
+          if (c + 1 < channels.end) touch_row(source + plane, top + r);
+          fill_row(source, top + r, dst);
+        }
       }
     }
   }
@@ -94,6 +97,16 @@ class Planes {
   i64 end_row(i64 image) const { return ceil_div(min(grid(), cells_.end - image * grid()), p_.grid_w); }
   i64 rows_of(i64 image) const { return (end_row(image) - first_row(image) - 1) * p_.step_h + halo_; }
 
+  // Asks for what fill_row will read of the next channel.
+  template <class T>
+  void touch_row(const T* source, i64 h) const {
+    if (h < 0 || h >= p_.src_h) return;
+    const i64 left = max(0, j_low_ * p_.step_w + w_min_), right = min(p_.src_w, left + columns_);
+    for (i64 x = left; x < right; x += 64 / static_cast<i64>(sizeof(T))) {
+      __builtin_prefetch(source + h * p_.src_w + x);
+    }
+  }
+
   template <class T>
   void fill_row(const T* source, i64 h, T* dst) const {
     const i64 left = j_low_ * p_.step_w + w_min_;  // source column of the row's first
@@ -110,10 +123,26 @@ class Planes {
       for (i64 x = end; x < pitch_; ++x) dst[x] = T(0);
       return;
     }
-    for (i64 phase = 0; phase < p_.step_w; ++phase, dst += phase_) {
-      i64 x = phase;
-      for (i64 k = 0; k < phase_; ++k, x += p_.step_w) dst[k] = x >= begin && x < end ? row[x] : T(0);
+    for (i64 phase = 0; phase < p_.step_w; ++phase) {
+      fill_phase(row, begin, end, phase, 0, p_.step_w == 2 ? (begin + 1) / 2 : phase_, dst + phase * phase_);
     }
+    if (p_.step_w != 2) return;
+    const i64 first = (begin + 1) / 2, whole = end / 2 - kLanes<T>;  // the last whole vector overlaps the one before
+    i64 k = first;
+    for (; k < end / 2 && whole >= first; k += kLanes<T>) {
+      k = min(k, whole);
+      const Vec<T> a = load(row + 2 * k), b = load(row + 2 * k + kLanes<T>);
+      store(dst + k, __builtin_shuffle(a, b, 2 * lane_numbers<T>()));
+      store(dst + phase_ + k, __builtin_shuffle(a, b, 2 * lane_numbers<T>() + 1));
+    }
+    for (i64 phase = 0; phase < 2; ++phase) fill_phase(row, begin, end, phase, k, phase_, dst + phase * phase_);
+  }
+
+  // Elements [first, last) of a phase of a row whose columns [begin, end) are inside the image.
+  template <class T>
+  JADRO_INLINE void fill_phase(const T* row, i64 begin, i64 end, i64 phase, i64 first, i64 last, T* dst) const {
+    i64 x = first * p_.step_w + phase;
+    for (i64 k = first; k < last; ++k, x += p_.step_w) dst[k] = x >= begin && x < end ? row[x] : T(0);
   }
 
   const Conv2dPass& p_;
