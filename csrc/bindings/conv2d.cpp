@@ -26,11 +26,12 @@ Conv2dAlgorithm algorithm_of(const Call& call, const Conv2d& s, const std::strin
   if (name != "winograd") {
     call.value_error("algorithm is '" + name + "', expected auto, direct, im2col or winograd");
   }
-  call.require(winograd_serves(s),
-               "algorithm is 'winograd', which serves kernels of (3, 3) with stride and dilation 1; kernel (" +
-                   std::to_string(s.kh) + ", " + std::to_string(s.kw) + "), stride (" + std::to_string(s.stride_h) +
-                   ", " + std::to_string(s.stride_w) + "), dilation (" + std::to_string(s.dilation_h) + ", " +
-                   std::to_string(s.dilation_w) + ")");
+  call.require(
+      winograd_serves(s),
+      "algorithm is 'winograd', which serves kernels of (3, 3) and (5, 5) with stride and dilation 1; kernel (" +
+          std::to_string(s.kh) + ", " + std::to_string(s.kw) + "), stride (" + std::to_string(s.stride_h) + ", " +
+          std::to_string(s.stride_w) + "), dilation (" + std::to_string(s.dilation_h) + ", " +
+          std::to_string(s.dilation_w) + ")");
   return Conv2dAlgorithm::kWinograd;
 }
 

@@ -62,15 +62,16 @@ struct Conv2dWeight {
   T* dw;
 };
 
-// A Conv2dPass of stride 1 whose nine taps are neighbours, cut into tiles of m x m destination pixels, m 2 or 4. The
-// first tap of destination pixel (0, 0) meets source pixel (top, left).
+// A Conv2dPass of stride 1 whose r x r taps are neighbours, cut into tiles of m x m destination pixels. The first tap
+// of destination pixel (0, 0) meets source pixel (top, left).
 struct Winograd {
   Conv2dPass pass;
-  i64 m, top, left;
+  i64 m, r, top, left;
   bool flipped;  // the taps of w run from the last to the first
   i64 tiles_h, tiles_w;
   i64 u_point;  // distance of the points in a panel of filters
   i64 tiles() const { return pass.n * tiles_h * tiles_w; }
+  i64 points() const { return (m + r - 1) * (m + r - 1); }
 };
 
 // As Conv2dProduct; u: the filters packed by winograd_pack.
@@ -82,8 +83,8 @@ struct WinogradProduct {
   bool relu;
 };
 
-// dw [groups*out, in, 3, 3] from src and dy [n, groups*out, dst_h, dst_w]; v, p: transformed source and dy of a chunk
-// of tiles, du: the gradient of the transformed filters; v_point, p_point, du_point apart for each of the (m+2)^2
+// dw [groups*out, in, r, r] from src and dy [n, groups*out, dst_h, dst_w]; v, p: transformed source and dy of a chunk
+// of tiles, du: the gradient of the transformed filters; v_point, p_point, du_point apart for each of the (m + r - 1)^2
 // points.
 template <class T>
 struct WinogradWeight {
@@ -93,7 +94,7 @@ struct WinogradWeight {
   i64 v_point, p_point, du_point;
 };
 
-// F(m x m, 3x3) for one m. Functions that return bool say whether all results are finite.
+// F(m x m, r x r) for one m and r. Functions that return bool say whether all results are finite.
 template <class T>
 struct WinogradKernels {
   i64 (*scratch)(const Winograd&, i64 tiles);
@@ -117,7 +118,7 @@ struct Kernels {
   i64 (*conv2d_weight_scratch)(const Conv2dPass&, i64 columns);
   void (*conv2d_weight_block)(const Conv2dWeight<T>&, i64 group, Range cells, Range columns, T* scratch);
   T (*sum)(const T* a, i64 size);
-  WinogradKernels<T> winograd2, winograd4;
+  WinogradKernels<T> winograd23, winograd43, winograd25;
   void (*rnn_pack_forward)(const T* w, i64 gates, i64 hidden, i64 k, T* packed);
   void (*rnn_pack_backward)(const T* u, i64 rows, i64 hidden, T* packed);
   i64 (*rnn_forward_scratch)(const Rnn&, i64 rows, i64 units);

@@ -20,8 +20,9 @@ WinogradKernels<T> winograd_kernels() {
 
 template <class T>
 void set(Kernels<T>& k) {
-  k.winograd2 = winograd_kernels<Winograd2, T>();
-  k.winograd4 = winograd_kernels<Winograd4, T>();
+  k.winograd23 = winograd_kernels<Winograd23, T>();
+  k.winograd43 = winograd_kernels<Winograd43, T>();
+  k.winograd25 = winograd_kernels<Winograd25, T>();
 }
 
 }  // namespace

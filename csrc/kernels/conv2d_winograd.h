@@ -18,7 +18,8 @@ constexpr i64 kSegment =
 template <template <class> class F, class T>
 struct WinogradSizes {
   static constexpr i64 kPoints = F<T>::kPoints * F<T>::kPoints;
-  static constexpr i64 kWidth = kSegment * F<T>::kTile + 2 + kLanes<T>;  // pixels of a segment's row, with slack
+  static constexpr i64 kWidth =
+      kSegment * F<T>::kTile + F<T>::kTaps - 1 + kLanes<T>;  // pixels of a segment's row, with slack
 
   static i64 lanes(i64 channels) { return ceil_div(channels, kLanes<T>) * kLanes<T>; }
   static i64 rows() { return F<T>::kPoints * kWidth * kLanes<T>; }
@@ -114,43 +115,56 @@ void transform_source(const Winograd& s, const T* src, i64 channels, Range tiles
 
 // --- filters -----------------------------------------------------------------------------------------------------
 
-// One group's w [out, in, 3, 3] -> U, for the panels of kNr outgoing channels [panels]: [panel][point][in][kNr],
-// points u_point apart.
+// Filters of kLanes channels of w [out, in, taps] from o and c0 on -> dst [channel][tap][lane of out].
+template <int kTaps, class T>
+void load_filters(const T* w, i64 in, i64 out, i64 o, i64 c0, T* dst) {
+  constexpr int kN = kLanes<T>;
+  const i64 depth = in * kTaps, count = min(kN, in - c0) * kTaps;
+  for (i64 k = 0; k < count; k += kN) {
+    Vec<T> block[kN];
+    for (int i = 0; i < kN; ++i) {
+      block[i] = load_n(w + min(o + i, out - 1) * depth + c0 * kTaps + k, min(kN, count - k));
+    }
+    transpose<T>(block);
+    for (int i = 0; i < kN; ++i) store(dst + (k + i) * kN, block[i]);
+  }
+}
+
+// G g G^T of a filter whose taps, vectors, stand one after the other in memory; point p goes to u + p * u_point.
+template <class F, class T>
+void transform_filter(const T* taps, bool flipped, T* u, i64 u_point) {
+  constexpr int kTaps = F::kTaps, kPoints = F::kPoints, kLast = kTaps * kTaps - 1;
+  Vec<T> half[kPoints][kTaps];
+  for (int j = 0; j < kTaps; ++j) {
+    Vec<T> g[kTaps], t[kPoints];
+    for (int i = 0; i < kTaps; ++i) {
+      const int tap = i * kTaps + j;
+      g[i] = load(taps + (flipped ? kLast - tap : tap) * kLanes<T>);
+    }
+    F::filter(g, t);
+    for (int i = 0; i < kPoints; ++i) half[i][j] = t[i];
+  }
+  for (int i = 0; i < kPoints; ++i) {
+    Vec<T> t[kPoints];
+    F::filter(half[i], t);
+    for (int j = 0; j < kPoints; ++j) store(u + (i * kPoints + j) * u_point, t[j]);
+  }
+}
+
+// One group's w [out, in, taps] -> U, for the panels of kNr outgoing channels [panels]: [panel][point][in][kNr], points
+// u_point apart.
 template <template <class> class F, class T>
 void winograd_pack(const Winograd& s, const T* w, Range panels, T* packed) {
-  constexpr int kN = kLanes<T>, kPoints = F<T>::kPoints;
-  const i64 in = s.pass.in, out = s.pass.out, depth = in * 9;
+  constexpr int kN = kLanes<T>, kTaps = F<T>::kTaps * F<T>::kTaps;
+  const i64 in = s.pass.in, out = s.pass.out;
+  alignas(64) T taps[kTaps * kN * kN];
   for (i64 panel = panels.begin; panel < panels.end; ++panel) {
-    T* const u = packed + panel * kPoints * kPoints * s.u_point;
+    T* const u = packed + panel * WinogradSizes<F, T>::kPoints * s.u_point;
     for (i64 o = panel * kNr<T>; o < min(out, (panel + 1) * kNr<T>); o += kN) {
       for (i64 c0 = 0; c0 < in; c0 += kN) {
-        const i64 count = min(kN, in - c0) * 9;
-        alignas(64) T taps[9 * kN * kN];  // [channel][tap][lane of out]
-        for (i64 k = 0; k < count; k += kN) {
-          Vec<T> block[kN];
-          for (int i = 0; i < kN; ++i) {
-            block[i] = load_n(w + min(o + i, out - 1) * depth + c0 * 9 + k, min(kN, count - k));
-          }
-          transpose<T>(block);
-          for (int i = 0; i < kN; ++i) store(taps + (k + i) * kN, block[i]);
-        }
+        load_filters<kTaps>(w, in, out, o, c0, taps);
         for (i64 c = 0; c < min(kN, in - c0); ++c) {
-          Vec<T> half[kPoints][3];
-          for (int j = 0; j < 3; ++j) {
-            Vec<T> g[3], t[kPoints];
-            for (int i = 0; i < 3; ++i) {
-              const int tap = i * 3 + j;
-              g[i] = load(taps + (c * 9 + (s.flipped ? 8 - tap : tap)) * kN);
-            }
-            F<T>::filter(g, t);
-            for (int i = 0; i < kPoints; ++i) half[i][j] = t[i];
-          }
-          T* const to = u + (c0 + c) * kNr<T> + o % kNr<T>;
-          for (int i = 0; i < kPoints; ++i) {
-            Vec<T> t[kPoints];
-            F<T>::filter(half[i], t);
-            for (int j = 0; j < kPoints; ++j) store(to + (i * kPoints + j) * s.u_point, t[j]);
-          }
+          transform_filter<F<T>>(taps + c * kTaps * kN, s.flipped, u + (c0 + c) * kNr<T> + o % kNr<T>, s.u_point);
         }
       }
     }
@@ -317,36 +331,36 @@ void winograd_weight_multiply(const WinogradWeight<T>& a, i64 tiles, bool first,
   }
 }
 
-// dw [out, in, 3, 3] = G^T dU G for the outgoing channels [channels]. False where a result is not finite.
+// dw [out, in, taps] = G^T dU G for the outgoing channels [channels]. False where a result is not finite.
 template <template <class> class F, class T>
 bool winograd_weight_results(const WinogradWeight<T>& a, i64 group, Range channels) {
-  constexpr int kN = kLanes<T>, kPoints = F<T>::kPoints;
+  constexpr int kN = kLanes<T>, kPoints = F<T>::kPoints, kTaps = F<T>::kTaps;
   const Conv2dPass& p = a.shape.pass;
   const i64 row = ceil_div(p.in, kNr<T>) * kNr<T>;
   Vec<T> check{};
   for (i64 o = channels.begin; o < channels.end; ++o) {
     for (i64 c = 0; c < p.in; c += kN) {
       const T* const du = a.du + o * row + c;
-      Vec<T> half[3][kPoints];
+      Vec<T> half[kTaps][kPoints];
       for (int j = 0; j < kPoints; ++j) {
-        Vec<T> u[kPoints], g[3];
+        Vec<T> u[kPoints], g[kTaps];
         for (int i = 0; i < kPoints; ++i) u[i] = load(du + (i * kPoints + j) * a.du_point);
         F<T>::gradient(u, g);
-        for (int i = 0; i < 3; ++i) half[i][j] = g[i];
+        for (int i = 0; i < kTaps; ++i) half[i][j] = g[i];
       }
-      alignas(64) T taps[9][kN];
+      alignas(64) T taps[kTaps * kTaps][kN];
       const i64 count = min(kN, p.in - c);
-      for (int i = 0; i < 3; ++i) {
-        Vec<T> g[3];
+      for (int i = 0; i < kTaps; ++i) {
+        Vec<T> g[kTaps];
         F<T>::gradient(half[i], g);
-        for (int j = 0; j < 3; ++j) {
+        for (int j = 0; j < kTaps; ++j) {
           check += keep_part<T>(g[j], count, T(0)) * T(0);
-          store(taps[i * 3 + j], g[j]);
+          store(taps[i * kTaps + j], g[j]);
         }
       }
-      T* const dw = a.dw + ((group * p.out + o) * p.in + c) * 9;
+      T* const dw = a.dw + ((group * p.out + o) * p.in + c) * kTaps * kTaps;
       for (i64 i = 0; i < count; ++i) {
-        for (int t = 0; t < 9; ++t) dw[i * 9 + t] = taps[t][i];
+        for (int t = 0; t < kTaps * kTaps; ++t) dw[i * kTaps * kTaps + t] = taps[t][i];
       }
     }
   }

@@ -1,4 +1,4 @@
-// Winograd's minimal filtering in one dimension, F(m, 3): m results of a filter of three taps from m + 2 products
+// Winograd's minimal filtering in one dimension, F(m, r): m results of a filter of r taps from m + r - 1 products
 // (Winograd 1980, Lavin and Gray 2016). With g the filter and d the source, y = A^T [(G g) * (B^T d)]; two dimensions
 // apply it to rows and columns. The gradient of the filter is the adjoint: dg = G^T [(A dy) * (B^T d)].
 #pragma once
@@ -8,11 +8,11 @@
 namespace jadro {
 namespace {
 
-// Points 0, 1, -1 and infinity.
+// F(2, 3): points 0, 1, -1 and infinity.
 template <class T>
-struct Winograd2 {
+struct Winograd23 {
   using V = Vec<T>;
-  static constexpr int kTile = 2, kPoints = 4;
+  static constexpr int kTile = 2, kTaps = 3, kPoints = 4;
 
   static JADRO_INLINE void source(const V* d, V* t) {  // B^T
     t[0] = d[0] - d[2];
@@ -45,11 +45,11 @@ struct Winograd2 {
   }
 };
 
-// Points 0, a, -a, b, -b and infinity with a^2 = 1/2, b^2 = 2: a third of the rounding error of 1 and 2.
+// What six points share: 0, a, -a, b, -b and infinity with a^2 = 1/2, b^2 = 2, which round a third as much as 1 and 2.
 template <class T>
-struct Winograd4 {
+struct SixPoints {
   using V = Vec<T>;
-  static constexpr int kTile = 4, kPoints = 6;
+  static constexpr int kPoints = 6;
   static constexpr T kA = T(0.707106781186547524400844362104849039L), kB = T(1.41421356237309504880168872420969808L);
 
   static JADRO_INLINE void source(const V* d, V* t) {  // B^T
@@ -62,6 +62,16 @@ struct Winograd4 {
     t[4] = even_b - odd_b * kB;
     t[5] = d[1] - d[3] * T(2.5) + d[5];
   }
+};
+
+// F(4, 3).
+template <class T>
+struct Winograd43 : SixPoints<T> {
+  using V = Vec<T>;
+  using SixPoints<T>::kA;
+  using SixPoints<T>::kB;
+  static constexpr int kTile = 4, kTaps = 3;
+
   static JADRO_INLINE void filter(const V* g, V* u) {  // G
     const V even_a = (g[0] + g[2] * T(0.5)) * T(-2.0 / 3), odd_a = g[1] * (kA * T(-2.0 / 3));
     const V even_b = (g[0] + g[2] * T(2)) * T(1.0 / 6), odd_b = g[1] * (kB * T(1.0 / 6));
@@ -95,6 +105,48 @@ struct Winograd4 {
     g[0] = u[0] - even_a * T(2.0 / 3) + even_b * T(1.0 / 6);
     g[1] = odd_b * (kB * T(1.0 / 6)) - odd_a * (kA * T(2.0 / 3));
     g[2] = (even_b - even_a) * T(1.0 / 3) + u[5];
+  }
+};
+
+// F(2, 5).
+template <class T>
+struct Winograd25 : SixPoints<T> {
+  using V = Vec<T>;
+  using SixPoints<T>::kA;
+  using SixPoints<T>::kB;
+  static constexpr int kTile = 2, kTaps = 5;
+
+  static JADRO_INLINE void filter(const V* g, V* u) {  // G
+    const V even_a = (g[0] + g[2] * T(0.5) + g[4] * T(0.25)) * T(-2.0 / 3);
+    const V odd_a = (g[1] + g[3] * T(0.5)) * (kA * T(-2.0 / 3));
+    const V even_b = (g[0] + g[2] * T(2) + g[4] * T(4)) * T(1.0 / 6);
+    const V odd_b = (g[1] + g[3] * T(2)) * (kB * T(1.0 / 6));
+    u[0] = g[0];
+    u[1] = even_a + odd_a;
+    u[2] = even_a - odd_a;
+    u[3] = even_b + odd_b;
+    u[4] = even_b - odd_b;
+    u[5] = g[4];
+  }
+  static JADRO_INLINE void result(const V* m, V* y) {  // A^T
+    y[0] = m[0] + (m[1] + m[2]) + (m[3] + m[4]);
+    y[1] = (m[1] - m[2]) * kA + (m[3] - m[4]) * kB + m[5];
+  }
+  static JADRO_INLINE void cotangent(const V* dy, V* p) {  // A
+    p[0] = dy[0];
+    p[1] = dy[0] + dy[1] * kA;
+    p[2] = dy[0] - dy[1] * kA;
+    p[3] = dy[0] + dy[1] * kB;
+    p[4] = dy[0] - dy[1] * kB;
+    p[5] = dy[1];
+  }
+  static JADRO_INLINE void gradient(const V* u, V* g) {  // G^T
+    const V even_a = u[1] + u[2], odd_a = (u[1] - u[2]) * kA, even_b = u[3] + u[4], odd_b = (u[3] - u[4]) * kB;
+    g[0] = u[0] - even_a * T(2.0 / 3) + even_b * T(1.0 / 6);
+    g[1] = odd_b * T(1.0 / 6) - odd_a * T(2.0 / 3);
+    g[2] = (even_b - even_a) * T(1.0 / 3);
+    g[3] = (odd_b - odd_a) * T(1.0 / 3);
+    g[4] = even_b * T(2.0 / 3) - even_a * T(1.0 / 6) + u[5];
   }
 };
 

@@ -8,9 +8,10 @@ namespace jadro {
 
 enum class Conv2dAlgorithm { kAuto, kDirect, kIm2col, kWinograd };
 
-// Winograd's form has filters of 3x3, stride 1 and dilation 1.
+// Winograd's form has filters of 3x3 or 5x5, stride 1 and dilation 1.
 inline bool winograd_serves(const Conv2d& s) {
-  return s.kh == 3 && s.kw == 3 && s.stride_h == 1 && s.stride_w == 1 && s.dilation_h == 1 && s.dilation_w == 1;
+  return (s.kh == 3 || s.kh == 5) && s.kw == s.kh && s.stride_h == 1 && s.stride_w == 1 && s.dilation_h == 1 &&
+         s.dilation_w == 1;
 }
 
 template <class T>

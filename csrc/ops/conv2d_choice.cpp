@@ -58,8 +58,9 @@ double winograd_weight(const Winograd& w, const Sizes& s, double element) {
 // F(4x4) where Winograd is asked for by name, but no tiles larger than the image.
 Conv2dChoice forced(const Conv2dPass& p, Conv2dAlgorithm algorithm) {
   Conv2dChoice choice{algorithm, {}};
-  if (algorithm == Conv2dAlgorithm::kWinograd)
-    choice.winograd = *winograd_shape(p, p.dst_h <= 2 && p.dst_w <= 2 ? 2 : 4);
+  if (algorithm == Conv2dAlgorithm::kWinograd) {
+    choice.winograd = *winograd_shape(p, p.taps == 25 || (p.dst_h <= 2 && p.dst_w <= 2) ? 2 : 4);
+  }
   return choice;
 }
 
@@ -82,25 +83,27 @@ const char* Conv2dChoice::name() const {
     case Conv2dAlgorithm::kDirect:
       return "direct";
     case Conv2dAlgorithm::kWinograd:
-      return winograd.m == 2 ? "winograd2" : "winograd4";
+      return winograd.m == 2 ? "winograd 2x2" : "winograd 4x4";
     default:
       return "im2col";
   }
 }
 
 std::optional<Winograd> winograd_shape(const Conv2dPass& p, i64 m) {
-  if (p.taps != 9 || p.step_h != 1 || p.step_w != 1 || p.dst_step_h != 1 || p.dst_step_w != 1) return {};
+  const i64 r = p.taps == 9 ? 3 : p.taps == 25 && m == 2 ? 5 : 0, last = p.taps - 1;
+  if (r == 0 || p.step_h != 1 || p.step_w != 1 || p.dst_step_h != 1 || p.dst_step_w != 1) return {};
   const i64 sign = p.tap_w[1] - p.tap_w[0];
   if (sign != 1 && sign != -1) return {};
-  for (i64 t = 0; t < 9; ++t) {
-    if (p.tap_h[t] != p.tap_h[0] + sign * (t / 3) || p.tap_w[t] != p.tap_w[0] + sign * (t % 3)) return {};
+  for (i64 t = 0; t <= last; ++t) {
+    if (p.tap_h[t] != p.tap_h[0] + sign * (t / r) || p.tap_w[t] != p.tap_w[0] + sign * (t % r)) return {};
   }
   Winograd s{};
   s.pass = p;
   s.m = m;
+  s.r = r;
   s.flipped = sign < 0;
-  s.top = std::min(p.tap_h[0], p.tap_h[8]);
-  s.left = std::min(p.tap_w[0], p.tap_w[8]);
+  s.top = std::min(p.tap_h[0], p.tap_h[last]);
+  s.left = std::min(p.tap_w[0], p.tap_w[last]);
   s.tiles_h = (p.dst_h + m - 1) / m;
   s.tiles_w = (p.dst_w + m - 1) / m;
   return s;

@@ -8,7 +8,8 @@
 
 namespace jadro {
 
-// The shape with tiles of m x m pixels, where Winograd can compute the pass: 3x3 neighbouring taps, every step 1.
+// The shape with tiles of m x m pixels, where Winograd can compute the pass: neighbouring taps, every step 1, and
+// F(2x2, 3x3), F(4x4, 3x3) or F(2x2, 5x5).
 std::optional<Winograd> winograd_shape(const Conv2dPass&, i64 m);
 
 // The form to run: kDirect, kIm2col, or kWinograd with its tiles.

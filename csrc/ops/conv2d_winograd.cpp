@@ -16,12 +16,12 @@ constexpr i64 kBlockBytes = 256 << 10;  // of a block's transformed source: it s
 constexpr i64 kSmallChunkBytes = 2 << 20, kLargeChunkBytes = 12 << 20;
 constexpr i64 kPanelsOfTiles = 4;  // rows of the product that share a load of the filters, in tiles of the microkernel
 
-i64 points(const Winograd& s) { return (s.m + 2) * (s.m + 2); }
 i64 panels(i64 channels, i64 width) { return (channels + width - 1) / width; }
 
 template <class T>
 const WinogradKernels<T>& kernels_for(const Winograd& s) {
-  return s.m == 2 ? kernels_of<T>().winograd2 : kernels_of<T>().winograd4;
+  const Kernels<T>& k = kernels_of<T>();
+  return s.r == 5 ? k.winograd25 : s.m == 2 ? k.winograd23 : k.winograd43;
 }
 
 template <class T>
@@ -40,7 +40,7 @@ bool winograd_product(const Winograd& shape, const T* src, const T* w, const T* 
   const i64 out_panels = panels(p.out, k.tile_columns);
   Winograd s = shape;
   s.u_point = p.in * k.tile_columns + k.lanes;  // not a power of two: the points would share their cache sets
-  const i64 group_size = out_panels * points(s) * s.u_point;
+  const i64 group_size = out_panels * s.points() * s.u_point;
   const Scratch<T> u(p.groups * group_size);
   parallel_for(static_cast<int>(p.groups * out_panels), [&](int task, int) {
     const i64 group = task / out_panels, panel = task % out_panels;
@@ -49,7 +49,7 @@ bool winograd_product(const Winograd& shape, const T* src, const T* w, const T* 
 
   const int threads = num_threads();
   const i64 wanted = threads > 1 ? 2 * threads : 1;
-  const i64 tile_bytes = points(s) * lanes_of<T>(p.in) * static_cast<i64>(sizeof(T));
+  const i64 tile_bytes = s.points() * lanes_of<T>(p.in) * static_cast<i64>(sizeof(T));
   const i64 rows = std::clamp<i64>(kBlockBytes / tile_bytes / k.tile_rows, 1, kPanelsOfTiles) * k.tile_rows;
   Split tiles(s.tiles(), rows, 1), columns(out_panels, out_panels, 1);
   while (p.groups * tiles.count() < wanted && tiles.halve()) {
@@ -75,8 +75,8 @@ bool winograd_weight(const Winograd& s, const T* src, const T* dy, T* dw) {
   const Conv2dPass& p = s.pass;
   const i64 in_panels = panels(p.in, k.tile_columns), in_lanes = in_panels * k.tile_columns;
   const i64 out_lanes = lanes_of<T>(p.out);
-  const i64 tile_bytes = points(s) * (in_lanes + out_lanes) * static_cast<i64>(sizeof(T));
-  const i64 du_bytes = points(s) * p.out * in_lanes * static_cast<i64>(sizeof(T));
+  const i64 tile_bytes = s.points() * (in_lanes + out_lanes) * static_cast<i64>(sizeof(T));
+  const i64 du_bytes = s.points() * p.out * in_lanes * static_cast<i64>(sizeof(T));
   const i64 chunk_bytes = std::clamp(du_bytes, kSmallChunkBytes, kLargeChunkBytes);
   const Split chunks(s.tiles(), std::max<i64>(chunk_bytes / tile_bytes, 128), 1);
   const i64 size = chunks.size(), slack = k.lanes;
@@ -84,7 +84,7 @@ bool winograd_weight(const Winograd& s, const T* src, const T* dy, T* dw) {
   a.shape = s, a.src = src, a.dy = dy, a.dw = dw;
   a.v_point = size * in_lanes + slack, a.p_point = size * out_lanes + slack, a.du_point = p.out * in_lanes + slack;
   const int threads = num_threads();
-  const Scratch<T> v(points(s) * a.v_point), transformed_dy(points(s) * a.p_point), du(points(s) * a.du_point);
+  const Scratch<T> v(s.points() * a.v_point), transformed_dy(s.points() * a.p_point), du(s.points() * a.du_point);
   const Scratch<T> rows(winograd.rows, threads);
   a.v = v.data(), a.p = transformed_dy.data(), a.du = du.data();
   std::atomic<bool> finite{true};
@@ -96,7 +96,7 @@ bool winograd_weight(const Winograd& s, const T* src, const T* dy, T* dw) {
         const Range r = blocks.range(task);
         winograd.weight_transform(a, group, chunk, {chunk.begin + r.begin, chunk.begin + r.end}, rows.at(rank));
       });
-      parallel_for(static_cast<int>(points(s)), threads, [&](int point, int) {
+      parallel_for(static_cast<int>(s.points()), threads, [&](int point, int) {
         winograd.weight_multiply(a, chunk.end - chunk.begin, c == 0, {point, point + 1}, {0, in_panels});
       });
     }

@@ -43,8 +43,11 @@ class Conv2dCase(Case):
     @property
     def rounding(self) -> float:
         """Winograd's F(4x4, 3x3) multiplies with sums of 36 pixels: several times the error of direct sums."""
-        serves = (self.kernel, self.stride, self.dilation) == ((3, 3), (1, 1), (1, 1))
-        return 3.0 if serves and self.algorithm in ("auto", "winograd") else 1.0
+        return 3.0 if self.winograd_serves and self.algorithm in ("auto", "winograd") else 1.0
+
+    @property
+    def winograd_serves(self) -> bool:
+        return self.kernel in ((3, 3), (5, 5)) and (self.stride, self.dilation) == ((1, 1), (1, 1))
 
     def inputs(self) -> Shapes:
         shapes: Shapes = {
@@ -128,6 +131,8 @@ CASES = [
     Conv2dCase("row_of_tiles", 1, 18, (3, 67), 17, (3, 3), padding=(0, 1, 0, 0), relu=True),
     Conv2dCase("pixels_of_tiles", 9, 33, (2, 1), 18, (3, 3), padding=(1, 1, 1, 1)),
     Conv2dCase("tiles_cut_off", 1, 40, (7, 7), 40, (3, 3), padding=(0, 0, 0, 0)),
+    Conv2dCase("tiles_of_five_by_five", 2, 19, (9, 14), 35, (5, 5), padding=(2, 2, 2, 2)),
+    Conv2dCase("row_of_tiles_of_five_by_five", 1, 33, (5, 35), 18, (5, 5), padding=(0, 1, 3, 4), bias=False),
     Conv2dCase("relu", 2, 3, (8, 9), 7, (3, 3), padding=(1, 1, 1, 1), relu=True),
     Conv2dCase("relu_without_bias", 1, 4, (6, 6), 5, (3, 3), bias=False, relu=True),
     Conv2dCase("batch_1", 1, 8, (13, 13), 16, (3, 3), padding=(1, 1, 1, 1)),
