@@ -11,6 +11,45 @@ namespace {
 
 constexpr i64 kMaxCells = 512;  // cells of one block at most
 
+// dst[f * phase + k] = row[left + k * step + f] for f < step and k < length, zero outside the row's [0, width).
+template <class T>
+void split_row(const T* row, i64 width, i64 left, i64 step, i64 length, i64 phase, T* dst) {
+  const i64 columns = length * step, begin = min(columns, max(0, -left));
+  const i64 end = max(begin, min(columns, width - left));
+  const T* const from = row + left;
+  if (begin == end) {
+    for (i64 f = 0; f < step; ++f) {
+      for (i64 k = 0; k < length; ++k) dst[f * phase + k] = T(0);
+    }
+    return;
+  }
+  if (step == 1) {
+    for (i64 x = 0; x < begin; ++x) dst[x] = T(0);
+    for_vectors<T>(end - begin,
+                   [&](i64 x, i64 count) { store_n(dst + begin + x, load_n(from + begin + x, count), count); });
+    for (i64 x = end; x < columns; ++x) dst[x] = T(0);
+    return;
+  }
+  const auto scalars = [&](i64 first, i64 last) {
+    for (i64 f = 0; f < step; ++f) {
+      for (i64 k = first, x = first * step + f; k < last; ++k, x += step) {
+        dst[f * phase + k] = x >= begin && x < end ? from[x] : T(0);
+      }
+    }
+  };
+  if (step != 2) return scalars(0, length);
+  const i64 first = (begin + 1) / 2, whole = end / 2 - kLanes<T>;  // the last whole vector overlaps the one before
+  i64 k = first;
+  for (; k < end / 2 && whole >= first; k += kLanes<T>) {
+    k = min(k, whole);
+    const Vec<T> a = load(from + 2 * k), b = load(from + 2 * k + kLanes<T>);
+    store(dst + k, __builtin_shuffle(a, b, 2 * lane_numbers<T>()));
+    store(dst + phase + k, __builtin_shuffle(a, b, 2 * lane_numbers<T>() + 1));
+  }
+  scalars(0, first);
+  scalars(k, length);
+}
+
 // Cells that are neighbours in a row of the grid: `count` of them from cell `first` of the block on.
 struct Run {
   i64 first, count;
@@ -109,40 +148,9 @@ class Planes {
 
   template <class T>
   void fill_row(const T* source, i64 h, T* dst) const {
-    const i64 left = j_low_ * p_.step_w + w_min_;  // source column of the row's first
-    const i64 begin = min(columns_, max(0, -left)), end = max(begin, min(columns_, p_.src_w - left));
-    if (h < 0 || h >= p_.src_h || begin == end) {
-      for (i64 x = 0; x < pitch_; ++x) dst[x] = T(0);
-      return;
-    }
-    const T* row = source + h * p_.src_w + left;
-    if (p_.step_w == 1) {
-      for (i64 x = 0; x < begin; ++x) dst[x] = T(0);
-      for_vectors<T>(end - begin,
-                     [&](i64 x, i64 count) { store_n(dst + begin + x, load_n(row + begin + x, count), count); });
-      for (i64 x = end; x < pitch_; ++x) dst[x] = T(0);
-      return;
-    }
-    for (i64 phase = 0; phase < p_.step_w; ++phase) {
-      fill_phase(row, begin, end, phase, 0, p_.step_w == 2 ? (begin + 1) / 2 : phase_, dst + phase * phase_);
-    }
-    if (p_.step_w != 2) return;
-    const i64 first = (begin + 1) / 2, whole = end / 2 - kLanes<T>;  // the last whole vector overlaps the one before
-    i64 k = first;
-    for (; k < end / 2 && whole >= first; k += kLanes<T>) {
-      k = min(k, whole);
-      const Vec<T> a = load(row + 2 * k), b = load(row + 2 * k + kLanes<T>);
-      store(dst + k, __builtin_shuffle(a, b, 2 * lane_numbers<T>()));
-      store(dst + phase_ + k, __builtin_shuffle(a, b, 2 * lane_numbers<T>() + 1));
-    }
-    for (i64 phase = 0; phase < 2; ++phase) fill_phase(row, begin, end, phase, k, phase_, dst + phase * phase_);
-  }
-
-  // Elements [first, last) of a phase of a row whose columns [begin, end) are inside the image.
-  template <class T>
-  JADRO_INLINE void fill_phase(const T* row, i64 begin, i64 end, i64 phase, i64 first, i64 last, T* dst) const {
-    i64 x = first * p_.step_w + phase;
-    for (i64 k = first; k < last; ++k, x += p_.step_w) dst[k] = x >= begin && x < end ? row[x] : T(0);
+    const bool inside = h >= 0 && h < p_.src_h;
+    split_row(source + h * p_.src_w, inside ? p_.src_w : 0, j_low_ * p_.step_w + w_min_, p_.step_w, phase_, phase_,
+              dst);
   }
 
   const Conv2dPass& p_;

@@ -96,6 +96,28 @@ std::string shape_text(const Conv2d& s) {
 }
 
 template <class T>
+void depthwise_product(const Conv2dProduct<T>& a) {
+  constexpr i64 kWork = 1 << 16;  // multiply-adds of a task
+  const Kernels<T>& k = kernels_of<T>();
+  const Conv2dPass& p = a.pass;
+  const i64 work = std::max<i64>(1, p.grid_h * p.grid_w * p.out * p.depth());
+  const Split items(p.n * p.groups, std::max<i64>(1, kWork / work), 1);
+  const int threads = num_threads();
+  const Scratch<T> scratch(k.conv2d_depthwise_scratch(p), threads);
+  parallel_for(static_cast<int>(items.count()), threads,
+               [&](int task, int rank) { k.conv2d_depthwise(a, items.range(task), scratch.at(rank)); });
+}
+
+template <class T>
+void depthwise_weight(const Conv2dWeight<T>& a) {
+  const Kernels<T>& k = kernels_of<T>();
+  const int threads = num_threads();
+  const Scratch<T> scratch(k.conv2d_depthwise_scratch(a.pass), threads);
+  parallel_for(static_cast<int>(a.pass.groups), threads,
+               [&](int group, int rank) { k.conv2d_depthwise_weight(a, {group, group + 1}, scratch.at(rank)); });
+}
+
+template <class T>
 void run_pass(const char* op, const Conv2d& s, const Conv2dPass& p, const T* src, const T* w, const T* bias, T* dst,
               bool relu, Conv2dAlgorithm algorithm) {
   const Kernels<T>& k = kernels_of<T>();
@@ -104,6 +126,10 @@ void run_pass(const char* op, const Conv2d& s, const Conv2dPass& p, const T* src
   if (choice.algorithm == Conv2dAlgorithm::kWinograd) {
     const Verbose<T> line(op, choice.name(), [&] { return shape_text(s); });
     if (winograd_product(choice.winograd, src, w, bias, dst, relu)) return;
+  }
+  if (choice.depthwise) {
+    const Verbose<T> line(op, choice.name(), [&] { return shape_text(s); });
+    return depthwise_product<T>({p, src, w, bias, dst, true, relu});
   }
   const Scratch<T> packed(p.groups * p.packed_size());
   parallel_for(static_cast<int>(p.groups), [&](int group, int) {
@@ -231,6 +257,10 @@ void conv2d_backward_weight(const Conv2d& s, const T* dy, const T* x, T* dw, T* 
   if (choice.algorithm == Conv2dAlgorithm::kWinograd && p.cells() > 0) {
     const Verbose<T> line("conv2d_backward_weight", choice.name(), [&] { return shape_text(s); });
     if (winograd_weight(choice.winograd, x, dy, dw)) return;
+  }
+  if (choice.depthwise && p.cells() > 0) {
+    const Verbose<T> line("conv2d_backward_weight", choice.name(), [&] { return shape_text(s); });
+    return depthwise_weight<T>({p, x, dy, dw});
   }
   const Verbose<T> line("conv2d_backward_weight", "im2col", [&] { return shape_text(s); });
   const i64 size = s.oc * p.depth();

@@ -7,13 +7,23 @@
 namespace jadro {
 namespace {
 
+constexpr i64 kDepthwiseElements = 1 << 18;  // of scratch at most
+
 // Costs in cycles of one core, a multiply-add of vectors each. The constants are a least-squares fit to the times of
 // 130 layers of 3 to 512 channels and 4 to 56 pixels a side (rms error 10 to 16 %).
 
 double vectors(double n, double lanes) { return static_cast<double>(static_cast<i64>((n + lanes - 1) / lanes)); }
 
+// Cells of an image and the columns between its rows that a kernel reaches.
+double run_length(const Conv2dPass& p) {
+  const auto [least, most] = std::minmax_element(p.tap_w, p.tap_w + p.taps);
+  const i64 reach = p.taps ? (*most - *least) / p.step_w : 0;
+  return static_cast<double>(p.grid_h * (p.grid_w + reach));
+}
+
 struct Sizes {
-  double lanes, in, out, depth, cells, columns, rows;  // columns: vectors of cells; rows: of cells, row by row
+  // columns: vectors of cells; rows: of cells, row by row; run: of each image with what lies between its rows
+  double lanes, in, out, depth, cells, columns, rows, run;
   template <class T>
   static Sizes of(const Conv2dPass& p) {
     const double lanes = kernels_of<T>().lanes, cells = p.cells();
@@ -23,11 +33,14 @@ struct Sizes {
             double(p.depth()),
             cells,
             vectors(cells, lanes),
-            double(p.n * p.grid_h) * vectors(p.grid_w, lanes)};
+            double(p.n * p.grid_h) * vectors(p.grid_w, lanes),
+            p.n * vectors(run_length(p), lanes)};
   }
 };
 
 double direct_product(const Sizes& s) { return s.depth * (s.rows * (1.1 * s.out + 3.8) + 1.2 * s.out); }
+double depthwise_product(const Sizes& s) { return s.run * (s.out * (2.0 * s.depth + 4) + 5 * s.in); }
+double depthwise_weight(const Sizes& s) { return s.run * (s.out * (2.2 * s.depth + 4) + 5 * s.in); }
 double im2col_product(const Sizes& s) {
   return s.depth * (s.columns * (1.1 * s.out + 2.1) + 9.7 * s.rows + 0.9 * s.out);
 }
@@ -55,9 +68,15 @@ double winograd_weight(const Winograd& w, const Sizes& s, double element) {
           filters * (9.9 + filter_cost(w, filters, s, element)));
 }
 
+// Plane by plane: where a group's planes stay in the second-level cache and the engine would multiply few rows.
+template <class T>
+bool depthwise_pays(const Conv2dPass& p, double cost, double engine) {
+  return p.groups > 1 && cost < engine && kernels_of<T>().conv2d_depthwise_scratch(p) < kDepthwiseElements;
+}
+
 // F(4x4) where Winograd is asked for by name, but no tiles larger than the image.
-Conv2dChoice forced(const Conv2dPass& p, Conv2dAlgorithm algorithm) {
-  Conv2dChoice choice{algorithm, {}};
+Conv2dChoice forced(const Conv2dPass& p, Conv2dAlgorithm algorithm, bool depthwise) {
+  Conv2dChoice choice{algorithm, depthwise && algorithm == Conv2dAlgorithm::kDirect, {}};
   if (algorithm == Conv2dAlgorithm::kWinograd) {
     choice.winograd = *winograd_shape(p, p.taps == 25 || (p.dst_h <= 2 && p.dst_w <= 2) ? 2 : 4);
   }
@@ -71,7 +90,7 @@ Conv2dChoice with_winograd(const Conv2dPass& p, Conv2dChoice choice, double leas
     const std::optional<Winograd> w = winograd_shape(p, m);
     if (!w || cost(*w) >= least) continue;
     least = cost(*w);
-    choice = {Conv2dAlgorithm::kWinograd, *w};
+    choice = {Conv2dAlgorithm::kWinograd, false, *w};
   }
   return choice;
 }
@@ -81,7 +100,7 @@ Conv2dChoice with_winograd(const Conv2dPass& p, Conv2dChoice choice, double leas
 const char* Conv2dChoice::name() const {
   switch (algorithm) {
     case Conv2dAlgorithm::kDirect:
-      return "direct";
+      return depthwise ? "depthwise" : "direct";
     case Conv2dAlgorithm::kWinograd:
       return winograd.m == 2 ? "winograd 2x2" : "winograd 4x4";
     default:
@@ -111,19 +130,23 @@ std::optional<Winograd> winograd_shape(const Conv2dPass& p, i64 m) {
 
 template <class T>
 Conv2dChoice choose_product(const Conv2dPass& p, Conv2dAlgorithm algorithm) {
-  if (algorithm != Conv2dAlgorithm::kAuto) return forced(p, algorithm);
   const Sizes s = Sizes::of<T>(p);
-  const double direct = direct_product(s), im2col = im2col_product(s);
-  const Conv2dChoice engine{direct < im2col ? Conv2dAlgorithm::kDirect : Conv2dAlgorithm::kIm2col, {}};
+  const double direct = direct_product(s), im2col = im2col_product(s), planes = depthwise_product(s);
+  const bool depthwise = depthwise_pays<T>(p, planes, std::min(direct, im2col));
+  if (algorithm != Conv2dAlgorithm::kAuto) return forced(p, algorithm, depthwise);
+  if (depthwise) return {Conv2dAlgorithm::kDirect, true, {}};
+  const Conv2dChoice engine{direct < im2col ? Conv2dAlgorithm::kDirect : Conv2dAlgorithm::kIm2col, false, {}};
   return with_winograd<T>(p, engine, std::min(direct, im2col),
                           [&](const Winograd& w) { return winograd_product(w, s, sizeof(T)); });
 }
 
 template <class T>
 Conv2dChoice choose_weight(const Conv2dPass& p, Conv2dAlgorithm algorithm) {
-  if (algorithm != Conv2dAlgorithm::kAuto) return forced(p, algorithm);
   const Sizes s = Sizes::of<T>(p);
-  return with_winograd<T>(p, {Conv2dAlgorithm::kIm2col, {}}, im2col_weight(s),
+  const bool depthwise = depthwise_pays<T>(p, depthwise_weight(s), im2col_weight(s));
+  if (algorithm != Conv2dAlgorithm::kAuto) return forced(p, algorithm, depthwise);
+  if (depthwise) return {Conv2dAlgorithm::kDirect, true, {}};
+  return with_winograd<T>(p, {Conv2dAlgorithm::kIm2col, false, {}}, im2col_weight(s),
                           [&](const Winograd& w) { return winograd_weight(w, s, sizeof(T)); });
 }
 

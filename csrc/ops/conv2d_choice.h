@@ -12,9 +12,10 @@ namespace jadro {
 // F(2x2, 3x3), F(4x4, 3x3) or F(2x2, 5x5).
 std::optional<Winograd> winograd_shape(const Conv2dPass&, i64 m);
 
-// The form to run: kDirect, kIm2col, or kWinograd with its tiles.
+// The form to run: kDirect, on the engine or plane by plane; kIm2col; or kWinograd with its tiles.
 struct Conv2dChoice {
   Conv2dAlgorithm algorithm;
+  bool depthwise;
   Winograd winograd;
   const char* name() const;
 };
