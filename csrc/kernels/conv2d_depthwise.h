@@ -36,6 +36,7 @@ class DepthwisePlane {
 
   template <class T>
   void fill(const T* src, T* dst) const {
+    if (p_.step_h == 1 && p_.step_w == 1) return fill_padded(src, dst);
     for (i64 phase = 0; phase < p_.step_h; ++phase) {
       T* to = dst + phase * p_.step_w * rows_ * pitch_;
       for (i64 r = 0; r < rows_; ++r, to += pitch_) {
@@ -49,36 +50,61 @@ class DepthwisePlane {
  private:
   static constexpr i64 kSlack = 64;  // whole vectors, four at a time, are read and written past the end
 
+  // Rows in order, by whole vectors: what goes past a row's end is written again with the next.
+  template <class T>
+  void fill_padded(const T* src, T* dst) const {
+    const i64 begin = min(pitch_, max(0, -w_min_)), end = max(begin, min(pitch_, p_.src_w - w_min_));
+    const i64 whole = begin + (end - begin) / kLanes<T> * kLanes<T>, rest = end - whole;
+    for (i64 r = 0; r < rows_; ++r, dst += pitch_) {
+      const i64 h = r + h_min_;
+      i64 x = 0;
+      if (h >= 0 && h < p_.src_h) {
+        const T* const row = src + h * p_.src_w + w_min_;
+        for (; x < begin; x += kLanes<T>) store(dst + x, Vec<T>{});
+        for (x = begin; x < whole; x += kLanes<T>) store(dst + x, load(row + x));
+        if (rest > 0) store(dst + x, load_part(row + x, rest));
+        x += rest > 0 ? kLanes<T> : 0;
+      }
+      for (; x < pitch_; x += kLanes<T>) store(dst + x, Vec<T>{});
+    }
+  }
+
   const Conv2dPass& p_;
   i64 h_min_, w_min_, rows_, pitch_;
 };
 
-// Elements of scratch: offsets of the taps, the planes of a group, a run; sums for the gradient of the weight.
-template <class T>
-i64 conv2d_depthwise_scratch(const Conv2dPass& p) {
-  const DepthwisePlane plane(p);
-  const i64 words = static_cast<i64>(sizeof(i64) / sizeof(T));
-  return (p.taps + p.in * p.out * p.taps) * words + p.in * plane.size() + plane.run_size();
-}
-
+// Scratch: offsets of the taps, sums for the gradient of the weight, and for a batch of items the planes of a group and
+// runs. A batch is filled, computed and cut before the next, so that no load waits for the store before it.
 template <class T>
 struct DepthwiseScratch {
-  i64* offsets;
-  double* sums;
-  T *planes, *run;
-  DepthwiseScratch(const Conv2dPass& p, const DepthwisePlane& plane, T* scratch) {
-    offsets = reinterpret_cast<i64*>(scratch);
-    sums = reinterpret_cast<double*>(offsets + p.taps);
-    planes = reinterpret_cast<T*>(sums + p.in * p.out * p.taps);
-    run = planes + p.in * plane.size();
-    for (i64 t = 0; t < p.taps; ++t) offsets[t] = plane.tap_offset(t);
+  static constexpr i64 kBatchElements = 12 << 10;
+  i64 offsets_size, sums_size, batch, item_planes, item_runs;
+
+  DepthwiseScratch(const Conv2dPass& p, const DepthwisePlane& plane) {
+    const i64 words = static_cast<i64>(sizeof(i64) / sizeof(T));
+    offsets_size = p.taps * words;
+    sums_size = p.in * p.out * p.taps * words;
+    item_planes = p.in * plane.size();
+    item_runs = p.out * plane.run_size();
+    batch = max(1, min(16, kBatchElements / (item_planes + item_runs)));
   }
+  i64 total() const { return offsets_size + sums_size + batch * (item_planes + item_runs); }
+  i64* offsets(T* scratch) const { return reinterpret_cast<i64*>(scratch); }
+  double* sums(T* scratch) const { return reinterpret_cast<double*>(scratch + offsets_size); }
+  T* planes(T* scratch) const { return scratch + offsets_size + sums_size; }
+  T* runs(T* scratch) const { return planes(scratch) + batch * item_planes; }
 };
 
-// run[q ... q + V vectors) = bias + sum over channels and taps of w x.
-template <class T, int V>
+template <class T>
+i64 conv2d_depthwise_scratch(const Conv2dPass& p) {
+  return DepthwiseScratch<T>(p, DepthwisePlane(p)).total();
+}
+
+// Four vectors of a run from q on: bias + sum over channels and taps of w x.
+template <class T>
 JADRO_INLINE void depthwise_cells(const Conv2dPass& p, const T* planes, i64 plane_size, const i64* offsets, const T* w,
                                   T bias, i64 q, T* run) {
+  constexpr int V = 4;
   Vec<T> acc[V];
 #pragma GCC unroll 4
   for (int v = 0; v < V; ++v) acc[v] = broadcast(bias);
@@ -94,40 +120,50 @@ JADRO_INLINE void depthwise_cells(const Conv2dPass& p, const T* planes, i64 plan
   for (int v = 0; v < V; ++v) store(run + q + v * kLanes<T>, acc[v]);
 }
 
+// A run's rows into the image.
+template <class T>
+void depthwise_rows(const Conv2dProduct<T>& a, const T* run, i64 pitch, T* plane) {
+  const Conv2dPass& p = a.pass;
+  const i64 size = p.dst_h * p.dst_w;
+  for (i64 i = 0; i < p.grid_h; ++i, run += pitch) {
+    const i64 start = (p.dst_h0 + i * p.dst_step_h) * p.dst_w + p.dst_w0;
+    if (p.dst_step_w > 1) {
+      for (i64 j = 0; j < p.grid_w; ++j) plane[start + j * p.dst_step_w] = a.relu && run[j] < T(0) ? T(0) : run[j];
+      continue;
+    }
+    for (i64 j = 0; j < p.grid_w; j += kLanes<T>) {
+      Vec<T> v = load(run + j);
+      if (a.relu) v = v < T(0) ? Vec<T>{} : v;
+      // Inside the plane whole vectors: the rows below come later.
+      const bool whole = p.dst_step_h == 1 && start + j + kLanes<T> <= size;
+      store_n(plane + start + j, v, whole ? kLanes<T> : min(kLanes<T>, p.grid_w - j));
+    }
+  }
+}
+
 // Planes [items] of (image, group); a.w is [groups*out, in, taps] as it stands.
 template <class T>
 void conv2d_depthwise(const Conv2dProduct<T>& a, Range items, T* scratch) {
   const Conv2dPass& p = a.pass;
   const DepthwisePlane plane(p);
-  const DepthwiseScratch<T> s(p, plane, scratch);
-  const i64 cells = plane.cells();
-  for (i64 item = items.begin; item < items.end; ++item) {
-    for (i64 c = 0; c < p.in; ++c) {
-      plane.fill(a.src + (item * p.in + c) * p.src_h * p.src_w, s.planes + c * plane.size());
-    }
-    for (i64 o = 0; o < p.out; ++o) {
-      const i64 channel = item % p.groups * p.out + o;
-      const T* const w = a.w + channel * p.depth();
+  const DepthwiseScratch<T> layout(p, plane);
+  i64* const offsets = layout.offsets(scratch);
+  for (i64 t = 0; t < p.taps; ++t) offsets[t] = plane.tap_offset(t);
+  T *const planes = layout.planes(scratch), *const runs = layout.runs(scratch);
+  const i64 cells = plane.cells(), src_plane = p.src_h * p.src_w, dst_plane = p.dst_h * p.dst_w;
+  for (i64 first = items.begin; first < items.end; first += layout.batch) {
+    const i64 count = min(layout.batch, items.end - first);
+    for (i64 c = 0; c < count * p.in; ++c)
+      plane.fill(a.src + (first * p.in + c) * src_plane, planes + c * plane.size());
+    for (i64 o = 0; o < count * p.out; ++o) {
+      const i64 channel = (first * p.out + o) % (p.groups * p.out);
+      const T *const x = planes + o / p.out * layout.item_planes, *const w = a.w + channel * p.depth();
       const T bias = a.bias ? a.bias[channel] : T(0);
-      i64 q = 0;
-      for (; q + 3 * kLanes<T> < cells; q += 4 * kLanes<T>) {
-        depthwise_cells<T, 4>(p, s.planes, plane.size(), s.offsets, w, bias, q, s.run);
-      }
-      for (; q < cells; q += kLanes<T>) {
-        depthwise_cells<T, 1>(p, s.planes, plane.size(), s.offsets, w, bias, q, s.run);
-      }
-      T* dst = a.dst + (item * p.out + o) * p.dst_h * p.dst_w + p.dst_h0 * p.dst_w + p.dst_w0;
-      for (i64 i = 0; i < p.grid_h; ++i, dst += p.dst_step_h * p.dst_w) {
-        const T* const row = s.run + i * plane.pitch();
-        if (p.dst_step_w == 1) {
-          for_vectors<T>(p.grid_w, [&](i64 j, i64 count) {
-            const Vec<T> v = load_n(row + j, count);
-            store_n(dst + j, a.relu ? (v < T(0) ? Vec<T>{} : v) : v, count);
-          });
-        } else {
-          for (i64 j = 0; j < p.grid_w; ++j) dst[j * p.dst_step_w] = a.relu && row[j] < T(0) ? T(0) : row[j];
-        }
-      }
+      T* const run = runs + o * plane.run_size();
+      for (i64 q = 0; q < cells; q += 4 * kLanes<T>) depthwise_cells(p, x, plane.size(), offsets, w, bias, q, run);
+    }
+    for (i64 o = 0; o < count * p.out; ++o) {
+      depthwise_rows(a, runs + o * plane.run_size(), plane.pitch(), a.dst + (first * p.out + o) * dst_plane);
     }
   }
 }
@@ -145,6 +181,22 @@ JADRO_INLINE void depthwise_sums(const T* plane, const i64* offsets, const T* ru
   }
 #pragma GCC unroll 8
   for (int k = 0; k < kTaps; ++k) sums[k] += sum_lanes<T>(acc[k]);
+}
+
+template <class T>
+void depthwise_taps(const T* plane, const i64* offsets, i64 taps, const T* run, i64 cells, double* sums) {
+  i64 t = 0;
+  for (; t + 8 <= taps; t += 8) depthwise_sums<T, 8>(plane, offsets + t, run, cells, sums + t);
+  for (; t + 3 <= taps; t += 3) depthwise_sums<T, 3>(plane, offsets + t, run, cells, sums + t);
+  for (; t < taps; ++t) depthwise_sums<T, 1>(plane, offsets + t, run, cells, sums + t);
+}
+
+// dy with zeros between its rows and past the last.
+template <class T>
+void depthwise_run(const DepthwisePlane& plane, const Conv2dPass& p, const T* dy, T* run) {
+  for (i64 i = 0; i < p.grid_h; ++i, dy += p.grid_w, run += plane.pitch()) {
+    split_row(dy, p.grid_w, 0, 1, i + 1 < p.grid_h ? plane.pitch() : p.grid_w + kLanes<T>, 0, run);
+  }
 }
 
 // One element of dw pixel by pixel: a zero between the rows of a run, times infinity, must not count.
@@ -167,42 +219,44 @@ T depthwise_exact(const Conv2dWeight<T>& a, i64 group, i64 o, i64 c, i64 t) {
   return static_cast<T>(sum);
 }
 
-// dw of the groups [groups].
+// dw of the groups [groups], a batch of images at a time.
 template <class T>
 void conv2d_depthwise_weight(const Conv2dWeight<T>& a, Range groups, T* scratch) {
   const Conv2dPass& p = a.pass;
   const DepthwisePlane plane(p);
-  const DepthwiseScratch<T> s(p, plane, scratch);
-  const i64 cells = plane.cells(), count = p.in * p.out * p.taps;
-  for (i64 x = 0; x < plane.run_size(); ++x) s.run[x] = T(0);
+  const DepthwiseScratch<T> layout(p, plane);
+  i64* const offsets = layout.offsets(scratch);
+  for (i64 t = 0; t < p.taps; ++t) offsets[t] = plane.tap_offset(t);
+  double* const sums = layout.sums(scratch);
+  T *const planes = layout.planes(scratch), *const runs = layout.runs(scratch);
+  const i64 cells = plane.cells(), size = p.in * p.out * p.taps;
   for (i64 g = groups.begin; g < groups.end; ++g) {
-    for (i64 k = 0; k < count; ++k) s.sums[k] = 0;
-    for (i64 n = 0; n < p.n; ++n) {
-      const i64 item = n * p.groups + g;
-      for (i64 c = 0; c < p.in; ++c) {
-        plane.fill(a.src + (item * p.in + c) * p.src_h * p.src_w, s.planes + c * plane.size());
-      }
-      for (i64 o = 0; o < p.out; ++o) {
-        const T* const dy = a.dy + (item * p.out + o) * p.grid_h * p.grid_w;
-        for (i64 i = 0; i < p.grid_h; ++i) {
-          T* const row = s.run + i * plane.pitch();
-          for_vectors<T>(p.grid_w, [&](i64 j, i64 n_) { store_n(row + j, load_n(dy + i * p.grid_w + j, n_), n_); });
-        }
+    for (i64 k = 0; k < size; ++k) sums[k] = 0;
+    for (i64 n0 = 0; n0 < p.n; n0 += layout.batch) {
+      const i64 count = min(layout.batch, p.n - n0);
+      for (i64 n = 0; n < count; ++n) {
+        const i64 item = (n0 + n) * p.groups + g;
         for (i64 c = 0; c < p.in; ++c) {
-          const T* const x = s.planes + c * plane.size();
-          double* const sums = s.sums + (o * p.in + c) * p.taps;
-          i64 t = 0;
-          for (; t + 8 <= p.taps; t += 8) depthwise_sums<T, 8>(x, s.offsets + t, s.run, cells, sums + t);
-          for (; t + 3 <= p.taps; t += 3) depthwise_sums<T, 3>(x, s.offsets + t, s.run, cells, sums + t);
-          for (; t < p.taps; ++t) depthwise_sums<T, 1>(x, s.offsets + t, s.run, cells, sums + t);
+          plane.fill(a.src + (item * p.in + c) * p.src_h * p.src_w, planes + n * layout.item_planes + c * plane.size());
+        }
+        for (i64 o = 0; o < p.out; ++o) {
+          depthwise_run(plane, p, a.dy + (item * p.out + o) * p.grid_h * p.grid_w,
+                        runs + n * layout.item_runs + o * plane.run_size());
+        }
+      }
+      for (i64 n = 0; n < count; ++n) {
+        for (i64 pair = 0; pair < p.out * p.in; ++pair) {
+          const T* const run = runs + n * layout.item_runs + pair / p.in * plane.run_size();
+          const T* const x = planes + n * layout.item_planes + pair % p.in * plane.size();
+          depthwise_taps(x, offsets, p.taps, run, cells, sums + pair * p.taps);
         }
       }
     }
-    for (i64 k = 0; k < count; ++k) {
-      const bool finite = s.sums[k] - s.sums[k] == 0;
+    for (i64 k = 0; k < size; ++k) {
+      const bool finite = sums[k] - sums[k] == 0;
       const i64 pair = k / p.taps;
-      a.dw[g * count + k] =
-          finite ? static_cast<T>(s.sums[k]) : depthwise_exact(a, g, pair / p.in, pair % p.in, k % p.taps);
+      a.dw[g * size + k] =
+          finite ? static_cast<T>(sums[k]) : depthwise_exact(a, g, pair / p.in, pair % p.in, k % p.taps);
     }
   }
 }

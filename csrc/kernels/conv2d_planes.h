@@ -11,23 +11,24 @@ namespace {
 
 constexpr i64 kMaxCells = 512;  // cells of one block at most
 
-// dst[f * phase + k] = row[left + k * step + f] for f < step and k < length, zero outside the row's [0, width).
+// dst[f * phase + k] = row[left + k * step + f] for f < step and k < length, zero outside the row's [0, width). With
+// step 1 whole vectors are written, zeros past the end: rows are filled from the first to the last.
 template <class T>
 void split_row(const T* row, i64 width, i64 left, i64 step, i64 length, i64 phase, T* dst) {
   const i64 columns = length * step, begin = min(columns, max(0, -left));
   const i64 end = max(begin, min(columns, width - left));
   const T* const from = row + left;
-  if (begin == end) {
-    for (i64 f = 0; f < step; ++f) {
-      for (i64 k = 0; k < length; ++k) dst[f * phase + k] = T(0);
-    }
+  if (step == 1) {
+    for (i64 x = 0; x < begin; x += kLanes<T>) store(dst + x, Vec<T>{});
+    i64 x = begin;
+    for (; x < end; x += kLanes<T>) store(dst + x, load_n(from + x, min(kLanes<T>, end - x)));
+    for (; x < columns; x += kLanes<T>) store(dst + x, Vec<T>{});
     return;
   }
-  if (step == 1) {
-    for (i64 x = 0; x < begin; ++x) dst[x] = T(0);
-    for_vectors<T>(end - begin,
-                   [&](i64 x, i64 count) { store_n(dst + begin + x, load_n(from + begin + x, count), count); });
-    for (i64 x = end; x < columns; ++x) dst[x] = T(0);
+  if (begin == end) {
+    for (i64 f = 0; f < step; ++f) {
+      for_vectors<T>(length, [&](i64 k, i64 count) { store_n(dst + f * phase + k, Vec<T>{}, count); });
+    }
     return;
   }
   const auto scalars = [&](i64 first, i64 last) {
