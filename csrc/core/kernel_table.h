@@ -112,6 +112,8 @@ struct Kernels {
   i64 tile_rows, tile_columns, pass_depth, lanes;
   i64 (*gemm_scratch)(i64 m, i64 n);
   void (*gemm_block)(const Gemm<T>&, Range m, Range n, T* scratch);
+  i64 thin_rows;  // most rows of A for gemm_thin, which wants B with contiguous rows, or A's rows and B's columns so
+  void (*gemm_thin)(const Gemm<T>&, Range n);
   i64 (*conv2d_scratch)(const Conv2dPass&, i64 cells);
   void (*conv2d_pack)(const Conv2dPass&, const T* w, T* packed);
   void (*conv2d_block)(const Conv2dProduct<T>&, i64 group, Range cells, Range channels, T* scratch);

@@ -178,6 +178,11 @@ int num_threads() {
   return n;
 }
 
+int threads_for(std::int64_t work) {
+  constexpr std::int64_t kLeast = 1 << 17;  // some microseconds of one core
+  return work < kLeast ? 1 : num_threads();
+}
+
 void set_num_threads(int n) { state->threads.store(n); }
 
 void parallel_for(int tasks, int threads, TaskBody body, void* context) {

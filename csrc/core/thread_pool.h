@@ -3,12 +3,16 @@
 #pragma once
 
 #include <atomic>
+#include <cstdint>
 #include <type_traits>
 
 namespace jadro {
 
 int num_threads();
 void set_num_threads(int n);
+
+// num_threads(), or 1 for less work than waking them repays; `work` in multiply-adds or elements.
+int threads_for(std::int64_t work);
 
 // Runs body(context, task, rank) for every task in [0, tasks) on at most `threads` threads; rank < threads tells the
 // threads of one call apart. Runs serially with rank 0 inside another parallel_for, or while another caller has the

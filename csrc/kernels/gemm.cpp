@@ -13,6 +13,8 @@ void set(Kernels<T>& k) {
   k.lanes = kLanes<T>;
   k.gemm_scratch = gemm_scratch<T>;
   k.gemm_block = gemm_block<T>;
+  k.thin_rows = kThinRows;
+  k.gemm_thin = gemm_thin<T>;
   k.sum_rows = sum_rows<T>;
 }
 

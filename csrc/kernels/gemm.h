@@ -196,6 +196,56 @@ void gemm_block(const Gemm<T>& g, Range m, Range n, T* scratch) {
   }
 }
 
+// Rows of A that are multiplied without packing B: it would cost more than the product.
+constexpr i64 kThinRows = 4;
+
+// The sum of a[p] b[p] in kLanes x 4 partial sums.
+template <class T>
+JADRO_INLINE T dot(const T* a, const T* b, i64 k) {
+  constexpr int kN = kLanes<T>;
+  Vec<T> part[4] = {};
+  i64 p = 0;
+  for (; p + 4 * kN <= k; p += 4 * kN) {
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) part[v] += load(a + p + v * kN) * load(b + p + v * kN);
+  }
+  for (; p < k; p += kN) part[0] += load_n(a + p, min(kN, k - p)) * load_n(b + p, min(kN, k - p));
+  return sum_lanes<T>((part[0] + part[1]) + (part[2] + part[3]));
+}
+
+// Columns [columns] of C for at most kThinRows rows of A, where B's columns or rows are contiguous.
+template <class T>
+void gemm_thin(const Gemm<T>& g, Range columns) {
+  for (i64 m = 0; m < g.m; ++m) {
+    const T* const a = g.a + m * g.a_row;
+    T* const c = g.c + m * g.c_row;
+    if (g.b_row == 1 && g.a_col == 1) {
+      for (i64 j = columns.begin; j < columns.end; ++j) {
+        const T sum = dot(a, g.b + j * g.b_col, g.k) + (g.bias ? g.bias[j] : T(0));
+        c[j] = g.accumulate ? c[j] + sum : sum;
+      }
+      continue;
+    }
+    for (i64 j = columns.begin; j < columns.end; j += 4 * kLanes<T>) {  // b_col == 1: four vectors of C at a time
+      const i64 width = columns.end - j;
+      const auto lanes = [&](int v) { return max(0, min(kLanes<T>, width - v * kLanes<T>)); };
+      Vec<T> sum[4] = {};
+      for (i64 p = 0; p < g.k; ++p) {
+        const T* const b = g.b + p * g.b_row + j;
+#pragma GCC unroll 4
+        for (int v = 0; v < 4; ++v) sum[v] += a[p * g.a_col] * load_n(b + v * kLanes<T>, lanes(v));
+      }
+      for (int v = 0; v < 4; ++v) {
+        const i64 n = lanes(v);
+        if (n == 0) break;
+        if (g.bias) sum[v] += load_n(g.bias + j + v * kLanes<T>, n);
+        if (g.accumulate) sum[v] += load_n(c + j + v * kLanes<T>, n);
+        store_n(c + j + v * kLanes<T>, sum[v], n);
+      }
+    }
+  }
+}
+
 // out[columns] = the sum of the rows of a, or += it: the gradient of a bias. Eight partial sums, added up in a fixed
 // order.
 template <class T>

@@ -132,14 +132,14 @@ void run_pass(const char* op, const Conv2d& s, const Conv2dPass& p, const T* src
     return depthwise_product<T>({p, src, w, bias, dst, true, relu});
   }
   const Scratch<T> packed(p.groups * p.packed_size());
-  parallel_for(static_cast<int>(p.groups), [&](int group, int) {
+  const int threads = threads_for(p.groups * p.cells() * p.depth() * p.out);
+  parallel_for(static_cast<int>(p.groups), threads, [&](int group, int) {
     k.conv2d_pack(p, w + group * p.out * p.depth(), packed.data() + group * p.packed_size());
   });
   const bool direct = choice.algorithm == Conv2dAlgorithm::kDirect;
   const Verbose<T> line(op, direct ? "direct" : "im2col", [&] { return shape_text(s); });
   const Conv2dProduct<T> product{p, src, packed.data(), bias, dst, direct, relu};
-  const int threads = num_threads();
-  const i64 wanted = 2 * threads, panels = (p.out + k.tile_rows - 1) / k.tile_rows;
+  const i64 wanted = threads > 1 ? 2 * threads : 1, panels = (p.out + k.tile_rows - 1) / k.tile_rows;
   CellBlocks blocks(p, kBlockCells, k.tile_columns);
   while (p.groups * blocks.count() < wanted && blocks.halve()) {
   }
@@ -172,7 +172,7 @@ void turn_weights(const Conv2d& s, const std::vector<std::pair<i64, i64>>& rows,
   constexpr i64 kChannels = 16;
   const i64 in = s.ic / s.groups, out = s.oc / s.groups, taps = static_cast<i64>(rows.size() * columns.size());
   const i64 blocks = (in + kChannels - 1) / kChannels;
-  parallel_for(static_cast<int>(s.groups * blocks), [&](int task, int) {
+  parallel_for(static_cast<int>(s.groups * blocks), threads_for(s.groups * in * out * taps), [&](int task, int) {
     const i64 group = task / blocks, c0 = task % blocks * kChannels, c1 = std::min(in, c0 + kChannels);
     for (i64 o = 0; o < out; ++o) {
       for (i64 c = c0; c < c1; ++c) {
@@ -190,7 +190,7 @@ template <class T>
 void bias_gradient(const Conv2d& s, const T* dy, T* db) {
   const Kernels<T>& k = kernels_of<T>();
   const i64 plane = s.oh * s.ow;
-  parallel_for(static_cast<int>(s.oc), [&](int c, int) {
+  parallel_for(static_cast<int>(s.oc), threads_for(s.n * s.oc * plane), [&](int c, int) {
     double total = 0;
     for (i64 n = 0; n < s.n; ++n) total += k.sum(dy + (n * s.oc + c) * plane, plane);
     db[c] = static_cast<T>(total);
@@ -271,7 +271,7 @@ void conv2d_backward_weight(const Conv2d& s, const T* dy, const T* x, T* dw, T* 
   const Split columns(p.depth(), kBlockColumns, k.tile_columns);
   const i64 blocks = p.groups * columns.count();
   const Split cells(p.cells(), std::max<i64>(1, p.cells() / std::max<i64>(1, kWeightTasks / blocks)), k.pass_depth);
-  const int threads = num_threads();
+  const int threads = threads_for(p.groups * p.cells() * p.depth() * p.out);
   const Scratch<T> scratch(k.conv2d_weight_scratch(p, columns.size()), threads);
   const Scratch<T> partial(size * (cells.count() - 1));  // the first part goes to dw itself
   parallel_for(static_cast<int>(blocks * cells.count()), threads, [&](int task, int rank) {

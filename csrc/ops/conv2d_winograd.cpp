@@ -42,12 +42,12 @@ bool winograd_product(const Winograd& shape, const T* src, const T* w, const T* 
   s.u_point = p.in * k.tile_columns + k.lanes;  // not a power of two: the points would share their cache sets
   const i64 group_size = out_panels * s.points() * s.u_point;
   const Scratch<T> u(p.groups * group_size);
-  parallel_for(static_cast<int>(p.groups * out_panels), [&](int task, int) {
+  const int threads = threads_for(p.groups * p.cells() * p.depth() * p.out);
+  parallel_for(static_cast<int>(p.groups * out_panels), threads, [&](int task, int) {
     const i64 group = task / out_panels, panel = task % out_panels;
     winograd.pack(s, w + group * p.out * p.depth(), {panel, panel + 1}, u.data() + group * group_size);
   });
 
-  const int threads = num_threads();
   const i64 wanted = threads > 1 ? 2 * threads : 1;
   const i64 tile_bytes = s.points() * lanes_of<T>(p.in) * static_cast<i64>(sizeof(T));
   const i64 rows = std::clamp<i64>(kBlockBytes / tile_bytes / k.tile_rows, 1, kPanelsOfTiles) * k.tile_rows;
@@ -83,7 +83,7 @@ bool winograd_weight(const Winograd& s, const T* src, const T* dy, T* dw) {
   WinogradWeight<T> a{};
   a.shape = s, a.src = src, a.dy = dy, a.dw = dw;
   a.v_point = size * in_lanes + slack, a.p_point = size * out_lanes + slack, a.du_point = p.out * in_lanes + slack;
-  const int threads = num_threads();
+  const int threads = threads_for(p.groups * p.cells() * p.depth() * p.out);
   const Scratch<T> v(s.points() * a.v_point), transformed_dy(s.points() * a.p_point), du(s.points() * a.du_point);
   const Scratch<T> rows(winograd.rows, threads);
   a.v = v.data(), a.p = transformed_dy.data(), a.du = du.data();

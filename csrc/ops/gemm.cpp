@@ -1,5 +1,7 @@
 #include "ops/gemm.h"
 
+#include <algorithm>
+
 #include "core/cpu.h"
 #include "core/memory.h"
 #include "core/thread_pool.h"
@@ -12,14 +14,31 @@ namespace {
 // Blocks of C near this size repay the packing of their operands and leave enough of them to share out.
 constexpr i64 kBlockRows = 1024, kBlockColumns = 512;
 
+constexpr i64 kThinColumns = 64;  // of a piece, at least
+
+template <class T>
+bool is_thin(const Gemm<T>& g) {
+  return g.m <= kernels_of<T>().thin_rows && (g.b_col == 1 || (g.b_row == 1 && g.a_col == 1));
+}
+
+template <class T>
+void multiply_thin(const Gemm<T>& g) {
+  const Verbose<T> line("gemm", "thin", [&] { return sizes_text({g.m, g.n, g.k}); });
+  const Kernels<T>& k = kernels_of<T>();
+  const int threads = threads_for(g.m * g.n * g.k);
+  const Split columns(g.n, std::max((g.n + threads - 1) / threads, kThinColumns), kThinColumns);
+  parallel_for(static_cast<int>(columns.count()), threads, [&](int task, int) { k.gemm_thin(g, columns.range(task)); });
+}
+
 }  // namespace
 
 template <class T>
 void gemm(const Gemm<T>& g) {
   if (g.m == 0 || g.n == 0) return;
+  if (is_thin(g)) return multiply_thin(g);
   const Verbose<T> line("gemm", "blocked", [&] { return sizes_text({g.m, g.n, g.k}); });
   const Kernels<T>& k = kernels_of<T>();
-  const int threads = num_threads();
+  const int threads = threads_for(g.m * g.n * g.k);
   const i64 wanted = threads;
   Split rows(g.m, kBlockRows, k.tile_rows), columns(g.n, kBlockColumns, k.tile_columns);
   while (rows.count() * columns.count() < wanted) {  // the longer side: each block packs its part of both operands

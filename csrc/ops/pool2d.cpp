@@ -24,7 +24,8 @@ void max_pool2d_forward(const Pool2d& p, const T* x, T* y, std::int32_t* indices
   if (p.planes == 0 || p.oh == 0 || p.ow == 0) return;
   const Kernels<T>& k = kernels_of<T>();
   const Split rows(p.planes * p.oh, kGrain / (p.iw * p.stride_h + p.ow) + 1, 1);
-  const int tasks = static_cast<int>(rows.count()), threads = num_threads();
+  const int tasks = static_cast<int>(rows.count());
+  const int threads = tasks > 1 ? num_threads() : 1;
   const Scratch<T> scratch(static_cast<std::size_t>(k.max_pool2d_scratch(p)), threads);
   parallel_for(tasks, threads,
                [&](int task, int rank) { k.max_pool2d_forward(p, x, rows.range(task), y, indices, scratch.at(rank)); });

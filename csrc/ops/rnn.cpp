@@ -72,7 +72,7 @@ struct Share {
 
   Share(const Rnn& s, i64 unit_panel, i64 depth) {
     constexpr i64 kRowsEach = 4, kFlopsForBarrier = 40000;
-    const i64 threads = num_threads();
+    const i64 threads = threads_for(s.steps * s.batch * s.gates() * s.hidden * depth);
     const i64 panels = (s.hidden + unit_panel - 1) / unit_panel;
     by_rows = s.batch >= kRowsEach * threads;
     const bool worth = 2 * s.batch * s.gates() * s.hidden * depth >= kFlopsForBarrier;
@@ -121,7 +121,7 @@ void forward_direction(const RnnStackForward<T>& call, i64 layer, i64 d, const T
   const Scratch<T> packed(G * panels * (I + H) + G * H);
   T* const w_hh = packed.data() + G * panels * I;
   T* const bias = w_hh + G * panels * H;
-  parallel_for(2, [&](int task, int) {
+  parallel_for(2, threads_for(G * H * (I + H)), [&](int task, int) {
     if (task == 0) {
       k.rnn_pack_forward(w[0], G, H, I, packed.data());
     } else {
@@ -170,9 +170,10 @@ template <class T>
 void bias_gradient(const T* da, i64 da_row, i64 gate_rows, i64 depth, T* db) {
   constexpr i64 kColumns = 64;
   const Kernels<T>& k = kernels_of<T>();
-  parallel_for(static_cast<int>((gate_rows + kColumns - 1) / kColumns), [&](int task, int) {
-    k.sum_rows(da, depth, da_row, {task * kColumns, std::min(gate_rows, (task + 1) * kColumns)}, false, db);
-  });
+  parallel_for(
+      static_cast<int>((gate_rows + kColumns - 1) / kColumns), threads_for(gate_rows * depth), [&](int task, int) {
+        k.sum_rows(da, depth, da_row, {task * kColumns, std::min(gate_rows, (task + 1) * kColumns)}, false, db);
+      });
 }
 
 // Gradients of one direction's weights from da [T,N,kGrads,H] and its inputs.
