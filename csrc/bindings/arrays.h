@@ -32,8 +32,10 @@ class Call {
   [[noreturn]] void type_error(const std::string& what) const { throw py::type_error(name_ + ": " + what); }
   [[noreturn]] void value_error(const std::string& what) const { throw py::value_error(name_ + ": " + what); }
 
-  void require(bool good, const std::string& what) const {
-    if (!good) value_error(what);
+  // `what` gives the message, and is called only where it is raised.
+  template <class What>
+  void require(bool good, What&& what) const {
+    if (!good) value_error(what());
   }
 
   // The dtype of the call: float32 or float64, from its first array.

@@ -26,25 +26,28 @@ Conv2dAlgorithm algorithm_of(const Call& call, const Conv2d& s, const std::strin
   if (name != "winograd") {
     call.value_error("algorithm is '" + name + "', expected auto, direct, im2col or winograd");
   }
-  call.require(
-      winograd_serves(s),
-      "algorithm is 'winograd', which serves kernels of (3, 3) and (5, 5) with stride and dilation 1; kernel (" +
-          std::to_string(s.kh) + ", " + std::to_string(s.kw) + "), stride (" + std::to_string(s.stride_h) + ", " +
-          std::to_string(s.stride_w) + "), dilation (" + std::to_string(s.dilation_h) + ", " +
-          std::to_string(s.dilation_w) + ")");
+  call.require(winograd_serves(s), [&] {
+    return "algorithm is 'winograd', which serves kernels of (3, 3) and (5, 5) with stride and dilation 1; kernel (" +
+           std::to_string(s.kh) + ", " + std::to_string(s.kw) + "), stride (" + std::to_string(s.stride_h) + ", " +
+           std::to_string(s.stride_w) + "), dilation (" + std::to_string(s.dilation_h) + ", " +
+           std::to_string(s.dilation_w) + ")";
+  });
   return Conv2dAlgorithm::kWinograd;
 }
 
 // Output cells along one axis, floor((M + P + P' - D (K - 1) - 1) / S) + 1.
 i64 output_size(const Call& call, const char* axis, i64 size, i64 before, i64 after, i64 kernel, i64 stride,
                 i64 dilation) {
-  call.require(kernel >= 1 && stride >= 1 && dilation >= 1 && before >= 0 && after >= 0,
-               std::string(axis) + ": kernel " + std::to_string(kernel) + ", stride " + std::to_string(stride) +
-                   ", dilation " + std::to_string(dilation) + ", padding (" + std::to_string(before) + ", " +
-                   std::to_string(after) + "), expected kernel, stride, dilation >= 1 and padding >= 0");
+  call.require(kernel >= 1 && stride >= 1 && dilation >= 1 && before >= 0 && after >= 0, [&] {
+    return std::string(axis) + ": kernel " + std::to_string(kernel) + ", stride " + std::to_string(stride) +
+           ", dilation " + std::to_string(dilation) + ", padding (" + std::to_string(before) + ", " +
+           std::to_string(after) + "), expected kernel, stride, dilation >= 1 and padding >= 0";
+  });
   const i64 span = dilation * (kernel - 1) + 1, padded = size + before + after;
-  call.require(span <= padded, std::string(axis) + ": the kernel spans " + std::to_string(span) +
-                                   " of a padded input of " + std::to_string(padded));
+  call.require(span <= padded, [&] {
+    return std::string(axis) + ": the kernel spans " + std::to_string(span) + " of a padded input of " +
+           std::to_string(padded);
+  });
   return (padded - span) / stride + 1;
 }
 
@@ -56,13 +59,15 @@ Conv2d shape_of_call(const Call& call, const py::array& x, const char* x_name, c
   s.n = x.shape(0), s.ic = x.shape(1), s.ih = x.shape(2), s.iw = x.shape(3);
   s.oc = w.shape(0), s.kh = w.shape(2), s.kw = w.shape(3);
   s.groups = o.groups;
-  call.require(o.groups >= 1 && s.ic >= 1 && s.oc >= 1 && s.ic % o.groups == 0 && s.oc % o.groups == 0,
-               "groups is " + std::to_string(o.groups) + ", expected a divisor of " + std::to_string(s.ic) + " and " +
-                   std::to_string(s.oc) + " channels");
-  call.require(w.shape(1) == s.ic / s.groups, std::string(w_name) + " has shape " + shape_text(jadro::shape_of(w)) +
-                                                  ", expected " + std::to_string(s.ic / s.groups) +
-                                                  " channels: " + x_name + " has " + std::to_string(s.ic) +
-                                                  " and groups is " + std::to_string(s.groups));
+  call.require(o.groups >= 1 && s.ic >= 1 && s.oc >= 1 && s.ic % o.groups == 0 && s.oc % o.groups == 0, [&] {
+    return "groups is " + std::to_string(o.groups) + ", expected a divisor of " + std::to_string(s.ic) + " and " +
+           std::to_string(s.oc) + " channels";
+  });
+  call.require(w.shape(1) == s.ic / s.groups, [&] {
+    return std::string(w_name) + " has shape " + shape_text(jadro::shape_of(w)) + ", expected " +
+           std::to_string(s.ic / s.groups) + " channels: " + x_name + " has " + std::to_string(s.ic) +
+           " and groups is " + std::to_string(s.groups);
+  });
   s.stride_h = o.stride[0], s.stride_w = o.stride[1];
   s.dilation_h = o.dilation[0], s.dilation_w = o.dilation[1];
   s.pad_top = o.padding[0], s.pad_bottom = o.padding[1], s.pad_left = o.padding[2], s.pad_right = o.padding[3];

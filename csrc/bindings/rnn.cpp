@@ -41,17 +41,19 @@ struct Sizes {
   Sizes(const Call& call, Cell cell, const py::array& x, const py::array& y, const Options& o) {
     call.check_rank(x, "x", 3);
     call.check_rank(y, "y", 3);
-    call.require(o.layers >= 1, "layers is " + std::to_string(o.layers) + ", expected at least 1");
+    call.require(o.layers >= 1, [&] { return "layers is " + std::to_string(o.layers) + ", expected at least 1"; });
     call.require(o.directions == 1 || o.directions == 2,
-                 "directions is " + std::to_string(o.directions) + ", expected 1 or 2");
+                 [&] { return "directions is " + std::to_string(o.directions) + ", expected 1 or 2"; });
     call.require(o.dropout >= 0 && o.dropout <= 1,
-                 "dropout is " + std::to_string(o.dropout) + ", expected 0 <= dropout <= 1");
+                 [&] { return "dropout is " + std::to_string(o.dropout) + ", expected 0 <= dropout <= 1"; });
     steps = x.shape(0);
     batch = x.shape(1);
     input = x.shape(2);
     hidden = y.shape(2) / o.directions;
-    call.require(steps >= 1, "x has shape " + shape_text(shape_of(x)) + ", expected at least one time step");
-    call.require(hidden >= 1, "y has shape " + shape_text(shape_of(y)) + ", expected at least one hidden unit");
+    call.require(steps >= 1,
+                 [&] { return "x has shape " + shape_text(shape_of(x)) + ", expected at least one time step"; });
+    call.require(hidden >= 1,
+                 [&] { return "y has shape " + shape_text(shape_of(y)) + ", expected at least one hidden unit"; });
     gates = Rnn{cell, 0, 0, 0, 0, 0, 0, false}.gates();
     state = {o.layers * o.directions, batch, hidden};
     output = {steps, batch, o.directions * hidden};
@@ -66,8 +68,10 @@ struct Sizes {
 };
 
 void check_count(const Call& call, const Arrays& arrays, const char* argument, const Sizes& z) {
-  call.require(arrays.size() == z.weights.size(), std::string(argument) + " has " + std::to_string(arrays.size()) +
-                                                      " arrays, expected " + std::to_string(z.weights.size()));
+  call.require(arrays.size() == z.weights.size(), [&] {
+    return std::string(argument) + " has " + std::to_string(arrays.size()) + " arrays, expected " +
+           std::to_string(z.weights.size());
+  });
 }
 
 template <class T>
@@ -104,14 +108,18 @@ i64 reserve_size(const std::string& cell, i64 T, i64 N, i64 H, i64 layers, i64 d
   const i64 sizes[] = {T, N, H, layers};
   double elements = 10.0 * static_cast<double>(directions);  // an upper bound of what one layer, unit and step need
   for (i64 size : sizes) {
-    call.require(size >= 0, "T, N, H, layers are " + shape_text({T, N, H, layers}) + ", expected no negative size");
+    call.require(size >= 0, [&] {
+      return "T, N, H, layers are " + shape_text({T, N, H, layers}) + ", expected no negative size";
+    });
     elements *= static_cast<double>(size);
   }
-  call.require(layers >= 1 && (directions == 1 || directions == 2),
-               "layers is " + std::to_string(layers) + " and directions " + std::to_string(directions) +
-                   ", expected at least 1 layer and 1 or 2 directions");
-  call.require(elements < 4e18,
-               "T, N, H, layers are " + shape_text({T, N, H, layers}) + ", expected sizes that fit in memory");
+  call.require(layers >= 1 && (directions == 1 || directions == 2), [&] {
+    return "layers is " + std::to_string(layers) + " and directions " + std::to_string(directions) +
+           ", expected at least 1 layer and 1 or 2 directions";
+  });
+  call.require(elements < 4e18, [&] {
+    return "T, N, H, layers are " + shape_text({T, N, H, layers}) + ", expected sizes that fit in memory";
+  });
   return rnn_reserve_size(which, T, N, H, layers, directions, dropout > 0);
 }
 

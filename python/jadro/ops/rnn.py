@@ -6,10 +6,9 @@ w_hh[G*H,H] and, with bias, b_ih[G*H], b_hh[G*H]; the gates in PyTorch's order, 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from .. import backend, random
 from ..autograd import Function, Node
@@ -50,7 +49,8 @@ class Recurrent(Function):
 
     @staticmethod
     def forward(ctx: Node, x: Array, h0: Array | None, c0: Array | None, *weights: Array, options: Options) -> Any:
-        x, h0, c0 = (None if a is None else backend.contiguous(a) for a in (x, h0, c0))
+        x = backend.contiguous(x)
+        h0, c0 = (None if a is None else backend.contiguous(a) for a in (h0, c0))
         params = [backend.contiguous(w) for w in weights]
         (steps, batch, inputs), hidden = x.shape, params[1].shape[1]
         is_lstm = options.cell == "lstm"
@@ -138,16 +138,23 @@ def _run(
 ) -> tuple[Tensor, ...]:  # fmt: skip
     tensors = [as_tensor(w) for w in weights]
     x, h0, c0 = (None if t is None else as_tensor(t) for t in (x, h0, c0))
-    directions = 2 if bidirectional else 1
-    options = Options(cell, num_layers, directions, bias, float(dropout), 0, 0)
+    options = Options(cell, num_layers, 2 if bidirectional else 1, bias, float(dropout), 0, 0)
     _check(call, x, {"h0": h0, "c0": c0}, tensors, options)
-    masks = (num_layers - 1) * int(np.prod(x.shape[:2])) * directions * tensors[1].shape[1]
-    if not training or dropout == 0 or masks == 0:
-        options = options._replace(dropout=0.0)
-    else:
-        seed, offset = random.next_offset(masks)
-        options = options._replace(seed=seed, offset=offset)
-    return Recurrent.apply(x, h0, c0, *tensors, options=options)
+    return apply(x, h0, c0, tensors, options, training)
+
+
+def apply(
+    x: Tensor, h0: Tensor | None, c0: Tensor | None, weights: Sequence[Tensor], options: Options, training: bool
+) -> tuple[Tensor, ...]:
+    """One Recurrent of arguments that fit each other; draws the place of its dropout masks in training."""
+    if options.dropout:
+        masks = (options.layers - 1) * math.prod(x.shape[:2]) * options.directions * weights[1].shape[1]
+        if training and masks:
+            seed, offset = random.next_offset(masks)
+            options = options._replace(seed=seed, offset=offset)
+        else:
+            options = options._replace(dropout=0.0)
+    return Recurrent.apply(x, h0, c0, *weights, options=options)
 
 
 def rnn(
