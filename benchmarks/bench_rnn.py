@@ -91,6 +91,28 @@ class Rnn(Case):
         return grad_job(lambda: model(x)[0], (x, *(parameters[k] for k in weights)), a.get("dy"))
 
 
+@dataclass(frozen=True)
+class Step(Rnn):
+    """One step of a stream: `rnn.stepper`, beside the peers' layers over one step."""
+
+    @property
+    def label(self) -> str:
+        return f"{self.cell} stepper B{self.B} I{self.I} H{self.H}"
+
+    def jadro(self) -> Job:
+        from jadro import nn
+
+        model = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}[self.cell](self.I, self.H, num_layers=self.layers)
+        model.load_state_dict(self.weights())
+        stepper, x = model.stepper(self.B), self.arrays()["x"][0]
+
+        def from_zeros(_: Array) -> list[Array]:  # the peers carry no state
+            stepper.reset()
+            return [stepper(x)[None]]
+
+        return Job(lambda: stepper(x), from_zeros)
+
+
 _SIZES = (
     (64, 32, 128, 128),
     (128, 64, 256, 256),
@@ -104,4 +126,4 @@ _SIZES = (
 CASES = both(
     *(Rnn(False, cell, *size) for cell in GATES for size in _SIZES),
     Rnn(False, "lstm", 64, 32, 128, 128, layers=2, directions=2),
-)
+) + [Step(False, cell, 1, 1, 64, 64) for cell in GATES]

@@ -4,20 +4,22 @@
 
 #include "bindings/arrays.h"
 #include "bindings/module.h"
+#include "bindings/rnn.h"
 
 namespace jadro {
-namespace {
 
-using Arrays = std::vector<py::array>;
-using Maybe = std::optional<py::array>;
-
-Cell cell_of(const Call& call, const std::string& name) {
+Cell rnn_cell(const Call& call, const std::string& name) {
   if (name == "rnn_tanh") return Cell::kRnnTanh;
   if (name == "rnn_relu") return Cell::kRnnRelu;
   if (name == "lstm") return Cell::kLstm;
   if (name == "gru") return Cell::kGru;
   call.value_error("cell is '" + name + "', expected rnn_tanh, rnn_relu, lstm or gru");
 }
+
+namespace {
+
+using Arrays = std::vector<py::array>;
+using Maybe = std::optional<py::array>;
 
 Cell plain_cell(const Call& call, const std::string& nonlinearity) {
   if (nonlinearity == "tanh") return Cell::kRnnTanh;
@@ -104,7 +106,7 @@ RnnStack<T> stack_of(const Call& call, Cell cell, const Sizes& z, const Options&
 
 i64 reserve_size(const std::string& cell, i64 T, i64 N, i64 H, i64 layers, i64 directions, double dropout) {
   const Call call("rnn_reserve_size");
-  const Cell which = cell_of(call, cell);
+  const Cell which = rnn_cell(call, cell);
   const i64 sizes[] = {T, N, H, layers};
   double elements = 10.0 * static_cast<double>(directions);  // an upper bound of what one layer, unit and step need
   for (i64 size : sizes) {

@@ -204,6 +204,25 @@ def gru_backward(
     offset: int,
 ) -> None: ...
 
+class RnnStepper:
+    """One step a call of a stack of one direction; the weights, in the order of rnn_forward, are packed once.
+
+    h[L,N,H] and, of an lstm, c[L,N,H] are read and overwritten by each step; a call takes x[N,input], of any strides,
+    and returns y[N,H], which it has overwritten."""
+
+    def __init__(
+        self,
+        cell: str,
+        input: int,
+        weights: Sequence[Array],
+        bias: bool,
+        h: Array,
+        c: Array | None,
+        y: Array,
+    ) -> None: ...
+    def refresh(self, weights: Sequence[Array]) -> None: ...
+    def __call__(self, x: Array) -> Array: ...
+
 # --- batch norm over x[N,C,S]: mean and variance of each channel ------------------------------------------------------
 def batch_norm_forward(
     x: Array,

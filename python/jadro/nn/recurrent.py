@@ -14,6 +14,7 @@ from ..tensor import Tensor, as_tensor
 from . import init
 from .checks import integer
 from .module import Module, Parameter
+from .stepper import Stepper
 
 
 class _Weights(Module):
@@ -101,6 +102,18 @@ class _Layer(_Weights):
     def flatten_parameters(self) -> None:
         """Does nothing: the loop takes the parameters where they are. For code written for PyTorch."""
 
+    def stepper(self, batch_size: int) -> Stepper:
+        """The layer one step at a time, for streams: `y = stepper(x)` with x [batch_size, I]; see `Stepper`.
+
+        Raises ValueError for a bidirectional layer, RuntimeError for one that is not on the CPU.
+        """
+        return Stepper(self, batch_size)
+
+    @property
+    def _cell(self) -> str:
+        """The cell's name in the loop."""
+        return type(self).__name__.lower()
+
     def _loop_options(self) -> dict[str, Any]:
         return {
             "num_layers": self.num_layers, "bidirectional": self.bidirectional, "bias": self.bias,
@@ -155,6 +168,10 @@ class RNN(_Layer):
         nonlinearity = self._check_nonlinearity(nonlinearity)
         super().__init__(input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype)
         self.nonlinearity = nonlinearity
+
+    @property
+    def _cell(self) -> str:
+        return f"rnn_{self.nonlinearity}"
 
     def _loop_options(self) -> dict[str, Any]:
         return {**super()._loop_options(), "nonlinearity": self.nonlinearity}
