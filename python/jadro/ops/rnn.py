@@ -1,5 +1,7 @@
 """Recurrent layers: one native call runs all steps, layers and directions, one more their gradients.
 
+With `create_graph=True` the gradients come from the composed loop (`rnn_composed`) instead: slower, and differentiable.
+
 x[T,N,I]; h0, c0, hn, cn [L*D,N,H]; y[T,N,D*H]; `weights`: for each layer, for each direction, w_ih[G*H,I or D*H],
 w_hh[G*H,H] and, with bias, b_ih[G*H], b_hh[G*H]; the gates in PyTorch's order, i f g o and r z n.
 """
@@ -11,10 +13,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from .. import backend, random
-from ..autograd import Function, Node
+from ..autograd import Function, Node, grad
 from ..backend import Array
 from ..tensor import Tensor, as_tensor
 from .common import check_float
+from .rnn_composed import active_trace, composed
+from .shape import Reshape
 
 GATES = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "gru": 3}
 
@@ -43,12 +47,13 @@ class Options(NamedTuple):
 
 class Recurrent(Function):
     """(x, h0, c0, *weights) -> (y, hn), of an LSTM (y, hn, cn); h0 and c0 may be None, and c0 is where there is no cell
-    state."""
+    state. Derivatives of higher order take the composed loop."""
 
     name = "rnn"
 
     @staticmethod
     def forward(ctx: Node, x: Array, h0: Array | None, c0: Array | None, *weights: Array, options: Options) -> Any:
+        given = (x, h0, c0, *weights)
         x = backend.contiguous(x)
         h0, c0 = (None if a is None else backend.contiguous(a) for a in (h0, c0))
         params = [backend.contiguous(w) for w in weights]
@@ -65,14 +70,15 @@ class Recurrent(Function):
             )
         if batch:
             backend.kernel(x, f"{options.stem}_forward")(x, *starts, params, y, *ends, reserve, *options.tail)
-        ctx.options, ctx.reserve = options, reserve
-        ctx.save(x, h0, c0, y, *params)
+        ctx.options, ctx.reserve, ctx.x = options, reserve, x
+        ctx.save(y, *given)
         return (y, *ends)
 
     @staticmethod
     def backward(ctx: Node, *dys: Array | None) -> tuple[Array | None, ...]:
-        x, h0, c0, y, *weights = ctx.saved
-        options = ctx.options
+        y, _, *rest = ctx.saved
+        h0, c0, *weights = (None if a is None else backend.contiguous(a) for a in rest)
+        x, options = ctx.x, ctx.options
         gradients = [None if d is None else backend.contiguous(d) for d in dys]
         dx = backend.empty_like(x) if ctx.needs[0] else None
         dh0 = backend.empty_like(h0) if ctx.needs[1] else None
@@ -89,8 +95,24 @@ class Recurrent(Function):
         return (dx, dh0, dc0, *(dweights or ()))
 
     @classmethod
-    def backward_graph(cls, ctx: Node, *dys: Any) -> Any:
-        raise RuntimeError(f"{ctx.options.stem}: its backward cannot be differentiated; use create_graph=False")
+    def backward_graph(cls, ctx: Node, *dys: Any) -> tuple[Tensor | None, ...]:
+        """By way of the composed loop: run again from the inputs, and differentiated as any other operations are."""
+        _, *given = ctx.saved
+        # Each input is a node of its own, so that no path leads from one of them to another.
+        inputs: list[Any] = [None if a is None else Reshape.apply(as_tensor(a), shape=a.shape) for a in given]
+        h0, c0, *weights = inputs[1:]
+        outs = composed(inputs[0], h0, c0, weights, ctx.options)
+        pairs = [(out, dy) for out, dy in zip(outs, dys, strict=True) if dy is not None]
+        found = iter(
+            grad(
+                [out for out, _ in pairs],
+                [t for t, needed in zip(inputs, ctx.needs, strict=True) if needed],
+                [dy for _, dy in pairs],
+                create_graph=True,
+                allow_unused=True,
+            )
+        )
+        return tuple(next(found) if needed else None for needed in ctx.needs)
 
 
 def _shapes(options: Options, inputs: int, hidden: int) -> list[tuple[int, ...]]:
@@ -154,6 +176,8 @@ def apply(
             options = options._replace(seed=seed, offset=offset)
         else:
             options = options._replace(dropout=0.0)
+    if active_trace() is not None:
+        return composed(x, h0, c0, weights, options)
     return Recurrent.apply(x, h0, c0, *weights, options=options)
 
 
