@@ -1,8 +1,8 @@
 """Recurrent layers and cells with PyTorch's parameters. A layer is one native call, whatever its steps, layers and
 directions.
 
-Derivatives of higher order (`create_graph=True`) are there too: that backward pass is made of recorded operations, step by
-step, which is far slower than the native one."""
+Derivatives of higher order (`create_graph=True`) are there too: that backward pass is made of recorded operations, step
+by step, which is far slower than the native one."""
 
 from __future__ import annotations
 
