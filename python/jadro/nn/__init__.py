@@ -35,6 +35,8 @@ from .pool import AdaptiveAvgPool1d, AdaptiveAvgPool2d, AvgPool1d, AvgPool2d, Ma
 from .recurrent import GRU, LSTM, RNN, GRUCell, LSTMCell, RNNCell
 from .residual import Residual
 
+from . import convert  # isort: skip  (on top of the layers)
+
 __all__ = [
     "ELU",
     "GELU",
@@ -87,6 +89,7 @@ __all__ = [
     "Softmax",
     "Softplus",
     "Tanh",
+    "convert",
     "functional",
     "init",
     "utils",
