@@ -152,7 +152,8 @@ class Step(Case):
 
         a = self.arrays()
         model = _jadro_model(self)
-        model.load_state_dict(self.weights(), strict=False)  # batch norm's buffers keep their start values
+        names = (name for name, _ in model.named_parameters())  # in the order of `shapes`
+        model.load_state_dict(dict(zip(names, self.weights().values(), strict=True)), strict=False)
         model.train()
         optimizer = optim.Adam(model.parameters(), lr=LEARNING_RATE)
         x, target = jadro.tensor(a["x"]), jadro.tensor(a["target"])
@@ -174,56 +175,35 @@ def _jadro_model(case: Step) -> Any:
 
 
 def _jadro_lenet() -> Any:
-    import jadro.nn.functional as F
     from jadro import nn
 
-    class LeNet(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv1, self.conv2 = nn.Conv2d(1, 20, 5), nn.Conv2d(20, 50, 5)
-            self.fc1, self.fc2 = nn.Linear(800, 500), nn.Linear(500, 10)
-
-        def forward(self, x: Any) -> Any:
-            x = F.max_pool2d(F.relu(self.conv1(x)), 2)
-            x = F.max_pool2d(F.relu(self.conv2(x)), 2)
-            return self.fc2(F.relu(self.fc1(x.reshape(x.shape[0], -1))))
-
-    return LeNet()
+    convolutions = [nn.Conv2d(1, 20, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(20, 50, 5), nn.ReLU(), nn.MaxPool2d(2)]
+    return nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(800, 500), nn.ReLU(), nn.Linear(500, 10))
 
 
 def _jadro_resnet20() -> Any:
     import jadro
-    import jadro.nn.functional as F
     from jadro import nn
 
-    class Block(nn.Module):
-        def __init__(self, ic: int, oc: int, stride: int) -> None:
+    class Skip(nn.Module):
+        def __init__(self, new: int, stride: int) -> None:
             super().__init__()
-            self.conv1 = nn.Conv2d(ic, oc, 3, stride=stride, padding=1, bias=False)
-            self.conv2 = nn.Conv2d(oc, oc, 3, padding=1, bias=False)
-            self.bn1, self.bn2 = nn.BatchNorm2d(oc), nn.BatchNorm2d(oc)
-            self.stride, self.new = stride, oc - ic
+            self.new, self.stride = new, stride
 
         def forward(self, x: Any) -> Any:
-            y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-            if self.new:
-                x = x[:, :, :: self.stride, :: self.stride]
-                zeros = jadro.tensor(np.zeros((x.shape[0], self.new, *x.shape[2:]), np.float32))
-                x = jadro.cat([x, zeros], 1)
-            return F.relu(y + x)
+            x = x[:, :, :: self.stride, :: self.stride]
+            zeros = jadro.tensor(np.zeros((x.shape[0], self.new, *x.shape[2:]), np.float32))
+            return jadro.cat([x, zeros], 1)
 
-    class ResNet20(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.conv, self.bn = nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16)
-            self.blocks = nn.Sequential(*(Block(*sizes) for _, *sizes in resnet20_blocks()))
-            self.fc = nn.Linear(64, 10)
+    def block(ic: int, oc: int, stride: int) -> list[Any]:
+        first = nn.Conv2d(ic, oc, 3, stride=stride, padding=1, bias=False)
+        second = nn.Conv2d(oc, oc, 3, padding=1, bias=False)
+        body = nn.Sequential(first, nn.BatchNorm2d(oc), nn.ReLU(), second, nn.BatchNorm2d(oc))
+        return [nn.Residual(body, Skip(oc - ic, stride) if oc > ic else None), nn.ReLU()]
 
-        def forward(self, x: Any) -> Any:
-            y = self.blocks(F.relu(self.bn(self.conv(x))))
-            return self.fc(y.mean((2, 3)))
-
-    return ResNet20()
+    stem = [nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU()]
+    blocks = [layer for _, *sizes in resnet20_blocks() for layer in block(*sizes)]
+    return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
 
 
 def _jadro_charlm(cell: str) -> Any:

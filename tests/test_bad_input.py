@@ -18,7 +18,7 @@ REPRESENTATIVES = [
     "rnn_tanh-three_layers_bidirectional",
     "lstm-three_layers_bidirectional",
     "gru-three_layers_bidirectional",
-    "batch_norm-image",
+    "batch_norm-add_relu",
     "tanh-image",
     "cross_entropy-smoothed_weighted_ignored",
     "embedding-every_id_repeats",

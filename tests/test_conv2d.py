@@ -95,3 +95,15 @@ def test_bias_of_nothing(backend, dtype):
     expected = np.broadcast_to(np.array([3.0, -4.0])[:, None, None], (2, 3, 3)).copy()
     expected[:, 1, 1] += 1
     np.testing.assert_array_equal(backend.host(y)[0], expected)
+
+
+def test_an_epilogue_that_does_not_fit_is_named():
+    from jadro import _core
+
+    x, w, y = np.zeros((1, 2, 5, 5)), np.zeros((3, 2, 3, 3)), np.ones((1, 3, 5, 5))
+    for wrong in ({"scale": np.zeros(2)}, {"add": np.zeros((1, 3, 5, 4))}):
+        with pytest.raises(ValueError, match=f"conv2d_forward: {next(iter(wrong))} has shape"):
+            _core.conv2d_forward(x, w, None, y, *OPTIONS, **wrong)
+    with pytest.raises(TypeError, match="conv2d_forward: add has dtype"):
+        _core.conv2d_forward(x, w, None, y, *OPTIONS, add=np.zeros((1, 3, 5, 5), np.float32))
+    assert (y == 1).all()

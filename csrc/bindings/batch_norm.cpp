@@ -10,7 +10,7 @@ using Optional = std::optional<py::array>;
 
 void forward(const py::array& x, const Optional& weight, const Optional& bias, Optional& running_mean,
              Optional& running_var, py::array& y, py::array& save_mean, py::array& save_rstd, bool training,
-             double momentum, double eps) {
+             double momentum, double eps, const Optional& add, bool relu, Optional& save_affine) {
   Call call("batch_norm_forward");
   call.set_dtype(x, "x");
   call.check_rank(x, "x", 3);
@@ -35,6 +35,9 @@ void forward(const py::array& x, const Optional& weight, const Optional& bias, O
     f.y = call.out<T>(y, "y", shape);
     f.save_mean = call.out<T>(save_mean, "save_mean", channels);
     f.save_rstd = call.out<T>(save_rstd, "save_rstd", channels);
+    f.add = call.in<T>(add, "add", shape);
+    f.relu = relu;
+    f.save_affine = call.out<T>(save_affine, "save_affine", {2, shape[1]});
     f.training = training;
     f.momentum = momentum;
     f.eps = eps;
@@ -44,10 +47,12 @@ void forward(const py::array& x, const Optional& weight, const Optional& bias, O
 }
 
 void backward(const py::array& dy, const py::array& x, const Optional& weight, const py::array& save_mean,
-              const py::array& save_rstd, Optional& dx, Optional& dweight, Optional& dbias, bool training) {
+              const py::array& save_rstd, Optional& dx, Optional& dweight, Optional& dbias, bool training,
+              const Optional& affine, const Optional& y, Optional& dadd) {
   Call call("batch_norm_backward");
   call.set_dtype(x, "x");
   call.check_rank(x, "x", 3);
+  call.require(affine || !(y || dadd), [] { return "y or dadd is given without affine, expected all three"; });
   const std::vector<i64> shape = shape_of(x), channels = {shape[1]};
   with_dtype(call, [&](auto zero) {
     using T = decltype(zero);
@@ -61,6 +66,9 @@ void backward(const py::array& dy, const py::array& x, const Optional& weight, c
     b.dx = call.out<T>(dx, "dx", shape);
     b.dweight = call.out<T>(dweight, "dweight", channels);
     b.dbias = call.out<T>(dbias, "dbias", channels);
+    b.affine = call.in<T>(affine, "affine", {2, shape[1]});
+    b.y = call.in<T>(y, "y", shape);
+    b.dadd = call.out<T>(dadd, "dadd", shape);
     b.training = training;
     py::gil_scoped_release unlocked;
     batch_norm_backward(b);
@@ -72,9 +80,11 @@ void backward(const py::array& dy, const py::array& x, const Optional& weight, c
 void bind_batch_norm(py::module_& m) {
   m.def("batch_norm_forward", &forward, py::arg("x"), py::arg("weight"), py::arg("bias"), py::arg("running_mean"),
         py::arg("running_var"), py::arg("y"), py::arg("save_mean"), py::arg("save_rstd"), py::arg("training"),
-        py::arg("momentum"), py::arg("eps"));
+        py::arg("momentum"), py::arg("eps"), py::arg("add") = py::none(), py::arg("relu") = false,
+        py::arg("save_affine") = py::none());
   m.def("batch_norm_backward", &backward, py::arg("dy"), py::arg("x"), py::arg("weight"), py::arg("save_mean"),
-        py::arg("save_rstd"), py::arg("dx"), py::arg("dweight"), py::arg("dbias"), py::arg("training"));
+        py::arg("save_rstd"), py::arg("dx"), py::arg("dweight"), py::arg("dbias"), py::arg("training"),
+        py::arg("affine") = py::none(), py::arg("y") = py::none(), py::arg("dadd") = py::none());
 }
 
 }  // namespace jadro

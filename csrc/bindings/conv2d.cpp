@@ -81,7 +81,8 @@ std::vector<i64> w_shape(const Conv2d& s) { return {s.oc, s.ic / s.groups, s.kh,
 std::vector<i64> y_shape(const Conv2d& s) { return {s.n, s.oc, s.oh, s.ow}; }
 
 void forward(const py::array& x, const py::array& w, const std::optional<py::array>& b, py::array& y, Pair stride,
-             Sides padding, Pair dilation, i64 groups, const std::string& algorithm, bool relu) {
+             Sides padding, Pair dilation, i64 groups, const std::string& algorithm, bool relu,
+             const std::optional<py::array>& scale, const std::optional<py::array>& add) {
   Call call("conv2d_forward");
   call.set_dtype(x, "x");
   const Conv2d s = shape_of_call(call, x, "x", w, "w", {stride, padding, dilation, groups});
@@ -90,10 +91,11 @@ void forward(const py::array& x, const py::array& w, const std::optional<py::arr
     using T = decltype(zero);
     const T* px = call.in<T>(x, "x", x_shape(s));
     const T* pw = call.in<T>(w, "w", w_shape(s));
-    const T* pb = call.in<T>(b, "b", {s.oc});
+    const Conv2dEpilogue<T> epilogue{call.in<T>(b, "b", {s.oc}), call.in<T>(scale, "scale", {s.oc}),
+                                     call.in<T>(add, "add", y_shape(s)), relu};
     T* py_ = call.out<T>(y, "y", y_shape(s));
     py::gil_scoped_release unlocked;
-    conv2d_forward(s, px, pw, pb, py_, relu, chosen);
+    conv2d_forward(s, px, pw, py_, epilogue, chosen);
   });
 }
 
@@ -139,7 +141,7 @@ void bind_conv2d(py::module_& m) {
   const auto groups = py::arg("groups");
   const auto algorithm = py::arg("algorithm") = "auto";
   m.def("conv2d_forward", &forward, py::arg("x"), py::arg("w"), py::arg("b"), py::arg("y"), stride, padding, dilation,
-        groups, algorithm, py::arg("relu") = false);
+        groups, algorithm, py::arg("relu") = false, py::arg("scale") = py::none(), py::arg("add") = py::none());
   m.def("conv2d_backward_data", &backward_data, py::arg("dy"), py::arg("w"), py::arg("dx"), stride, padding, dilation,
         groups, algorithm);
   m.def("conv2d_backward_weight", &backward_weight, py::arg("dy"), py::arg("x"), py::arg("dw"), py::arg("db"), stride,

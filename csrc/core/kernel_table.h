@@ -44,14 +44,23 @@ struct Conv2dPass {
   }  // of one group's weights, with slack for whole vectors
 };
 
+// What a finished result of outgoing channel o becomes: y scale[o] + bias[o] + add, add shaped as dst, and with relu
+// max(., 0). Null pointers leave their part out.
+template <class T>
+struct Conv2dEpilogue {
+  const T *bias, *scale, *add;
+  bool relu;
+};
+
 // src [n, groups*in, src_h, src_w]; w: each group's [out, depth] packed by conv2d_pack, packed_size() apart; dst [n,
 // groups*out, dst_h, dst_w].
 template <class T>
 struct Conv2dProduct {
   Conv2dPass pass;
-  const T *src, *w, *bias;
+  const T *src, *w;
   T* dst;
-  bool direct, relu;
+  Conv2dEpilogue<T> epilogue;
+  bool direct;
 };
 
 // dw [groups, out, depth] from src and dy [n, groups*out, grid_h, grid_w].
@@ -78,9 +87,9 @@ struct Winograd {
 template <class T>
 struct WinogradProduct {
   Winograd shape;
-  const T *src, *u, *bias;
+  const T *src, *u;
   T* dst;
-  bool relu;
+  Conv2dEpilogue<T> epilogue;
 };
 
 // dw [groups*out, in, r, r] from src and dy [n, groups*out, dst_h, dst_w]; v, p: transformed source and dy of a chunk
@@ -142,11 +151,12 @@ struct Kernels {
   void (*adam_step)(const AdamStep<T>&, const AdamParameter<T>&, Range);
   void (*batch_norm_moments)(const BatchNorm&, const T* x, Range channels, Range items, T* mean, Moments* out);
   void (*batch_norm_apply)(const BatchNorm&, const T* x, Range channels, Range items, const T* mean, const T* scale,
-                           const T* bias, T* y, bool past_caches);
-  void (*batch_norm_sums)(const BatchNorm&, const T* dy, const T* x, Range channels, Range items, const T* mean,
-                          BatchNormSums* out);
-  void (*batch_norm_gradient)(const BatchNorm&, const T* dy, const T* x, Range channels, Range items, const T* mean,
-                              const T* shift, const T* slope, const T* scale, T* dx, bool past_caches);
+                           const T* bias, const T* add, bool relu, T* y, bool past_caches);
+  void (*batch_norm_sums)(const BatchNorm&, const T* dy, const T* x, const BatchNormMask<T>&, Range channels,
+                          Range items, const T* mean, BatchNormSums* out);
+  void (*batch_norm_gradient)(const BatchNorm&, const T* dy, const T* x, const BatchNormMask<T>&, Range channels,
+                              Range items, const T* mean, const T* shift, const T* slope, const T* scale, T* dx,
+                              bool past_caches);
   i64 (*max_pool2d_scratch)(const Pool2d&);
   void (*max_pool2d_forward)(const Pool2d&, const T* x, Range rows, T* y, std::int32_t* indices, T* scratch);
   bool (*max_pool2d_indices_inside)(const std::int32_t* indices, i64 count, i64 size);

@@ -59,6 +59,14 @@ static inline Moments merge(const Moments& a, const Moments& b) {
   return {count, a.mean + distance * share, a.squares + b.squares + distance * distance * share * a.count};
 }
 
+// Where a ReLU behind batch norm lets gradients pass: where y > 0, or, without y, where (x - mean) scale + bias > 0.
+// Without scale everywhere. The gradient that passes goes to dadd, where there is one, during the sums.
+template <class T>
+struct BatchNormMask {
+  const T *scale, *bias, *y;
+  T* dadd;
+};
+
 // For a channel: the sums of dy and of dy (x - mean).
 struct BatchNormSums {
   double dy, dy_x;

@@ -139,31 +139,63 @@ void batch_norm_moments(const BatchNorm& b, const T* x, Range channels, Range it
   }
 }
 
-// y = (x - mean) scale + bias
+// y = (x - mean) scale + bias + add, with relu max(y, 0); add may be null.
 template <class T>
 void batch_norm_apply(const BatchNorm& b, const T* x, Range channels, Range items, const T* mean, const T* scale,
-                      const T* bias, T* y, bool past_caches) {
+                      const T* bias, const T* add, bool relu, T* y, bool past_caches) {
   struct Parameters {
     Vec<T> mean, scale, bias;
   };
   map_channels(
       b, channels, items, y, past_caches,
       [&](auto channel) { return Parameters{channel(mean), channel(scale), channel(bias)}; },
-      [&](i64 at, i64 count, const Parameters& p) { return (load_n(x + at, count) - p.mean) * p.scale + p.bias; });
+      [&](i64 at, i64 count, const Parameters& p) {
+        Vec<T> v = (load_n(x + at, count) - p.mean) * p.scale + p.bias;
+        if (add) v += load_n(add + at, count);
+        return relu ? (v <= T(0) ? Vec<T>{} : v) : v;
+      });
+}
+
+// What a channel's mask reads; empty without one.
+template <class T>
+struct MaskParameters {
+  Vec<T> scale, bias;
+};
+template <class T, class Channel>
+JADRO_INLINE MaskParameters<T> mask_parameters(const BatchNormMask<T>& mask, Channel channel) {
+  MaskParameters<T> p{};
+  if (mask.scale && !mask.y) p.scale = channel(mask.scale), p.bias = channel(mask.bias);
+  return p;
+}
+
+// g where the mask lets it pass, else 0; d = x - mean.
+template <class T>
+JADRO_INLINE Vec<T> masked(const BatchNormMask<T>& mask, const MaskParameters<T>& p, Vec<T> g, Vec<T> d, i64 at,
+                           i64 count) {
+  if (!mask.scale) return g;
+  const Vec<T> y = mask.y ? load_n(mask.y + at, count) : d * p.scale + p.bias;
+  return y > T(0) ? g : Vec<T>{};
 }
 
 // out[c] = sums of dy and of dy (x - mean), in T by blocks, then in double.
 template <class T>
-void batch_norm_sums(const BatchNorm& b, const T* dy, const T* x, Range channels, Range items, const T* mean,
-                     BatchNormSums* out) {
+void batch_norm_sums(const BatchNorm& b, const T* dy, const T* x, const BatchNormMask<T>& mask, Range channels,
+                     Range items, const T* mean, BatchNormSums* out) {
+  struct Parameters {
+    Vec<T> mean;
+    MaskParameters<T> mask;
+  };
   const i64 kBlock = b.s == 1 ? 128 : 4096;
   for (i64 c = channels.begin; c < channels.end; ++c) out[c] = {0, 0};
   for (i64 first = items.begin; first < items.end; first += kBlock) {
     sum_channels<T>(
-        b, channels, {first, min(first + kBlock, items.end)}, [&](auto channel) { return channel(mean); },
-        [&](i64 at, i64 count, Vec<T> m) {
-          const Vec<T> g = load_n(dy + at, count);
-          return Two<T>{g, g * (load_n(x + at, count) - m)};
+        b, channels, {first, min(first + kBlock, items.end)},
+        [&](auto channel) { return Parameters{channel(mean), mask_parameters(mask, channel)}; },
+        [&](i64 at, i64 count, const Parameters& p) {
+          const Vec<T> d = load_n(x + at, count) - p.mean;
+          const Vec<T> g = masked(mask, p.mask, load_n(dy + at, count), d, at, count);
+          if (mask.dadd) store_n(mask.dadd + at, g, count);
+          return Two<T>{g, g * d};
         },
         [&](i64 c, T sum, T sum_x) {
           out[c].dy += sum;
@@ -172,11 +204,12 @@ void batch_norm_sums(const BatchNorm& b, const T* dy, const T* x, Range channels
   }
 }
 
-// dx = (dy - shift - (x - mean) slope) scale, or dy scale where x is null.
+// dx = (dy - shift - (x - mean) slope) scale; shift and slope are null where they are 0.
 template <class T>
-void batch_norm_gradient(const BatchNorm& b, const T* dy, const T* x, Range channels, Range items, const T* mean,
-                         const T* shift, const T* slope, const T* scale, T* dx, bool past_caches) {
-  if (!x) {
+void batch_norm_gradient(const BatchNorm& b, const T* dy, const T* x, const BatchNormMask<T>& mask, Range channels,
+                         Range items, const T* mean, const T* shift, const T* slope, const T* scale, T* dx,
+                         bool past_caches) {
+  if (!shift && !mask.scale) {
     map_channels(
         b, channels, items, dx, past_caches, [&](auto channel) { return channel(scale); },
         [&](i64 at, i64 count, Vec<T> s) { return load_n(dy + at, count) * s; });
@@ -184,13 +217,18 @@ void batch_norm_gradient(const BatchNorm& b, const T* dy, const T* x, Range chan
   }
   struct Parameters {
     Vec<T> mean, shift, slope, scale;
+    MaskParameters<T> mask;
   };
   map_channels(
       b, channels, items, dx, past_caches,
-      [&](auto channel) { return Parameters{channel(mean), channel(shift), channel(slope), channel(scale)}; },
+      [&](auto channel) {
+        return Parameters{channel(mean), shift ? channel(shift) : Vec<T>{}, slope ? channel(slope) : Vec<T>{},
+                          channel(scale), mask_parameters(mask, channel)};
+      },
       [&](i64 at, i64 count, const Parameters& p) {
         const Vec<T> d = load_n(x + at, count) - p.mean;
-        return (load_n(dy + at, count) - p.shift - d * p.slope) * p.scale;
+        const Vec<T> g = masked(mask, p.mask, load_n(dy + at, count), d, at, count);
+        return (g - p.shift - d * p.slope) * p.scale;
       });
 }
 

@@ -50,7 +50,7 @@ i64 conv2d_scratch(const Conv2dPass& p, i64 cells) {
   return product_scratch<T>(p, cells).total();
 }
 
-// Finished tiles: adds the bias on the first pass and what is there on later ones, clips at zero on the last.
+// Finished tiles: adds what earlier passes left; the last pass applies the epilogue.
 template <class T>
 struct Conv2dStore {
   const Conv2dProduct<T>& a;
@@ -69,22 +69,26 @@ struct Conv2dStore {
 
   JADRO_INLINE void operator()(const T* tile, i64 m, i64 rows, const Run& run) const {
     const Conv2dPass& p = a.pass;
-    const bool relu = a.relu && last;
+    const Conv2dEpilogue<T>& e = a.epilogue;
     const i64 plane = p.dst_h * p.dst_w;
-    T* dst = a.dst + (run.n * p.groups * p.out + group * p.out + m) * plane + run.pixel;
+    const i64 channel = group * p.out + m, start = (run.n * p.groups * p.out + channel) * plane + run.pixel;
+    T* dst = a.dst + start;
+    const T* add = e.add && last ? e.add + start : nullptr;
     for (i64 r = 0; r < rows; ++r, dst += plane, tile += kNr<T>) {
-      const T bias = a.bias && first ? a.bias[group * p.out + m + r] : T(0);
+      const T bias = e.bias && last ? e.bias[channel + r] : T(0), scale = e.scale && last ? e.scale[channel + r] : T(1);
       if (p.dst_step_w == 1) {
         for_vectors<T>(run.count, [&](i64 i, i64 count) {
-          Vec<T> v = load_n(tile + i, count) + (first ? broadcast(bias) : load_n(dst + i, count));
-          if (relu) v = v < T(0) ? Vec<T>{} : v;
+          Vec<T> v = load_n(tile + i, count);
+          if (!first) v += load_n(dst + i, count);
+          v = v * scale + bias;
+          if (add) v += load_n(add + r * plane + i, count);
+          if (e.relu && last) v = v < T(0) ? Vec<T>{} : v;
           store_n(dst + i, v, count);
         });
-      } else {
+      } else {  // the gradient of the data, which has no epilogue
         for (i64 i = 0; i < run.count; ++i) {
           T& y = dst[i * p.dst_step_w];
-          const T v = tile[i] + (first ? bias : y);
-          y = relu && v < T(0) ? T(0) : v;
+          y = tile[i] + (first ? T(0) : y);
         }
       }
     }

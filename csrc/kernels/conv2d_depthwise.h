@@ -100,14 +100,14 @@ i64 conv2d_depthwise_scratch(const Conv2dPass& p) {
   return DepthwiseScratch<T>(p, DepthwisePlane(p)).total();
 }
 
-// Four vectors of a run from q on: bias + sum over channels and taps of w x.
+// Four vectors of a run from q on: the sum over channels and taps of w x.
 template <class T>
 JADRO_INLINE void depthwise_cells(const Conv2dPass& p, const T* planes, i64 plane_size, const i64* offsets, const T* w,
-                                  T bias, i64 q, T* run) {
+                                  i64 q, T* run) {
   constexpr int V = 4;
   Vec<T> acc[V];
 #pragma GCC unroll 4
-  for (int v = 0; v < V; ++v) acc[v] = broadcast(bias);
+  for (int v = 0; v < V; ++v) acc[v] = Vec<T>{};
   for (i64 c = 0; c < p.in; ++c) {
     for (i64 t = 0; t < p.taps; ++t) {
       const T* x = planes + c * plane_size + offsets[t] + q;
@@ -120,23 +120,30 @@ JADRO_INLINE void depthwise_cells(const Conv2dPass& p, const T* planes, i64 plan
   for (int v = 0; v < V; ++v) store(run + q + v * kLanes<T>, acc[v]);
 }
 
-// A run's rows into the image.
+// A run's rows into the plane of number `item` of the images, through the epilogue.
 template <class T>
-void depthwise_rows(const Conv2dProduct<T>& a, const T* run, i64 pitch, T* plane) {
+void depthwise_rows(const Conv2dProduct<T>& a, const T* run, i64 pitch, i64 item) {
   const Conv2dPass& p = a.pass;
+  const Conv2dEpilogue<T>& e = a.epilogue;
+  const i64 channel = item % (p.groups * p.out);
+  const T bias = e.bias ? e.bias[channel] : T(0), scale = e.scale ? e.scale[channel] : T(1);
+  T* const plane = a.dst + item * p.dst_h * p.dst_w;
+  const T* const add = e.add ? e.add + item * p.dst_h * p.dst_w : nullptr;
   const i64 size = p.dst_h * p.dst_w;
   for (i64 i = 0; i < p.grid_h; ++i, run += pitch) {
     const i64 start = (p.dst_h0 + i * p.dst_step_h) * p.dst_w + p.dst_w0;
     if (p.dst_step_w > 1) {
-      for (i64 j = 0; j < p.grid_w; ++j) plane[start + j * p.dst_step_w] = a.relu && run[j] < T(0) ? T(0) : run[j];
+      for (i64 j = 0; j < p.grid_w; ++j) plane[start + j * p.dst_step_w] = run[j];  // a gradient: no epilogue
       continue;
     }
     for (i64 j = 0; j < p.grid_w; j += kLanes<T>) {
-      Vec<T> v = load(run + j);
-      if (a.relu) v = v < T(0) ? Vec<T>{} : v;
       // Inside the plane whole vectors: the rows below come later.
       const bool whole = p.dst_step_h == 1 && start + j + kLanes<T> <= size;
-      store_n(plane + start + j, v, whole ? kLanes<T> : min(kLanes<T>, p.grid_w - j));
+      const i64 count = whole ? kLanes<T> : min(kLanes<T>, p.grid_w - j);
+      Vec<T> v = load(run + j) * scale + bias;
+      if (add) v += load_n(add + start + j, count);
+      if (e.relu) v = v < T(0) ? Vec<T>{} : v;
+      store_n(plane + start + j, v, count);
     }
   }
 }
@@ -150,7 +157,7 @@ void conv2d_depthwise(const Conv2dProduct<T>& a, Range items, T* scratch) {
   i64* const offsets = layout.offsets(scratch);
   for (i64 t = 0; t < p.taps; ++t) offsets[t] = plane.tap_offset(t);
   T *const planes = layout.planes(scratch), *const runs = layout.runs(scratch);
-  const i64 cells = plane.cells(), src_plane = p.src_h * p.src_w, dst_plane = p.dst_h * p.dst_w;
+  const i64 cells = plane.cells(), src_plane = p.src_h * p.src_w;
   for (i64 first = items.begin; first < items.end; first += layout.batch) {
     const i64 count = min(layout.batch, items.end - first);
     for (i64 c = 0; c < count * p.in; ++c)
@@ -158,12 +165,11 @@ void conv2d_depthwise(const Conv2dProduct<T>& a, Range items, T* scratch) {
     for (i64 o = 0; o < count * p.out; ++o) {
       const i64 channel = (first * p.out + o) % (p.groups * p.out);
       const T *const x = planes + o / p.out * layout.item_planes, *const w = a.w + channel * p.depth();
-      const T bias = a.bias ? a.bias[channel] : T(0);
       T* const run = runs + o * plane.run_size();
-      for (i64 q = 0; q < cells; q += 4 * kLanes<T>) depthwise_cells(p, x, plane.size(), offsets, w, bias, q, run);
+      for (i64 q = 0; q < cells; q += 4 * kLanes<T>) depthwise_cells(p, x, plane.size(), offsets, w, q, run);
     }
     for (i64 o = 0; o < count * p.out; ++o) {
-      depthwise_rows(a, runs + o * plane.run_size(), plane.pitch(), a.dst + (first * p.out + o) * dst_plane);
+      depthwise_rows(a, runs + o * plane.run_size(), plane.pitch(), first * p.out + o);
     }
   }
 }

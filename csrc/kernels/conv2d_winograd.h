@@ -187,14 +187,16 @@ struct WinogradScratch {
   T* rows(T* scratch) const { return scratch + Sizes::kPoints * (v_point + m_point); }
 };
 
-// A^T M A of one panel of kLanes channels, plus bias, into the image. False where a result is not finite.
+// A^T M A of one panel of kLanes channels, through the epilogue, into the image. False where A^T M A is not finite.
 template <template <class> class F, class T>
 bool winograd_results(const WinogradProduct<T>& a, i64 channel, i64 channels, Range tiles, const T* m, i64 m_point,
                       T* rows) {
   constexpr int kN = kLanes<T>, kTile = F<T>::kTile, kPoints = F<T>::kPoints;
   const Conv2dPass& p = a.shape.pass;
   const i64 plane = p.dst_h * p.dst_w, pitch = WinogradSizes<F, T>::kWidth;
-  const Vec<T> bias = a.bias ? load_n(a.bias + channel, channels) : Vec<T>{};
+  const Conv2dEpilogue<T>& e = a.epilogue;
+  const Vec<T> bias = e.bias ? load_n(e.bias + channel, channels) : Vec<T>{};
+  const Vec<T> scale = e.scale ? load_n(e.scale + channel, channels) : broadcast(T(1));
   Vec<T> check{};
   for_segments(a.shape, tiles, [&](const TileSegment& g) {
     for (i64 t = 0; t < g.count; ++t) {
@@ -213,15 +215,15 @@ bool winograd_results(const WinogradProduct<T>& a, i64 channel, i64 channels, Ra
         F<T>::result(half[i], y);
 #pragma GCC unroll 8
         for (int j = 0; j < kTile; ++j) {
-          Vec<T> v = y[j] + bias;
-          check += v * T(0);
-          if (a.relu) v = v < T(0) ? Vec<T>{} : v;
-          store(rows + (i * pitch + t * kTile + j) * kN, v);
+          check += y[j] * T(0);
+          store(rows + (i * pitch + t * kTile + j) * kN, y[j] * scale + bias);
         }
       }
     }
     const i64 height = min(kTile, p.dst_h - g.i * kTile), width = min(g.count * kTile, p.dst_w - g.j * kTile);
-    T* const image = a.dst + (g.image * p.groups * p.out + channel) * plane + g.i * kTile * p.dst_w + g.j * kTile;
+    const i64 start = (g.image * p.groups * p.out + channel) * plane + g.i * kTile * p.dst_w + g.j * kTile;
+    T* const image = a.dst + start;
+    const T* const add = e.add ? e.add + start : nullptr;
     for (i64 i = 0; i < height; ++i) {
       for (i64 x = 0; x < width; x += kN) {
         Vec<T> block[kN];
@@ -230,6 +232,13 @@ bool winograd_results(const WinogradProduct<T>& a, i64 channel, i64 channels, Ra
         transpose<T>(block);
         T* const to = image + i * p.dst_w + x;
         const i64 n = min(kN, width - x);
+        if (add) {
+          for (i64 c = 0; c < channels; ++c) block[c] += load_n(add + (to - image) + c * plane, n);
+        }
+        if (e.relu) {
+#pragma GCC unroll 16
+          for (int c = 0; c < kN; ++c) block[c] = block[c] < T(0) ? Vec<T>{} : block[c];
+        }
         if (n == kN && channels == kN) {
 #pragma GCC unroll 16
           for (int c = 0; c < kN; ++c) store(to + c * plane, block[c]);

@@ -93,7 +93,8 @@ void batch_norm_forward(const BatchNormForward<T>& f) {
   const i64 pieces = plan.pieces.count();
   const Scratch<Moments> moments(static_cast<std::size_t>(pieces * channels));
   const Scratch<T> numbers(static_cast<std::size_t>((pieces + 2) * channels));
-  T *const scale = numbers.data(), *const bias = scale + channels, *const means = bias + channels;
+  T *const scale = f.save_affine ? f.save_affine : numbers.data(), *const bias = scale + channels;
+  T* const means = numbers.data() + 2 * channels;
   const auto gather = [&](Range group, Range items, i64 piece) {
     if (f.training) {
       k.batch_norm_moments(f.shape, f.x, group, items, means + piece * channels, moments.data() + piece * channels);
@@ -111,8 +112,8 @@ void batch_norm_forward(const BatchNormForward<T>& f) {
     }
   };
   run(plan, channels, gather, finish, [&](Range group, Range items) {
-    k.batch_norm_apply(f.shape, f.x, group, items, f.save_mean, scale, bias, f.y,
-                       f.x != f.y && past_caches<T>(channels * plan.items));
+    k.batch_norm_apply(f.shape, f.x, group, items, f.save_mean, scale, bias, f.add, f.relu, f.y,
+                       f.x != f.y && f.add != f.y && past_caches<T>(channels * plan.items));
   });
 }
 
@@ -124,12 +125,13 @@ void batch_norm_backward(const BatchNormBackward<T>& b) {
   const Kernels<T>& k = kernels_of<T>();
   const Plan plan(b.shape);
   const i64 pieces = plan.pieces.count();
-  const bool summed = b.training || b.dweight || b.dbias;
+  const bool summed = b.training || b.dweight || b.dbias || b.dadd;
   const Scratch<BatchNormSums> sums(static_cast<std::size_t>(pieces * channels));
   const Scratch<T> numbers(static_cast<std::size_t>(3 * channels));
   T *const shift = numbers.data(), *const slope = shift + channels, *const scale = slope + channels;
+  const BatchNormMask<T> mask{b.affine, b.affine ? b.affine + channels : nullptr, b.y, b.dadd};
   const auto gather = [&](Range group, Range items, i64 piece) {
-    if (summed) k.batch_norm_sums(b.shape, b.dy, b.x, group, items, b.save_mean, sums.data() + piece * channels);
+    if (summed) k.batch_norm_sums(b.shape, b.dy, b.x, mask, group, items, b.save_mean, sums.data() + piece * channels);
   };
   const auto finish = [&](Range group) {
     for (i64 c = group.begin; c < group.end; ++c) {
@@ -143,8 +145,9 @@ void batch_norm_backward(const BatchNormBackward<T>& b) {
   };
   run(plan, channels, gather, finish, [&](Range group, Range items) {
     if (!b.dx) return;
-    k.batch_norm_gradient(b.shape, b.dy, b.training ? b.x : nullptr, group, items, b.save_mean, shift, slope, scale,
-                          b.dx, b.dx != b.dy && b.dx != b.x && past_caches<T>(channels * plan.items));
+    k.batch_norm_gradient(b.shape, b.dadd ? b.dadd : b.dy, b.x, b.dadd ? BatchNormMask<T>{} : mask, group, items,
+                          b.save_mean, b.training ? shift : nullptr, b.training ? slope : nullptr, scale, b.dx,
+                          b.dx != b.dy && b.dx != b.x && past_caches<T>(channels * plan.items));
   });
 }
 

@@ -118,18 +118,18 @@ void depthwise_weight(const Conv2dWeight<T>& a) {
 }
 
 template <class T>
-void run_pass(const char* op, const Conv2d& s, const Conv2dPass& p, const T* src, const T* w, const T* bias, T* dst,
-              bool relu, Conv2dAlgorithm algorithm) {
+void run_pass(const char* op, const Conv2d& s, const Conv2dPass& p, const T* src, const T* w, T* dst,
+              const Conv2dEpilogue<T>& epilogue, Conv2dAlgorithm algorithm) {
   const Kernels<T>& k = kernels_of<T>();
   if (p.cells() == 0) return;
   const Conv2dChoice choice = choose_product<T>(p, algorithm);
   if (choice.algorithm == Conv2dAlgorithm::kWinograd) {
     const Verbose<T> line(op, choice.name(), [&] { return shape_text(s); });
-    if (winograd_product(choice.winograd, src, w, bias, dst, relu)) return;
+    if (winograd_product(choice.winograd, src, w, dst, epilogue)) return;
   }
   if (choice.depthwise) {
     const Verbose<T> line(op, choice.name(), [&] { return shape_text(s); });
-    return depthwise_product<T>({p, src, w, bias, dst, true, relu});
+    return depthwise_product<T>({p, src, w, dst, epilogue, true});
   }
   const Scratch<T> packed(p.groups * p.packed_size());
   const int threads = threads_for(p.groups * p.cells() * p.depth() * p.out);
@@ -138,7 +138,7 @@ void run_pass(const char* op, const Conv2d& s, const Conv2dPass& p, const T* src
   });
   const bool direct = choice.algorithm == Conv2dAlgorithm::kDirect;
   const Verbose<T> line(op, direct ? "direct" : "im2col", [&] { return shape_text(s); });
-  const Conv2dProduct<T> product{p, src, packed.data(), bias, dst, direct, relu};
+  const Conv2dProduct<T> product{p, src, packed.data(), dst, epilogue, direct};
   const i64 wanted = threads > 1 ? 2 * threads : 1, panels = (p.out + k.tile_rows - 1) / k.tile_rows;
   CellBlocks blocks(p, kBlockCells, k.tile_columns);
   while (p.groups * blocks.count() < wanted && blocks.halve()) {
@@ -200,10 +200,10 @@ void bias_gradient(const Conv2d& s, const T* dy, T* db) {
 }  // namespace
 
 template <class T>
-void conv2d_forward(const Conv2d& s, const T* x, const T* w, const T* bias, T* y, bool relu,
+void conv2d_forward(const Conv2d& s, const T* x, const T* w, T* y, const Conv2dEpilogue<T>& epilogue,
                     Conv2dAlgorithm algorithm) {
   Taps taps;
-  run_pass("conv2d_forward", s, forward_pass(s, taps), x, w, bias, y, relu, algorithm);
+  run_pass("conv2d_forward", s, forward_pass(s, taps), x, w, y, epilogue, algorithm);
 }
 
 template <class T>
@@ -241,7 +241,7 @@ void conv2d_backward_data(const Conv2d& s, const T* dy, const T* w, T* dx, Conv2
                    taps.h.data(),
                    taps.w.data()};
       flatten(p);
-      run_pass<T>("conv2d_backward_data", s, p, dy, turned.data(), nullptr, dx, false, algorithm);
+      run_pass<T>("conv2d_backward_data", s, p, dy, turned.data(), dx, {}, algorithm);
     }
   }
 }
@@ -286,9 +286,9 @@ void conv2d_backward_weight(const Conv2d& s, const T* dy, const T* x, T* dw, T* 
   }
 }
 
-#define JADRO_INSTANTIATE(T)                                                                               \
-  template void conv2d_forward<T>(const Conv2d&, const T*, const T*, const T*, T*, bool, Conv2dAlgorithm); \
-  template void conv2d_backward_data<T>(const Conv2d&, const T*, const T*, T*, Conv2dAlgorithm);           \
+#define JADRO_INSTANTIATE(T)                                                                                         \
+  template void conv2d_forward<T>(const Conv2d&, const T*, const T*, T*, const Conv2dEpilogue<T>&, Conv2dAlgorithm); \
+  template void conv2d_backward_data<T>(const Conv2d&, const T*, const T*, T*, Conv2dAlgorithm);                     \
   template void conv2d_backward_weight<T>(const Conv2d&, const T*, const T*, T*, T*, Conv2dAlgorithm);
 JADRO_INSTANTIATE(float)
 JADRO_INSTANTIATE(double)

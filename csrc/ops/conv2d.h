@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "core/shapes.h"
+#include "core/kernel_table.h"
 
 namespace jadro {
 
@@ -15,7 +15,7 @@ inline bool winograd_serves(const Conv2d& s) {
 }
 
 template <class T>
-void conv2d_forward(const Conv2d& shape, const T* x, const T* w, const T* bias, T* y, bool relu,
+void conv2d_forward(const Conv2d& shape, const T* x, const T* w, T* y, const Conv2dEpilogue<T>& epilogue,
                     Conv2dAlgorithm algorithm);
 template <class T>
 void conv2d_backward_data(const Conv2d& shape, const T* dy, const T* w, T* dx, Conv2dAlgorithm algorithm);

@@ -33,7 +33,7 @@ i64 lanes_of(i64 channels) {
 }  // namespace
 
 template <class T>
-bool winograd_product(const Winograd& shape, const T* src, const T* w, const T* bias, T* dst, bool relu) {
+bool winograd_product(const Winograd& shape, const T* src, const T* w, T* dst, const Conv2dEpilogue<T>& epilogue) {
   const Kernels<T>& k = kernels_of<T>();
   const WinogradKernels<T>& winograd = kernels_for<T>(shape);
   const Conv2dPass& p = shape.pass;
@@ -57,7 +57,7 @@ bool winograd_product(const Winograd& shape, const T* src, const T* w, const T* 
   while (p.groups * tiles.count() * columns.count() < wanted && columns.halve()) {
   }
   const Scratch<T> scratch(winograd.scratch(s, tiles.size()), threads);
-  const WinogradProduct<T> product{s, src, u.data(), bias, dst, relu};
+  const WinogradProduct<T> product{s, src, u.data(), dst, epilogue};
   const i64 tasks = tiles.count() * columns.count();
   std::atomic<bool> finite{true};
   parallel_for(static_cast<int>(p.groups * tasks), threads, [&](int task, int rank) {
@@ -107,8 +107,8 @@ bool winograd_weight(const Winograd& s, const T* src, const T* dy, T* dw) {
   return finite;
 }
 
-#define JADRO_INSTANTIATE(T)                                                                  \
-  template bool winograd_product<T>(const Winograd&, const T*, const T*, const T*, T*, bool); \
+#define JADRO_INSTANTIATE(T)                                                                            \
+  template bool winograd_product<T>(const Winograd&, const T*, const T*, T*, const Conv2dEpilogue<T>&); \
   template bool winograd_weight<T>(const Winograd&, const T*, const T*, T*);
 JADRO_INSTANTIATE(float)
 JADRO_INSTANTIATE(double)

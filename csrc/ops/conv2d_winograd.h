@@ -8,7 +8,7 @@ namespace jadro {
 // w [groups*out, in, r, r]. False where a result is not finite: then the caller computes it otherwise, as the
 // transforms spread NaN and infinity over whole tiles.
 template <class T>
-bool winograd_product(const Winograd&, const T* src, const T* w, const T* bias, T* dst, bool relu);
+bool winograd_product(const Winograd&, const T* src, const T* w, T* dst, const Conv2dEpilogue<T>& epilogue);
 template <class T>
 bool winograd_weight(const Winograd&, const T* src, const T* dy, T* dw);
 

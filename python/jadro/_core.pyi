@@ -62,7 +62,11 @@ def conv2d_forward(
     groups: int,
     algorithm: str = "auto",
     relu: bool = False,
-) -> None: ...
+    scale: Array | None = None,
+    add: Array | None = None,
+) -> None:
+    """y = scale[oc] conv(x, w) + b + add, where they are given, and with relu max(y, 0)."""
+
 def conv2d_backward_data(
     dy: Array,
     w: Array,
@@ -236,8 +240,13 @@ def batch_norm_forward(
     training: bool,
     momentum: float,
     eps: float,
+    add: Array | None = None,
+    relu: bool = False,
+    save_affine: Array | None = None,
 ) -> None:
-    """Training: normalises with the batch's moments (biased variance), writes them to save_mean[C] and save_rstd[C]
+    """y = (x - mean) rstd weight + bias + add and, with relu, max(y, 0). save_affine[2,C]: what backward needs of the
+    ReLU.
+    Training: normalises with the batch's moments (biased variance), writes them to save_mean[C] and save_rstd[C]
     and updates
     running_mean += momentum * (mean - running_mean), running_var likewise with the unbiased variance. Evaluation:
     running
@@ -253,7 +262,12 @@ def batch_norm_backward(
     dweight: Array | None,
     dbias: Array | None,
     training: bool,
-) -> None: ...
+    affine: Array | None = None,
+    y: Array | None = None,
+    dadd: Array | None = None,
+) -> None:
+    """With affine (the save_affine of forward) through the ReLU; where something was added before it also y, and dadd
+    for its gradient."""
 
 # --- pointwise ------------------------------------------------------------------------------------------------------
 def activation_forward(name: str, x: Array, y: Array) -> None:

@@ -6,6 +6,7 @@ import operator
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar, overload
 
+from . import fuse
 from .module import Module
 
 C = TypeVar("C", bound="_Numbered")
@@ -83,7 +84,7 @@ class _Numbered(Module):
 class Sequential(_Numbered):
     """y = last(...(second(first(x))))
 
-    Modules by position, or one mapping from names to modules.
+    Modules by position, or one mapping from names to modules. Layers that can share a native call do (`nn.fuse`).
     """
 
     def __init__(self, *modules: Any) -> None:
@@ -95,9 +96,10 @@ class Sequential(_Numbered):
             super().__init__(modules)
 
     def forward(self, x: Any) -> Any:
-        for module in self:
-            x = module(x)
-        return x
+        return fuse.run(list(self), x)
+
+
+fuse.STAGES[Sequential] = lambda layer, x, add, relu: fuse.run(list(layer), x, add, relu)
 
 
 class ModuleList(_Numbered):

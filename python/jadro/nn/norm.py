@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..ops.batch_norm import batch_norm_then
 from ..ops.creation import ones, zeros
 from ..tensor import Tensor, as_tensor
 from . import functional as F
@@ -73,11 +74,15 @@ class _BatchNorm(_Norm):
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype)
 
     def forward(self, x: Any) -> Tensor:
-        x = as_tensor(x)
+        return self._normalize(as_tensor(x))
+
+    def _normalize(self, x: Tensor, add: Tensor | None = None, relu: bool = False) -> Tensor:
+        """Batch norm, then + add where it is given and max(., 0) with relu."""
         self._check(x)
         moments = (self.running_mean, self.running_var)
         use_batch = self.training or moments[0] is None
-        y = F.batch_norm(x, *moments, self.weight, self.bias, use_batch, self._new_share(), self.eps)
+        share = self._new_share()
+        y = batch_norm_then(x, *moments, self.weight, self.bias, use_batch, share, self.eps, add, relu)
         if self.training and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
         return y

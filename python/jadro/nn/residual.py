@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ..tensor import Tensor, as_tensor
+from . import fuse
+from .container import Sequential
 from .linear import Identity
 from .module import Module
 
@@ -22,7 +24,24 @@ class Residual(Module):
         self.shortcut = Identity() if shortcut is None else shortcut
 
     def forward(self, x: Any) -> Tensor:
-        y, skip = self.body(x), as_tensor(self.shortcut(x))
-        if y.shape != skip.shape:
-            raise ValueError(f"Residual: the body gives shape {y.shape}, expected {skip.shape}, that of the shortcut")
-        return y + skip
+        return self._sum(x)
+
+    def _sum(self, x: Any, relu: bool = False) -> Tensor:
+        """body(x) + shortcut(x), and with relu max(., 0); in the body's last call where that can be."""
+        if not fuse.takes_add(_last(self.body)):
+            y = self.body(x)
+            return fuse.finish(y, as_tensor(self.shortcut(x)), relu)
+        return fuse.run([self.body], x, as_tensor(self.shortcut(x)), relu)
+
+
+def _last(module: Module) -> Module:
+    while type(module) is Sequential and fuse.plain(module) and len(module):
+        module = module[-1]
+    return module
+
+
+def _stage(layer: Residual, x: Any, add: Tensor | None, relu: bool) -> Tensor:
+    return layer._sum(x, relu) if add is None else fuse.finish(layer._sum(x), add, relu)
+
+
+fuse.STAGES[Residual] = _stage

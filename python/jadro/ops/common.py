@@ -135,6 +135,12 @@ def check_float(call: str, name: str, x: Array, like: Array | None = None) -> No
         raise TypeError(f"{call}: {name} has dtype {x.dtype}, expected {like.dtype} as x has")
 
 
+def check_residual(shape: tuple[int, ...], add: Tensor) -> None:
+    """ValueError where a result of `shape` is not that of what a residual block adds to it."""
+    if add.shape != shape:
+        raise ValueError(f"Residual: the body gives shape {shape}, expected {add.shape}, that of the shortcut")
+
+
 def check_integer(call: str, name: str, x: Array) -> None:
     if x.dtype.kind not in "iu":
         raise TypeError(f"{call}: {name} has dtype {x.dtype}, expected integers")

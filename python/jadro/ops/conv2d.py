@@ -12,7 +12,7 @@ from .. import backend
 from ..autograd import Elementary, Function, Node
 from ..backend import Array
 from ..tensor import Tensor, as_tensor
-from .common import check_float
+from .common import check_float, check_residual
 from .pad import pad
 from .windows import Sides, Sizes, output_sizes, per_axis, sides
 
@@ -30,24 +30,39 @@ class Options(NamedTuple):
     algorithm: str
 
 
+class Then(NamedTuple):
+    """What a convolution does to its result before it is stored: scale y + add, with relu max(., 0); scale [OC], add
+    shaped as y. Gradients pass through relu alone."""
+
+    relu: bool = False
+    scale: Tensor | None = None
+    add: Tensor | None = None
+
+
+NOTHING = Then()
+
+
 class Conv2d(Function):
-    """x[N,IC,IH,IW], w[OC,IC/groups,KH,KW], b[OC] -> y[N,OC,OH,OW] (cross-correlation, as in PyTorch)"""
+    """x[N,IC,IH,IW], w[OC,IC/groups,KH,KW], b[OC] -> y[N,OC,OH,OW] (cross-correlation, as in PyTorch), and with relu
+    max(y, 0)"""
 
     @staticmethod
-    def forward(ctx: Node, x: Array, w: Array, b: Array | None, *, sizes: Sizes, options: Options) -> Array:
+    def forward(
+        ctx: Node, x: Array, w: Array, b: Array | None, *, sizes: Sizes, options: Options, relu: bool = False
+    ) -> Array:
+        y = convolve(x, w, b, sizes, options, relu)
         ctx.options = options
-        ctx.save(x, w)
-        y = backend.empty_like(x, (x.shape[0], w.shape[0], *sizes))
-        if y.size:
-            bias = None if b is None else backend.contiguous(b)
-            run = backend.kernel(x, "conv2d_forward")
-            run(backend.contiguous(x), backend.contiguous(w), bias, y, *options)
+        ctx.save(x, w, y if relu else None)
         return y
 
     @staticmethod
     def backward(ctx: Node, dy: Array) -> tuple[Array | None, ...]:
-        x, w = ctx.saved
+        x, w, y = ctx.saved
         dy = backend.contiguous(dy)
+        if y is not None:
+            passed = backend.empty_like(dy)
+            backend.kernel(dy, "activation_backward")("relu", dy, y, passed)
+            dy = passed
         dx = data_gradient(dy, w, x.shape, ctx.options) if ctx.needs[0] else None
         if not ctx.needs[1] and not ctx.needs[2]:
             return dx, None, None
@@ -56,10 +71,37 @@ class Conv2d(Function):
 
     @classmethod
     def backward_graph(cls, ctx: Node, dy: Tensor) -> tuple[Tensor | None, ...]:
-        x, w = ctx.saved
+        x, w, y = ctx.saved
+        if y is not None:
+            dy = dy * (y > 0)
         dx = Conv2dData.apply(dy, w, shape=x.shape, options=ctx.options) if ctx.needs[0] else None
         dw = Conv2dWeight.apply(dy, x, shape=w.shape, options=ctx.options) if ctx.needs[1] else None
         return dx, dw, dy.sum((0, 2, 3)) if ctx.needs[2] else None
+
+
+def convolve(
+    x: Array, w: Array, b: Array | None, sizes: Sizes, options: Options, relu: bool = False, scale: Array | None = None,
+    add: Array | None = None,
+) -> Array:  # fmt: skip
+    """scale conv(x, w) + b + add, with relu max(., 0): [N, OC, *sizes]; scale, b [OC]."""
+    y = backend.empty_like(x, (x.shape[0], w.shape[0], *sizes))
+    if y.size:
+        x, w, b, scale, add = (None if a is None else backend.contiguous(a) for a in (x, w, b, scale, add))
+        backend.kernel(x, "conv2d_forward")(x, w, b, y, *options, relu, scale, add)
+    return y
+
+
+class Conv2dThen(Function):
+    """As `convolve`; for evaluation, without gradients."""
+
+    name = "conv2d"
+
+    @staticmethod
+    def forward(
+        ctx: Node, x: Array, w: Array, b: Array | None, scale: Array | None, add: Array | None, *, sizes: Sizes,
+        options: Options, relu: bool,
+    ) -> Array:  # fmt: skip
+        return convolve(x, w, b, sizes, options, relu, scale, add)
 
 
 def data_gradient(dy: Array, w: Array, shape: Sizes, options: Options) -> Array:
@@ -142,7 +184,7 @@ def _check(call: str, n: int, x: Tensor, weight: Tensor, bias: Tensor | None, gr
 
 def conv(
     call: str, n: int, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int,
-    padding_mode: str, algorithm: str,
+    padding_mode: str, algorithm: str, then: Then = NOTHING,
 ) -> Tensor:  # fmt: skip
     """Convolution over n = 1 or 2 axes; see `jadro.nn.functional.conv2d`."""
     x, weight, bias = as_tensor(x), as_tensor(weight), None if bias is None else as_tensor(bias)
@@ -162,16 +204,20 @@ def conv(
     if padding_mode != "zeros":
         x = pad(x, tuple(p for pair in reversed(around) for p in pair), padding_mode)
         around = ((0, 0),) * n
-    return _run(x, weight, bias, sizes, strides, around, dilations, groups, algorithm)
+    return _run(x, weight, bias, sizes, strides, around, dilations, groups, algorithm, then)
 
 
 def _run(
     x: Tensor, weight: Tensor, bias: Tensor | None, sizes: Sizes, stride: Sizes, padding: Sides, dilation: Sizes,
-    groups: int, algorithm: str,
+    groups: int, algorithm: str, then: Then,
 ) -> Tensor:  # fmt: skip
     """Checked arguments to one Conv2d; a sequence [N,C,L] is an image [N,C,1,L]."""
     if len(sizes) == 2:
         options = Options(stride, padding[0] + padding[1], dilation, groups, algorithm)
-        return Conv2d.apply(x, weight, bias, sizes=sizes, options=options)
+        if then.scale is None and then.add is None:
+            return Conv2d.apply(x, weight, bias, sizes=sizes, options=options, relu=then.relu)
+        if then.add is not None:
+            check_residual((x.shape[0], weight.shape[0], *sizes), then.add)
+        return Conv2dThen.apply(x, weight, bias, then.scale, then.add, sizes=sizes, options=options, relu=then.relu)
     options = Options((1, *stride), (0, 0, *padding[0]), (1, *dilation), groups, algorithm)
     return Conv2d.apply(x.unsqueeze(2), weight.unsqueeze(2), bias, sizes=(1, *sizes), options=options).squeeze(2)

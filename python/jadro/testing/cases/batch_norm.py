@@ -19,6 +19,8 @@ class BatchNormCase(Case):
     training: bool = True
     affine: bool = True
     running: bool = True
+    add: bool = False
+    relu: bool = False
     shift: float = 0.5
     momentum: float = 0.1
     eps: float = 1e-5
@@ -29,18 +31,24 @@ class BatchNormCase(Case):
         channel = (self.c,)
         affine: Shapes = {"weight": channel, "bias": channel} if self.affine else {}
         running: Shapes = {"running_mean": channel, "running_var": channel} if self.running else {}
-        return {"x": (self.n, self.c, self.s), **affine, **running}
+        x = (self.n, self.c, self.s)
+        return {"x": x, **affine, **running, **({"add": x} if self.add else {})}
 
     def outputs(self) -> Shapes:
         channel = (self.c,)
         updated: Shapes = {"new_mean": channel, "new_var": channel} if self.running else {}
         return {"y": (self.n, self.c, self.s), "save_mean": channel, "save_rstd": channel, **updated}
 
+    @property
+    def dadd(self) -> bool:
+        """Whether the gradient of what was added is not dy itself."""
+        return self.add and self.relu
+
     def cotangents(self) -> Shapes:
         return {"dy": self.outputs()["y"]}
 
     def gradients(self) -> Shapes:
-        names = ("x", "weight", "bias") if self.affine else ("x",)
+        names = (("x", "weight", "bias") if self.affine else ("x",)) + (("add",) if self.dadd else ())
         return {f"d{name}": self.inputs()[name] for name in names}
 
     @property
@@ -57,6 +65,7 @@ class BatchNormCase(Case):
         if self.running:  # updated in place
             results["new_mean"][...], results["new_var"][...] = inputs["running_mean"], inputs["running_var"]
         x, weight = inputs["x"], inputs.get("weight")
+        affine = np.empty((2, self.c), x.dtype) if self.relu else None
         core.batch_norm_forward(
             x,
             weight,
@@ -69,6 +78,9 @@ class BatchNormCase(Case):
             self.training,
             self.momentum,
             self.eps,
+            inputs.get("add"),
+            self.relu,
+            affine,
         )
         core.batch_norm_backward(
             inputs["dy"],
@@ -80,6 +92,9 @@ class BatchNormCase(Case):
             results.get("dweight"),
             results.get("dbias"),
             self.training,
+            affine,
+            results["y"] if self.dadd else None,
+            results.get("dadd"),
         )
 
     def reference(self, inputs: Arrays) -> Arrays:
@@ -88,8 +103,12 @@ class BatchNormCase(Case):
         y, mean, rstd, new_mean, new_var = reference.batch_norm_forward(
             x, weight, inputs.get("bias"), *running, self.training, self.momentum, self.eps
         )
-        dx, dweight, dbias = reference.batch_norm_backward(inputs["dy"], x, weight, mean, rstd, self.training)
-        results = {"y": y, "save_mean": mean, "save_rstd": rstd, "dx": dx}
+        dy = inputs["dy"]
+        y = y + inputs["add"] if self.add else y
+        if self.relu:
+            y, dy = np.maximum(y, 0), np.where(y > 0, dy, 0)
+        dx, dweight, dbias = reference.batch_norm_backward(dy, x, weight, mean, rstd, self.training)
+        results = {"y": y, "save_mean": mean, "save_rstd": rstd, "dx": dx, **({"dadd": dy} if self.dadd else {})}
         if new_mean is not None and new_var is not None:
             results.update(new_mean=new_mean, new_var=new_var)
         if self.affine:
@@ -115,5 +134,13 @@ CASES = [
     BatchNormCase("evaluation_of_one_value", 1, 3, 1, training=False),
     BatchNormCase("evaluation_without_affine", 3, 5, 19, training=False, affine=False),
     BatchNormCase("other_momentum_and_eps", 3, 5, 7, momentum=0.4, eps=0.1),
+    BatchNormCase("relu", 3, 5, 49, relu=True),
+    BatchNormCase("relu_rows", 17, 9, 1, relu=True),
+    BatchNormCase("relu_in_evaluation", 3, 5, 19, training=False, relu=True),
+    BatchNormCase("add", 3, 5, 49, add=True),
+    BatchNormCase("add_relu", 3, 5, 49, add=True, relu=True),
+    BatchNormCase("add_relu_rows", 17, 9, 1, add=True, relu=True),
+    BatchNormCase("add_relu_without_affine", 2, 2, 3000, add=True, relu=True, affine=False),
+    BatchNormCase("add_relu_in_evaluation", 3, 5, 19, training=False, add=True, relu=True),
     BatchNormCase("empty_batch_in_evaluation", 0, 5, 7, training=False),
 ]

@@ -28,6 +28,8 @@ class Conv2dCase(Case):
     groups: int = 1
     bias: bool = True
     relu: bool = False
+    scale: bool = False
+    add: bool = False
     algorithm: str = "auto"
     op: ClassVar[str] = "conv2d"
     kernels: ClassVar[tuple[str, ...]] = ("conv2d_forward", "conv2d_backward_data", "conv2d_backward_weight")
@@ -54,16 +56,23 @@ class Conv2dCase(Case):
             "x": (self.n, self.ic, *self.image),
             "w": (self.oc, self.ic // self.groups, *self.kernel),
         }
-        return {**shapes, "b": (self.oc,)} if self.bias else shapes
+        given = {"b": self.bias, "scale": self.scale, "add": self.add}
+        others: Shapes = {"b": (self.oc,), "scale": (self.oc,), "add": (self.n, self.oc, *self.out)}
+        return {**shapes, **{name: shape for name, shape in others.items() if given[name]}}
+
+    @property
+    def forward_only(self) -> bool:
+        """The gradient of what is fused is the tape's business."""
+        return self.relu or self.scale or self.add
 
     def outputs(self) -> Shapes:
         return {"y": (self.n, self.oc, *self.out)}
 
     def cotangents(self) -> Shapes:
-        return {} if self.relu else {"dy": self.outputs()["y"]}  # the gradient of a fused relu is the tape's business
+        return {} if self.forward_only else {"dy": self.outputs()["y"]}
 
     def gradients(self) -> Shapes:
-        return {} if self.relu else {f"d{name}": shape for name, shape in self.inputs().items()}
+        return {} if self.forward_only else {f"d{name}": shape for name, shape in self.inputs().items()}
 
     @property
     def flops(self) -> int:
@@ -79,16 +88,19 @@ class Conv2dCase(Case):
 
     def call(self, core: Any, inputs: Arrays, results: Arrays) -> None:
         options = (self.stride, self.padding, self.dilation, self.groups, self.algorithm)
-        core.conv2d_forward(inputs["x"], inputs["w"], inputs.get("b"), results["y"], *options, self.relu)
-        if not self.relu:
+        core.conv2d_forward(inputs["x"], inputs["w"], inputs.get("b"), results["y"], *options, *self._epilogue(inputs))
+        if not self.forward_only:
             core.conv2d_backward_data(inputs["dy"], inputs["w"], results["dx"], *options)
             core.conv2d_backward_weight(inputs["dy"], inputs["x"], results["dw"], results.get("db"), *options)
+
+    def _epilogue(self, inputs: Arrays) -> tuple[Any, ...]:
+        return self.relu, inputs.get("scale"), inputs.get("add")
 
     def reference(self, inputs: Arrays) -> Arrays:
         x, w = inputs["x"], inputs["w"]
         options = (self.stride, self.padding, self.dilation, self.groups)
-        results = {"y": reference.conv2d_forward(x, w, inputs.get("b"), *options, self.relu)}
-        if not self.relu:
+        results = {"y": reference.conv2d_forward(x, w, inputs.get("b"), *options, *self._epilogue(inputs))}
+        if not self.forward_only:
             results["dx"] = reference.conv2d_backward_data(inputs["dy"], w, x.shape, *options)
             results["dw"], db = reference.conv2d_backward_weight(inputs["dy"], x, self.kernel, *options)
             if self.bias:
@@ -135,6 +147,12 @@ CASES = [
     Conv2dCase("row_of_tiles_of_five_by_five", 1, 33, (5, 35), 18, (5, 5), padding=(0, 1, 3, 4), bias=False),
     Conv2dCase("relu", 2, 3, (8, 9), 7, (3, 3), padding=(1, 1, 1, 1), relu=True),
     Conv2dCase("relu_without_bias", 1, 4, (6, 6), 5, (3, 3), bias=False, relu=True),
+    Conv2dCase("scale", 2, 5, (8, 9), 7, (3, 3), padding=(1, 1, 1, 1), scale=True),
+    Conv2dCase("scale_add_relu", 3, 19, (9, 14), 35, (3, 3), padding=(1, 1, 1, 1), relu=True, scale=True, add=True),
+    Conv2dCase("add_one_by_one", 2, 5, (5, 6), 9, (1, 1), bias=False, add=True),
+    Conv2dCase("scale_add_deep", 1, 300, (5, 6), 17, (3, 3), bias=False, scale=True, add=True),
+    Conv2dCase("scale_add_relu_strided", 2, 7, (9, 11), 8, (3, 3), (2, 2), relu=True, scale=True, add=True),
+    Conv2dCase("depthwise_scale_add_relu", 2, 6, (7, 19), 6, (3, 3), groups=6, relu=True, scale=True, add=True),
     Conv2dCase("batch_1", 1, 8, (13, 13), 16, (3, 3), padding=(1, 1, 1, 1)),
     Conv2dCase("batch_of_pixels", 37, 2, (2, 2), 3, (2, 2)),
     Conv2dCase("empty_batch", 0, 3, (5, 5), 4, (3, 3)),

@@ -33,6 +33,7 @@ LARGE: list[Case] = [
     RnnCase("few_rows", "rnn_relu", 6, 3, 70, 200, layers=2),
     BatchNormCase("images", 16, 20, 300),
     BatchNormCase("rows", 3000, 9, 1),
+    BatchNormCase("add_relu", 16, 20, 300, add=True, relu=True),
     ActivationCase("large", "tanh", (100003,)),
     CrossEntropyCase("large", 700, 90, weighted=True, label_smoothing=0.1),
     EmbeddingCase("large", 300, 64, 3000),

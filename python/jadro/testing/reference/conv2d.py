@@ -22,8 +22,10 @@ def output_size(size: int, kernel: int, stride: int, before: int, after: int, di
 
 
 def conv2d_forward(
-    x: Array, w: Array, b: Array | None, stride: Pair, padding: Sides, dilation: Pair, groups: int, relu: bool = False
-) -> Array:
+    x: Array, w: Array, b: Array | None, stride: Pair, padding: Sides, dilation: Pair, groups: int, relu: bool = False,
+    scale: Array | None = None, add: Array | None = None,
+) -> Array:  # fmt: skip
+    """y, with what may follow in the same call: scale[o] y before the bias, + add, ReLU."""
     out = _output_shape(x.shape, w.shape, stride, padding, dilation)
     xs = _by_group(_pad(x, padding), groups)
     ws = w.reshape(groups, -1, *w.shape[1:])
@@ -32,8 +34,12 @@ def conv2d_forward(
         for c in range(w.shape[1]):
             ys += xs[:, :, c, None, rows, cols] * ws[None, :, :, c, i, j, None, None]
     y: Array = ys.reshape(len(x), w.shape[0], *out)
+    if scale is not None:
+        y = y * scale[:, None, None]
     if b is not None:
         y = y + b[:, None, None]
+    if add is not None:
+        y = y + add
     return np.maximum(y, 0) if relu else y
 
 

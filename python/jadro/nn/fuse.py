@@ -1,0 +1,108 @@
+"""Layers that follow each other, in one native call where that gives the same result.
+
+A convolution takes a ReLU that follows into its last pass over the result; so does batch norm, with the sum of a
+residual block before it, forward and backward. In evaluation without gradients a convolution takes the batch norm as
+well: y scale + shift of each channel, computed from the running moments in every call, so that they are never out of
+date. Only layers of the library's own types and without hooks are taken together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..autograd import is_grad_enabled
+from ..ops.activation import relu as rectify
+from ..ops.common import check_residual
+from ..ops.conv2d import Then, conv
+from ..tensor import Tensor, as_tensor, wrap
+from .activation import ReLU
+from .conv import Conv2d
+from .module import Module
+from .norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
+
+# By exact type: (layer, x, add, relu) -> relu(layer(x) + add), add None for no sum. Containers enter their own.
+STAGES: dict[type, Callable[[Any, Any, Tensor | None, bool], Any]] = {}
+
+
+def plain(module: Module) -> bool:
+    """Whether calling the module is its class's forward and nothing else."""
+    return not (module._forward_pre_hooks or module._forward_hooks or "forward" in module.__dict__)
+
+
+def run(modules: Sequence[Module], x: Any, add: Tensor | None = None, relu: bool = False) -> Any:
+    """last(... first(x)), + add where it is given, and with relu max(., 0)."""
+    i, count = 0, len(modules)
+    while i < count:
+        layer = modules[i]
+        i += 1
+        stage = STAGES.get(type(layer))
+        if stage is None or not plain(layer):
+            x = layer(x)
+            continue
+        if i < count and type(layer) is Conv2d and _folds(layer, modules[i], x):
+            layer, stage = (layer, modules[i]), _folded
+            i += 1
+        rectified = i < count and type(modules[i]) is ReLU and plain(modules[i])
+        i += rectified
+        if i == count and not rectified:
+            return stage(layer, x, add, relu)
+        x = stage(layer, x, None, rectified)
+    return finish(x, add, relu)
+
+
+def finish(y: Any, add: Tensor | None, relu: bool) -> Any:
+    """y + add, and with relu max(., 0), in calls of their own."""
+    if add is not None:
+        check_residual(y.shape, add)
+        y = y + add
+    return rectify(y) if relu else y
+
+
+def takes_add(layer: Module) -> bool:
+    """Whether the layer's stage makes a sum part of its own call."""
+    return plain(layer) and (type(layer) in _NORMS or (type(layer) is Conv2d and not is_grad_enabled()))
+
+
+def _conv(layer: Conv2d, x: Any, bias: Tensor | None, then: Then) -> Tensor:
+    options = (layer.stride, layer.padding, layer.dilation, layer.groups, layer.padding_mode, "auto")
+    return conv("conv2d", 2, x, layer.weight, bias, *options, then)
+
+
+def _conv_stage(layer: Conv2d, x: Any, add: Tensor | None, relu: bool) -> Tensor:
+    if add is not None and is_grad_enabled():
+        return finish(layer(x), add, relu)
+    return _conv(layer, x, layer.bias, Then(relu, add=add))
+
+
+def _norm_stage(layer: Any, x: Any, add: Tensor | None, relu: bool) -> Tensor:
+    return layer._normalize(as_tensor(x), add, relu)
+
+
+def _folds(layer: Conv2d, norm: Module, x: Any) -> bool:
+    """Whether the batch norm behind a convolution is a scale and a shift of each of its channels."""
+    if type(norm) is not BatchNorm2d or norm.training or is_grad_enabled() or not plain(norm):
+        return False
+    mean, weight = norm.running_mean, layer.weight
+    alike = mean is not None and mean.dtype == weight.dtype and norm.num_features == layer.out_channels
+    return alike and isinstance(weight.data, np.ndarray) and len(x.shape) == 4
+
+
+def _folded(layers: tuple[Conv2d, BatchNorm2d], x: Any, add: Tensor | None, relu: bool) -> Tensor:
+    """scale = weight / sqrt(var + eps), shift = bias + (the convolution's bias - mean) scale"""
+    layer, norm = layers
+    scale = 1 / np.sqrt(norm.running_var.data + norm.running_var.dtype.type(norm.eps))
+    if norm.weight is not None:
+        scale *= norm.weight.data
+    shift = -norm.running_mean.data if layer.bias is None else layer.bias.data - norm.running_mean.data
+    shift *= scale
+    if norm.bias is not None:
+        shift += norm.bias.data
+    return _conv(layer, x, wrap(shift), Then(relu, wrap(scale), add))
+
+
+_NORMS = (BatchNorm1d, BatchNorm2d, BatchNorm3d)
+STAGES[Conv2d] = _conv_stage
+STAGES.update(dict.fromkeys(_NORMS, _norm_stage))
