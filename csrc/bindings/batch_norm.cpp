@@ -52,6 +52,7 @@ void backward(const py::array& dy, const py::array& x, const Optional& weight, c
   Call call("batch_norm_backward");
   call.set_dtype(x, "x");
   call.check_rank(x, "x", 3);
+  call.require(dx || !dadd, [] { return "dadd is given without dx, expected both"; });
   call.require(affine || !(y || dadd), [] { return "y or dadd is given without affine, expected all three"; });
   const std::vector<i64> shape = shape_of(x), channels = {shape[1]};
   with_dtype(call, [&](auto zero) {

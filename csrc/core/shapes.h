@@ -60,7 +60,7 @@ static inline Moments merge(const Moments& a, const Moments& b) {
 }
 
 // Where a ReLU behind batch norm lets gradients pass: where y > 0, or, without y, where (x - mean) scale + bias > 0.
-// Without scale everywhere. The gradient that passes goes to dadd, where there is one, during the sums.
+// Without scale everywhere. The gradient that passes goes to dadd, where there is one, with dx.
 template <class T>
 struct BatchNormMask {
   const T *scale, *bias, *y;

@@ -2,6 +2,8 @@
 // Where s is 1 the channels lie side by side and fill the lanes of a vector; else items of one channel do.
 #pragma once
 
+#include <type_traits>
+
 #include "kernels/simd.h"
 
 namespace jadro {
@@ -139,6 +141,16 @@ void batch_norm_moments(const BatchNorm& b, const T* x, Range channels, Range it
   }
 }
 
+// f(std::true_type or std::false_type): the inner loops know the answer.
+template <class F>
+JADRO_INLINE void with_bool(bool value, F f) {
+  if (value) {
+    f(std::true_type{});
+  } else {
+    f(std::false_type{});
+  }
+}
+
 // y = (x - mean) scale + bias + add, with relu max(y, 0); add may be null.
 template <class T>
 void batch_norm_apply(const BatchNorm& b, const T* x, Range channels, Range items, const T* mean, const T* scale,
@@ -146,90 +158,110 @@ void batch_norm_apply(const BatchNorm& b, const T* x, Range channels, Range item
   struct Parameters {
     Vec<T> mean, scale, bias;
   };
-  map_channels(
-      b, channels, items, y, past_caches,
-      [&](auto channel) { return Parameters{channel(mean), channel(scale), channel(bias)}; },
-      [&](i64 at, i64 count, const Parameters& p) {
+  const auto read = [&](auto channel) { return Parameters{channel(mean), channel(scale), channel(bias)}; };
+  with_bool(add != nullptr, [&](auto adds) {
+    with_bool(relu, [&](auto rectifies) {
+      map_channels(b, channels, items, y, past_caches, read, [=](i64 at, i64 count, const Parameters& p) {
         Vec<T> v = (load_n(x + at, count) - p.mean) * p.scale + p.bias;
-        if (add) v += load_n(add + at, count);
-        return relu ? (v <= T(0) ? Vec<T>{} : v) : v;
+        if (adds) v += load_n(add + at, count);
+        return rectifies ? (v <= T(0) ? Vec<T>{} : v) : v;
       });
+    });
+  });
 }
 
-// What a channel's mask reads; empty without one.
-template <class T>
-struct MaskParameters {
-  Vec<T> scale, bias;
+// A mask as the inner loops see it: kNone lets everything pass, kSign where (x - mean) scale + bias > 0, kResult where
+// y > 0.
+enum class Mask { kNone, kSign, kResult };
+template <class T, Mask kMask>
+struct Masked {
+  const T* y;
+  struct Parameters {
+    Vec<T> scale, bias;
+  };
+  template <class Channel>
+  static JADRO_INLINE Parameters read(const BatchNormMask<T>& mask, Channel channel) {
+    Parameters p{};
+    if (kMask == Mask::kSign) p.scale = channel(mask.scale), p.bias = channel(mask.bias);
+    return p;
+  }
+  // g where it passes, else 0; d = x - mean.
+  JADRO_INLINE Vec<T> operator()(const Parameters& p, Vec<T> g, Vec<T> d, i64 at, i64 count) const {
+    if (kMask == Mask::kNone) return g;
+    const Vec<T> v = kMask == Mask::kSign ? d * p.scale + p.bias : load_n(y + at, count);
+    return v > T(0) ? g : Vec<T>{};
+  }
 };
-template <class T, class Channel>
-JADRO_INLINE MaskParameters<T> mask_parameters(const BatchNormMask<T>& mask, Channel channel) {
-  MaskParameters<T> p{};
-  if (mask.scale && !mask.y) p.scale = channel(mask.scale), p.bias = channel(mask.bias);
-  return p;
+template <class T, class F>
+JADRO_INLINE void with_mask(const BatchNormMask<T>& mask, F f) {
+  if (mask.y) return f(Masked<T, Mask::kResult>{mask.y});
+  if (mask.scale) return f(Masked<T, Mask::kSign>{nullptr});
+  f(Masked<T, Mask::kNone>{nullptr});
 }
 
-// g where the mask lets it pass, else 0; d = x - mean.
-template <class T>
-JADRO_INLINE Vec<T> masked(const BatchNormMask<T>& mask, const MaskParameters<T>& p, Vec<T> g, Vec<T> d, i64 at,
-                           i64 count) {
-  if (!mask.scale) return g;
-  const Vec<T> y = mask.y ? load_n(mask.y + at, count) : d * p.scale + p.bias;
-  return y > T(0) ? g : Vec<T>{};
-}
-
-// out[c] = sums of dy and of dy (x - mean), in T by blocks, then in double.
+// out[c] = sums of dy and of dy (x - mean), dy where the mask lets it pass, in T by blocks, then in double.
 template <class T>
 void batch_norm_sums(const BatchNorm& b, const T* dy, const T* x, const BatchNormMask<T>& mask, Range channels,
                      Range items, const T* mean, BatchNormSums* out) {
-  struct Parameters {
-    Vec<T> mean;
-    MaskParameters<T> mask;
-  };
   const i64 kBlock = b.s == 1 ? 128 : 4096;
   for (i64 c = channels.begin; c < channels.end; ++c) out[c] = {0, 0};
-  for (i64 first = items.begin; first < items.end; first += kBlock) {
-    sum_channels<T>(
-        b, channels, {first, min(first + kBlock, items.end)},
-        [&](auto channel) { return Parameters{channel(mean), mask_parameters(mask, channel)}; },
-        [&](i64 at, i64 count, const Parameters& p) {
-          const Vec<T> d = load_n(x + at, count) - p.mean;
-          const Vec<T> g = masked(mask, p.mask, load_n(dy + at, count), d, at, count);
-          if (mask.dadd) store_n(mask.dadd + at, g, count);
-          return Two<T>{g, g * d};
-        },
-        [&](i64 c, T sum, T sum_x) {
-          out[c].dy += sum;
-          out[c].dy_x += sum_x;
-        });
-  }
+  with_mask(mask, [&](auto masked) {
+    struct Parameters {
+      Vec<T> mean;
+      typename decltype(masked)::Parameters mask;
+    };
+    for (i64 first = items.begin; first < items.end; first += kBlock) {
+      sum_channels<T>(
+          b, channels, {first, min(first + kBlock, items.end)},
+          [&](auto channel) { return Parameters{channel(mean), masked.read(mask, channel)}; },
+          [=](i64 at, i64 count, const Parameters& p) {
+            const Vec<T> d = load_n(x + at, count) - p.mean, g = masked(p.mask, load_n(dy + at, count), d, at, count);
+            return Two<T>{g, g * d};
+          },
+          [&](i64 c, T sum, T sum_x) {
+            out[c].dy += sum;
+            out[c].dy_x += sum_x;
+          });
+    }
+  });
 }
 
-// dx = (dy - shift - (x - mean) slope) scale; shift and slope are null where they are 0.
+// dx = (dy - shift - (x - mean) slope) scale, dy where the mask lets it pass, which goes to mask.dadd as well; x is
+// null where shift and slope are 0 and no mask needs it.
 template <class T>
 void batch_norm_gradient(const BatchNorm& b, const T* dy, const T* x, const BatchNormMask<T>& mask, Range channels,
                          Range items, const T* mean, const T* shift, const T* slope, const T* scale, T* dx,
                          bool past_caches) {
-  if (!shift && !mask.scale) {
+  if (!x) {
     map_channels(
         b, channels, items, dx, past_caches, [&](auto channel) { return channel(scale); },
-        [&](i64 at, i64 count, Vec<T> s) { return load_n(dy + at, count) * s; });
+        [=](i64 at, i64 count, Vec<T> s) { return load_n(dy + at, count) * s; });
     return;
   }
-  struct Parameters {
-    Vec<T> mean, shift, slope, scale;
-    MaskParameters<T> mask;
-  };
-  map_channels(
-      b, channels, items, dx, past_caches,
-      [&](auto channel) {
-        return Parameters{channel(mean), shift ? channel(shift) : Vec<T>{}, slope ? channel(slope) : Vec<T>{},
-                          channel(scale), mask_parameters(mask, channel)};
-      },
-      [&](i64 at, i64 count, const Parameters& p) {
-        const Vec<T> d = load_n(x + at, count) - p.mean;
-        const Vec<T> g = masked(mask, p.mask, load_n(dy + at, count), d, at, count);
-        return (g - p.shift - d * p.slope) * p.scale;
-      });
+  with_mask(mask, [&](auto masked) {
+    struct Parameters {
+      Vec<T> mean, shift, slope, scale;
+      typename decltype(masked)::Parameters mask;
+    };
+    T* const dadd = mask.dadd;
+    const bool aligned = reinterpret_cast<std::uintptr_t>(dadd) % kVectorBytes == 0;
+    map_channels(
+        b, channels, items, dx, past_caches,
+        [&](auto channel) {
+          return Parameters{channel(mean), channel(shift), channel(slope), channel(scale), masked.read(mask, channel)};
+        },
+        [=](i64 at, i64 count, const Parameters& p) {
+          const Vec<T> d = load_n(x + at, count) - p.mean, g = masked(p.mask, load_n(dy + at, count), d, at, count);
+          if (dadd) {
+            if (past_caches && aligned && at % kLanes<T> == 0 && count == kLanes<T>) {
+              stream(dadd + at, g);
+            } else {
+              store_n(dadd + at, g, count);
+            }
+          }
+          return (g - p.shift - d * p.slope) * p.scale;
+        });
+  });
 }
 
 }  // namespace

@@ -76,8 +76,8 @@ void finish_backward(const BatchNormBackward<T>& b, i64 c, double count, const B
   const double rstd = b.save_rstd[c];
   if (b.dweight) b.dweight[c] = static_cast<T>(sums.dy_x * rstd);
   if (b.dbias) b.dbias[c] = static_cast<T>(sums.dy);
-  shift[c] = static_cast<T>(sums.dy / count);
-  slope[c] = static_cast<T>(sums.dy_x * rstd * rstd / count);
+  shift[c] = static_cast<T>(b.training ? sums.dy / count : 0);
+  slope[c] = static_cast<T>(b.training ? sums.dy_x * rstd * rstd / count : 0);
   scale[c] = static_cast<T>(b.weight ? rstd * b.weight[c] : rstd);
 }
 
@@ -125,7 +125,7 @@ void batch_norm_backward(const BatchNormBackward<T>& b) {
   const Kernels<T>& k = kernels_of<T>();
   const Plan plan(b.shape);
   const i64 pieces = plan.pieces.count();
-  const bool summed = b.training || b.dweight || b.dbias || b.dadd;
+  const bool summed = b.training || b.dweight || b.dbias;
   const Scratch<BatchNormSums> sums(static_cast<std::size_t>(pieces * channels));
   const Scratch<T> numbers(static_cast<std::size_t>(3 * channels));
   T *const shift = numbers.data(), *const slope = shift + channels, *const scale = slope + channels;
@@ -145,9 +145,8 @@ void batch_norm_backward(const BatchNormBackward<T>& b) {
   };
   run(plan, channels, gather, finish, [&](Range group, Range items) {
     if (!b.dx) return;
-    k.batch_norm_gradient(b.shape, b.dadd ? b.dadd : b.dy, b.x, b.dadd ? BatchNormMask<T>{} : mask, group, items,
-                          b.save_mean, b.training ? shift : nullptr, b.training ? slope : nullptr, scale, b.dx,
-                          b.dx != b.dy && b.dx != b.x && past_caches<T>(channels * plan.items));
+    k.batch_norm_gradient(b.shape, b.dy, b.training || b.affine ? b.x : nullptr, mask, group, items, b.save_mean, shift,
+                          slope, scale, b.dx, b.dx != b.dy && b.dx != b.x && past_caches<T>(channels * plan.items));
   });
 }
 

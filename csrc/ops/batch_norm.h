@@ -20,7 +20,7 @@ struct BatchNormForward {
 };
 
 // dx[n,c,s], dweight[c], dbias[c], each of which may be null. affine (save_affine) is given where a ReLU followed, and
-// where something was added before it also y and, for its gradient, dadd.
+// where something was added before it also y and, for its gradient, dadd, which comes with dx.
 template <class T>
 struct BatchNormBackward {
   BatchNorm shape;

@@ -46,7 +46,7 @@ class BatchNorm(Function):
     @staticmethod
     def backward(ctx: Node, dy: Array) -> tuple[Array | None, ...]:
         x, weight, y = ctx.saved
-        dx = backend.empty_like(x) if ctx.needs[0] else None
+        dx = backend.empty_like(x) if ctx.needs[0] or y is not None else None
         dw, db = (backend.empty_like(x, x.shape[1:2]) if need else None for need in ctx.needs[1:3])
         dadd = dy if y is None else backend.empty_like(x)
         if x.size:
