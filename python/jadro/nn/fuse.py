@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import is_grad_enabled
+from ..backend import Array
 from ..ops.activation import relu as rectify
 from ..ops.common import check_residual
 from ..ops.conv2d import Then, conv
@@ -36,9 +37,9 @@ def run(modules: Sequence[Module], x: Any, add: Tensor | None = None, relu: bool
     """last(... first(x)), + add where it is given, and with relu max(., 0)."""
     i, count = 0, len(modules)
     while i < count:
-        layer = modules[i]
+        layer: Any = modules[i]
         i += 1
-        stage = STAGES.get(type(layer))
+        stage: Callable[..., Any] | None = STAGES.get(type(layer))
         if stage is None or not plain(layer):
             x = layer(x)
             continue
@@ -86,18 +87,23 @@ def _folds(layer: Conv2d, norm: Module, x: Any) -> bool:
     if type(norm) is not BatchNorm2d or norm.training or is_grad_enabled() or not plain(norm):
         return False
     mean, weight = norm.running_mean, layer.weight
-    alike = mean is not None and mean.dtype == weight.dtype and norm.num_features == layer.out_channels
-    return alike and isinstance(weight.data, np.ndarray) and len(x.shape) == 4
+    if mean is None or mean.dtype != weight.dtype or norm.num_features != layer.out_channels:
+        return False
+    return isinstance(weight.data, np.ndarray) and len(x.shape) == 4
+
+
+def _array(moment: Any) -> Array:
+    return moment.data
 
 
 def _folded(layers: tuple[Conv2d, BatchNorm2d], x: Any, add: Tensor | None, relu: bool) -> Tensor:
     """scale = weight / sqrt(var + eps), shift = bias + (the convolution's bias - mean) scale"""
     layer, norm = layers
-    scale = 1 / np.sqrt(norm.running_var.data + norm.running_var.dtype.type(norm.eps))
+    mean, var = _array(norm.running_mean), _array(norm.running_var)
+    scale = 1 / np.sqrt(var + var.dtype.type(norm.eps))
     if norm.weight is not None:
         scale *= norm.weight.data
-    shift = -norm.running_mean.data if layer.bias is None else layer.bias.data - norm.running_mean.data
-    shift *= scale
+    shift = (-mean if layer.bias is None else layer.bias.data - mean) * scale
     if norm.bias is not None:
         shift += norm.bias.data
     return _conv(layer, x, wrap(shift), Then(relu, wrap(scale), add))

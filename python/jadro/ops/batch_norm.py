@@ -86,7 +86,7 @@ def _passed(ctx: Node) -> Array:
     if y is None:
         scale, bias = ctx.affine[:, :, None]
         y = (x - ctx.mean[:, None]) * scale + bias
-    return (y > 0).astype(x.dtype)
+    return (y > 0).astype(ctx.mean.dtype)
 
 
 def _check_vector(call: str, name: str, value: Any, channels: int, x: Tensor) -> Tensor | None:
