@@ -24,7 +24,7 @@ HEIGHT = {
     "backend": 1, "tensor": 1, "autograd": 1, "random": 1, "config": 1,
     "ops": 2,
     "nn": 3, "optim": 3, "testing": 3,
-    "data": 4, "text": 4, "serialization": 4, "train": 5, "onnx": 5,
+    "data": 4, "gradient_flow": 4, "text": 4, "serialization": 4, "train": 5, "onnx": 5,
 }  # fmt: skip
 
 

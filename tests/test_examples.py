@@ -183,6 +183,19 @@ def test_the_rate_follows_the_budget(monkeypatch):
     assert [factor(n) for n in (1, 1, 100)] == pytest.approx([1.0, 0.51, 0.02])
 
 
+# --- gradient flow ---------------------------------------------------------------------------------------------------
+
+
+def test_gradient_flow_shows_what_vanishes_and_explodes(tmp_path):
+    done = run("gradient_flow.py", "--steps", 40, "--hidden", 16, "--gains", 0.5, 3, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "gradient_flow.png").read_bytes().startswith(b"\x89PNG")
+    lines = re.findall(r"(\w+) +gain (\S+): (\S+) at the last step, (\S+) at the first", done.stdout)
+    change = {(kind, float(gain)): float(first) / float(last) for kind, gain, last, first in lines}
+    assert change["RNN", 0.5] < 1e-10 and change["RNN", 3.0] > 1e2
+    assert len(change) == 6 and all(1e-3 < change[kind, 0.5] < 10 for kind in ("LSTM", "GRU"))
+
+
 # --- the residual network --------------------------------------------------------------------------------------------
 
 

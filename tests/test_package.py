@@ -4,6 +4,7 @@ import ast
 import importlib
 import importlib.metadata
 import json
+import operator
 import re
 import subprocess
 import sys
@@ -77,20 +78,31 @@ def test_types_are_shipped():
 
 # --- the stub of the native module -----------------------------------------------------------------------------------
 def stub() -> dict[str, ast.arguments]:
-    tree = ast.parse((PACKAGE / "_core.pyi").read_text("utf-8"))
-    return {node.name: node.args for node in tree.body if isinstance(node, ast.FunctionDef)}
+    """Functions, and methods as Class.method."""
+    found = {}
+    for node in ast.parse((PACKAGE / "_core.pyi").read_text("utf-8")).body:
+        for function, prefix in (
+            [(f, f"{node.name}.") for f in node.body] if isinstance(node, ast.ClassDef) else [(node, "")]
+        ):
+            if isinstance(function, ast.FunctionDef):
+                found[prefix + function.name] = function.args
+    return found
+
+
+def signature_of(name: str) -> str:
+    return operator.attrgetter(name)(_core).__doc__.splitlines()[0]
 
 
 def built(name: str) -> tuple[list[str], list[str]]:
     """Names of the arguments that pybind11 prints in the docstring: by place or name, and by name alone."""
-    signature = getattr(_core, name).__doc__.splitlines()[0]
+    signature = signature_of(name)
     by_place, star, by_name = signature.partition("*, ")
     names = [re.findall(r"[(,] ?(\w+): ", f", {part}" if part is by_name else part) for part in (by_place, by_name)]
     return names[0], names[1] if star else []
 
 
 def test_the_stub_lists_every_function():
-    assert {name for name in dir(_core) if not name.startswith("_")} == set(stub())
+    assert {name for name in dir(_core) if not name.startswith("_")} == {name.split(".")[0] for name in stub()}
 
 
 @pytest.mark.parametrize("name", sorted(stub()))
@@ -103,7 +115,7 @@ def test_the_stub_has_the_arguments_of_the_function(name):
 def test_the_stub_has_the_defaults_of_the_function(name):
     arguments = stub()[name]
     defaults = [ast.literal_eval(d) for d in [*arguments.defaults, *arguments.kw_defaults] if d is not None]
-    signature = getattr(_core, name).__doc__.splitlines()[0]
+    signature = signature_of(name)
     assert [ast.literal_eval(d) for d in re.findall(r" = ([^,)]+)", signature)] == defaults
 
 

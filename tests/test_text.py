@@ -117,6 +117,49 @@ def test_bad_streams(error, words, args):
         stream_batches(*args)
 
 
+@pytest.mark.parametrize("burn_in", [0, 4])
+def test_documents_become_resets(burn_in):
+    """Cut by hand: a reset where another document begins, no target across the cut."""
+    owners = np.repeat([5, 3, 5, 8, 8, 9], [7, 1, 30, 2, 20, 41])
+    ids = np.arange(len(owners)) % 90
+    batches = stream_batches(ids, 3, 6, documents=owners, burn_in=burn_in)
+    assert batches.resets and batches.continuous == (burn_in == 0)
+    length = (len(ids) - 1) // 3
+    assert len(batches) == (length - burn_in) // 6 > 2
+    for i, (x, target, reset) in enumerate(batches):
+        assert x.shape == reset.shape == (burn_in + 6, 3) and target.shape == (6, 3) and reset.dtype == np.bool_
+        for t, b in np.ndindex(x.shape):
+            at = b * length + i * 6 + t
+            first = t == 0 and (i == 0 or burn_in > 0)
+            assert x.numpy()[t, b] == ids[at]
+            assert reset.numpy()[t, b] == (first or at == 0 or owners[at] != owners[at - 1])
+            if t >= burn_in:
+                goes_on = owners[at] == owners[at + 1]
+                assert target.numpy()[t - burn_in, b] == (ids[at + 1] if goes_on else -100)
+
+
+def test_burn_in_steps_stand_in_front():
+    batches = stream_batches(np.arange(101), 4, 5, burn_in=3)
+    assert not batches.continuous and not batches.resets and len(batches) == (25 - 3) // 5
+    for i, (x, target) in enumerate(batches):
+        np.testing.assert_array_equal(x.numpy()[:, 1], 25 + 5 * i + np.arange(8))
+        np.testing.assert_array_equal(target.numpy()[:, 1], 25 + 5 * i + np.arange(4, 9))
+
+
+@pytest.mark.parametrize(
+    ("error", "words", "options"),
+    [
+        (ValueError, r"documents has shape \(9,\), expected \(10,\)", {"documents": np.arange(9)}),
+        (TypeError, "documents has dtype float64", {"documents": np.arange(10.0)}),
+        (ValueError, "ids has 10 entries: too few, 2 rows of 6 steps need 13", {"burn_in": 3}),
+        (ValueError, "burn_in is -1", {"burn_in": -1}),
+    ],
+)
+def test_bad_documents_and_burn_in(error, words, options):
+    with pytest.raises(error, match=f"stream_batches: {words}"):
+        stream_batches(np.arange(10), 2, 3, **options)
+
+
 def test_a_text_of_one_character_works():
     x, y = next(iter(stream_batches(Vocabulary("a").encode("a" * 9), 2, 4)))
     assert (x.numpy() == 0).all()

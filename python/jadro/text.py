@@ -1,4 +1,5 @@
-"""Text by characters: the vocabulary, batches for truncated backpropagation through time, and generation."""
+"""Text by characters: the vocabulary, batches for truncated backpropagation through time, and generation; and, whatever
+the sequences, how far gradients flow back through time."""
 
 from __future__ import annotations
 
@@ -11,10 +12,15 @@ import numpy as np
 from . import _core, backend
 from .autograd import no_grad
 from .data import Batches, new_seed
+from .gradient_flow import gradient_flow, plot_gradient_flow
 from .nn.checks import integer
 from .nn.module import Module
 from .nn.utils import evaluating
 from .tensor import Tensor, as_tensor
+
+__all__ = ["StreamBatches", "Vocabulary", "generate", "gradient_flow", "plot_gradient_flow", "stream_batches"]
+
+IGNORED = -100  # the target that cross_entropy leaves out
 
 
 class Vocabulary:
@@ -102,48 +108,82 @@ def _code_points(text: str) -> np.ndarray:
 
 
 class StreamBatches(Batches):
-    """Batches (x, target) of a text cut into `batch_size` rows that are read side by side; see `stream_batches`."""
+    """Batches of a text cut into `batch_size` rows that are read side by side; see `stream_batches`."""
 
-    continuous = True
-
-    def __init__(self, ids: np.ndarray, batch_size: int, steps: int) -> None:
+    def __init__(self, ids: np.ndarray, batch_size: int, steps: int, starts: np.ndarray | None, burn_in: int) -> None:
         super().__init__()
-        self.batch_size, self.steps = batch_size, steps
+        self.batch_size, self.steps, self.burn_in = batch_size, steps, burn_in
+        self.continuous, self.resets = burn_in == 0, starts is not None
         self._length = (len(ids) - 1) // batch_size  # of a row
-        self._ids = ids
+        self._ids, self._starts = ids, starts
 
     def __len__(self) -> int:
-        return self._length // self.steps
+        return (self._length - self.burn_in) // self.steps
 
-    def batch(self, epoch: int, i: int) -> tuple[Tensor, Tensor]:
-        """Steps i * steps .. (i + 1) * steps of every row, and the characters that follow each."""
-        starts = np.arange(self.batch_size) * self._length + i * self.steps
-        places = starts + np.arange(self.steps)[:, None]
-        return as_tensor(self._ids[places]), as_tensor(self._ids[places + 1])
+    def batch(self, epoch: int, i: int) -> tuple[Tensor, ...]:
+        """The window i * steps .. burn_in + (i + 1) * steps of every row, and what follows each of its own steps."""
+        rows = np.arange(self.batch_size) * self._length + i * self.steps
+        places = rows + np.arange(self.burn_in + self.steps)[:, None]
+        after = places[self.burn_in :] + 1
+        x, target = self._ids[places], self._ids[after]
+        if self._starts is None:
+            return as_tensor(x), as_tensor(target)
+        reset = self._starts[places]
+        if i == 0 or self.burn_in:
+            reset[0] = True  # nothing comes before
+        return as_tensor(x), as_tensor(np.where(self._starts[after], IGNORED, target)), as_tensor(reset)
 
 
-def stream_batches(ids: Any, batch_size: int, steps: int) -> StreamBatches:
+def stream_batches(ids: Any, batch_size: int, steps: int, *, documents: Any = None, burn_in: int = 0) -> StreamBatches:
     """Batches for truncated backpropagation through time: row b of a batch goes on where row b of the one before ended.
 
     ids: the text's numbers, integers [n]. The text is cut into batch_size rows of equal length; each batch is a pair
-    (x, target) of int64 [steps, batch_size], where target[t, b] is the character after x[t, b]. What does not fill a
-    row or a last batch is left out. The result can be gone through again and again, and knows where it stands
-    (`data.Batches`). Raises TypeError where ids is not integers, ValueError where it has not one axis, or fewer than
-    batch_size * steps + 1 entries.
+    (x, target) of int64 [steps, batch_size], where target[t, b] is the entry after x[t, b]. What does not fill a row or
+    a last batch is left out. The result can be gone through again and again, and knows where it stands
+    (`data.Batches`).
+
+    documents: integers [n], the document of each entry, such as `np.cumsum(ids == separator)`. A document begins where
+    the number changes. Batches are then (x, target, reset): reset[t, b] is true where x[t, b] begins a document, the
+    `reset` of a recurrent layer, and the last entry of a document has no target but -100, which `cross_entropy`
+    ignores.
+
+    burn_in: so many steps stand in front of each batch's own, to start from a warm state instead of one that was
+    carried along with older weights: x and reset are [burn_in + steps, batch_size], target is [steps, batch_size], and
+    the state starts from zeros in each batch. `train.Trainer` runs them without a gradient; by hand it is
+
+        with no_grad(): _, state = model(x[:burn_in])
+        scores, _ = model(x[burn_in:], state)
+
+    Raises TypeError where ids or documents is not integers, ValueError where ids has not one axis, or fewer than
+    batch_size * (burn_in + steps) + 1 entries, and where documents has another shape.
     """
     if isinstance(ids, str):
         raise TypeError("stream_batches: ids is a string, expected integers; encode it with a Vocabulary")
-    numbers = backend.to_device(as_tensor(ids).data, "cpu")
     batch_size = integer("stream_batches", "batch_size", batch_size)
     steps = integer("stream_batches", "steps", steps)
+    burn_in = integer("stream_batches", "burn_in", burn_in, 0)
+    numbers = _integers("ids", ids)
     if numbers.ndim != 1:
         raise ValueError(f"stream_batches: ids has shape {numbers.shape}, expected one axis")
-    if numbers.size <= batch_size * steps:
-        need = f"{batch_size} rows of {steps} steps need {batch_size * steps + 1}"
+    window = burn_in + steps
+    if numbers.size <= batch_size * window:
+        need = f"{batch_size} rows of {window} steps need {batch_size * window + 1}"
         raise ValueError(f"stream_batches: ids has {numbers.size} entries: too few, {need}")
-    if numbers.dtype.kind not in "iu":
-        raise TypeError(f"stream_batches: ids has dtype {numbers.dtype}, expected integers")
-    return StreamBatches(numbers.astype(np.int64, copy=False), batch_size, steps)
+    starts = None
+    if documents is not None:
+        owners = _integers("documents", documents)
+        if owners.shape != numbers.shape:
+            raise ValueError(f"stream_batches: documents has shape {owners.shape}, expected {numbers.shape} as ids has")
+        starts = np.concatenate([[True], owners[1:] != owners[:-1]])
+    return StreamBatches(numbers.astype(np.int64, copy=False), batch_size, steps, starts, burn_in)
+
+
+def _integers(name: str, values: Any) -> np.ndarray:
+    """`values` as an array on the CPU; TypeError where they are no integers."""
+    array = backend.to_device(as_tensor(values).data, "cpu")
+    if array.size and array.dtype.kind not in "iu":
+        raise TypeError(f"stream_batches: {name} has dtype {array.dtype}, expected integers")
+    return array
 
 
 def generate(

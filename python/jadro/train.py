@@ -35,14 +35,17 @@ class Trainer:
 
     model: `output = model(x)`; a model that gives a pair is recurrent, and the second is its state. On `continuous`
     batches (`text.stream_batches`) it is called as `output, state = model(x, state)`, and the state, cut from the
-    graph, is carried from batch to batch; it starts as None in every epoch. loss: `loss(output, target)`, a scalar.
-    optimizer: its parameters are those that are clipped. clip_norm: gradients are scaled down to this norm, all
-    together; None does not clip. scheduler: stepped every epoch, OneCycleLR every batch, ReduceLROnPlateau with every
-    record's validation loss (where there is none, training loss). scheduler_every: "step" or "epoch", to say
-    otherwise. checkpoint: a path. Every record is saved there, and `fit` goes on from the file where there is one.
-    log: called after every step with {"step", "epoch", "loss", "lr", "grad_norm", "rate"} (rate: target elements a
-    second); a string that it returns is shown in the progress bar. Called after every record, too, with that record,
-    which is known by its "val_loss".
+    graph, is carried from batch to batch; it starts as None in every epoch. Batches with document boundaries (`resets`)
+    are (x, target, reset), and the model gets `reset=reset` too. Steps of `burn_in` in front of a batch run without a
+    gradient, from no state, and give the state for the rest.
+
+    loss: `loss(output, target)`, a scalar. optimizer: its parameters are those that are clipped. clip_norm: gradients
+    are scaled down to this norm, all together; None does not clip. scheduler: stepped every epoch, OneCycleLR every
+    batch, ReduceLROnPlateau with every record's validation loss (where there is none, training loss). scheduler_every:
+    "step" or "epoch", to say otherwise. checkpoint: a path. Every record is saved there, and `fit` goes on from the
+    file where there is one. log: called after every step with {"step", "epoch", "loss", "lr", "grad_norm", "rate"}
+    (rate: target elements a second); a string that it returns is shown in the progress bar. Called after every record,
+    too, with that record, which is known by its "val_loss".
 
     `history` has a list a name, with an entry a record: "step" and "epoch" (how many are done), "loss" (mean over the
     targets since the last record), "val_loss" (None without validation), "lr" (of the last step), "grad_norm" (mean,
@@ -111,10 +114,9 @@ class Trainer:
         self, batches: Iterable[Any], validate: Iterable[Any] | None, every: int | None, limit: float, bar: _Progress
     ) -> None:
         """The rest of an epoch, or as much of it as the limits allow."""
-        continuous = getattr(batches, "continuous", False)
         self.model.train()
         for batch in self._rest(batches):
-            bar.show(self._train(batch, continuous), self._steps[-1][-1])
+            bar.show(self._train(batch, batches), self._steps[-1][-1])
             if every is not None and self.step % every == 0:
                 with bar.paused():
                     self._record(batches, validate)
@@ -137,10 +139,10 @@ class Trainer:
             batches.resume(self.position)
         return iter(batches)
 
-    def _train(self, batch: Any, continuous: bool) -> dict[str, Any]:
+    def _train(self, batch: Any, batches: Any) -> dict[str, Any]:
         """One step; what it was like."""
         lr = self.optimizer.param_groups[0]["lr"]
-        target, output, state = self._run(batch, continuous, self.state)
+        target, output, state = self._run(batch, batches, self.state)
         loss = self._loss(output, target)
         value = self._finite("loss", loss)
         self.optimizer.zero_grad()
@@ -155,13 +157,22 @@ class Trainer:
         self.step, self.position, self.state = self.step + 1, self.position + 1, _detached(state)
         return {"step": self.step, "epoch": self.epoch, "loss": value, "lr": lr, "grad_norm": step[2]}
 
-    def _run(self, batch: Any, continuous: bool, state: Any) -> tuple[Any, Any, Any]:
-        """(target, output, state) of a batch."""
-        if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-            raise ValueError(f"fit: a batch is a {type(batch).__name__}, expected a pair (x, target)")
+    def _run(self, batch: Any, batches: Any, state: Any) -> tuple[Any, Any, Any]:
+        """(target, output, state) of a batch of `batches`."""
+        resets, burn_in = getattr(batches, "resets", False), getattr(batches, "burn_in", 0)
+        expected = "(x, target, reset)" if resets else "a pair (x, target)"
+        if not isinstance(batch, (tuple, list)) or len(batch) != 2 + resets:
+            raise ValueError(f"fit: a batch is a {type(batch).__name__}, expected {expected}")
         device = next((p.device for p in self.model.parameters()), "cpu")
-        x, target = (part.to(device) if isinstance(part, Tensor) else part for part in batch)
-        result = self.model(x, state) if continuous else self.model(x)
+        x, target, *rest = (part.to(device) if isinstance(part, Tensor) else part for part in batch)
+        options = {"reset": rest[0]} if resets else {}
+        states = [state] if getattr(batches, "continuous", False) else []
+        if burn_in:
+            with no_grad():
+                _, state = self.model(x[:burn_in], **{name: part[:burn_in] for name, part in options.items()})
+            states, x = [state], x[burn_in:]
+            options = {name: part[burn_in:] for name, part in options.items()}
+        result = self.model(x, *states, **options)
         if isinstance(result, tuple):
             if len(result) != 2:
                 raise ValueError(f"fit: the model gives {len(result)} results, expected an output, or output and state")
@@ -187,13 +198,12 @@ class Trainer:
         """The mean loss over the targets of all batches, in evaluation mode and without gradients. ValueError where
         there are none. DataLoader and stream_batches give those of epoch 0 and keep their place."""
         total, count, state = 0.0, 0, None
-        continuous = getattr(batches, "continuous", False)
         source = batches
         if isinstance(batches, Batches):
             source = (batches.batch(0, i) for i in range(len(batches)))
         with evaluating(self.model), no_grad():
             for batch in source:
-                target, output, state = self._run(batch, continuous, state)
+                target, output, state = self._run(batch, batches, state)
                 size = math.prod(np.shape(target))
                 total += float(self._loss(output, target)) * size
                 count += size
