@@ -22,6 +22,9 @@ from .tensor import Tensor, as_tensor, wrap
 # Where a gradient goes: output `index` of a Node, or a leaf Tensor with index 0.
 Edge = tuple[Any, int]
 
+# Of a saved array: the version counter of what holds it, its value then, and the input, or the number of the output.
+Origin = tuple[list[int], int, Any]
+
 
 class _Mode(threading.local):
     enabled = True
@@ -116,22 +119,18 @@ class Node:
             (a._node or a, a._index) if n else None for a, n in zip(args, self.needs, strict=True)
         ]
         self.dtypes = [out.data.dtype for out in outs]
-        self._origins = [self._origin(array, args, results, outs) for array in self._saved or ()]
+        self._origins: list[Origin | None] = []
+        if self._saved:
+            origins: dict[int, Origin] = {}  # by array; an input goes before an output, the first before the others
+            for i in range(len(outs) - 1, -1, -1):
+                version = outs[i]._version
+                origins[id(results[i])] = (version, version[0], i)
+            for a in reversed(args):
+                if isinstance(a, Tensor):
+                    origins[id(a.data)] = (a._version, a._version[0], a)
+            self._origins = [origins.get(id(array)) for array in self._saved]
 
-    def _origin(
-        self, array: Any, args: tuple[Any, ...], results: tuple[Array, ...], outs: list[Tensor]
-    ) -> tuple[Any, ...] | None:
-        """(version counter, its value now, source) of what holds `array`: source is the input, or the number of the
-        output."""
-        for a in args:
-            if isinstance(a, Tensor) and a.data is array:
-                return a._version, a._version[0], a
-        for i, (result, out) in enumerate(zip(results, outs, strict=True)):
-            if result is array:
-                return out._version, out._version[0], i
-        return None
-
-    def _with_history(self, array: Any, origin: tuple[Any, ...] | None) -> Any:
+    def _with_history(self, array: Any, origin: Origin | None) -> Any:
         if origin is None:
             return array
         source = origin[2]
@@ -190,26 +189,25 @@ class Function:
         """Runs `forward` on Tensors, arrays and other arguments, and records the call where a Tensor requires a
         gradient."""
         arrays = [a.data if isinstance(a, Tensor) else a for a in args]
+        record = False
         if _mode.enabled:
             needs = [isinstance(a, Tensor) and a._requires_grad for a in args]
             record = True in needs
         else:
             needs = [False] * len(args)
-            record = False
         ctx = Node(cls, needs)
         if cls.may_warn:
             with _errstate(all="ignore"):
                 result = cls.forward(ctx, *arrays, **options)
         else:
             result = cls.forward(ctx, *arrays, **options)
-        several = result.__class__ is tuple
-        results = result if several else (result,)
         node = ctx if record else None
-        outs = [_output(r, node, i) for i, r in enumerate(results)]
+        several = result.__class__ is tuple
+        outs = [_output(r, node, i) for i, r in enumerate(result)] if several else [_output(result, node, 0)]
         if cls.is_view:
             outs[0]._version = args[0]._version
         if record:
-            ctx.record(args, results, outs)
+            ctx.record(args, result if several else (result,), outs)
         return tuple(outs) if several else outs[0]
 
     @classmethod
@@ -248,6 +246,7 @@ class _Walk:
         self.pending: dict[Edge, Any] = {}
         self.owned: set[Edge] = set()  # pending sums that nobody else can see
         self.queue: list[tuple[int, Node]] = []
+        self.queued: set[Node] = set()  # those that are or were in the queue: nobody older delivers to a visited one
 
     def deliver(self, edge: Edge, grad: Any) -> None:
         target, index = edge
@@ -261,7 +260,8 @@ class _Walk:
             grad = grad.to(dtype) if self.create_graph else grad.astype(dtype)
         have = self.pending.get(edge)
         if have is None:
-            if node is not None and not any((node, i) in self.pending for i in range(len(node.dtypes))):
+            if node is not None and node not in self.queued:
+                self.queued.add(node)
                 heappush(self.queue, (-node.number, node))
             self.pending[edge] = grad
         elif edge in self.owned:
@@ -339,25 +339,27 @@ def backward(self: Tensor, grad: Any = None, retain_graph: bool | None = None, c
 
 def _memory(array: Array) -> Array:
     """The array that owns the memory of `array`."""
-    return array.base if isinstance(array.base, type(array)) else array
+    base = array.base
+    return base if isinstance(base, type(array)) else array
 
 
 def _accumulate(leaf: Tensor, g: Any, taken: set[int]) -> None:
     """leaf.grad += g; the first gradient is kept without a copy where no other tensor has its memory."""
+    have = leaf.grad
     if isinstance(g, Tensor):
-        leaf.grad = g if leaf.grad is None else leaf.grad + g
-    elif leaf.grad is None:
-        memory = _memory(g)
-        writeable = getattr(g.flags, "writeable", True)  # CuPy has no read-only arrays
-        if id(memory) in taken or memory.size != g.size or not g.flags.c_contiguous or not writeable:
-            g = g.copy(order="C")
-        taken.add(id(_memory(g)))
+        leaf.grad = g if have is None else have + g
+    elif have is None:
+        memory, flags = _memory(g), g.flags
+        writeable = getattr(flags, "writeable", True)  # CuPy has no read-only arrays
+        if id(memory) in taken or memory.size != g.size or not flags.c_contiguous or not writeable:
+            memory = g = g.copy(order="C")
+        taken.add(id(memory))
         leaf.grad = wrap(g)
-    elif leaf.grad._node is not None:
-        leaf.grad = wrap(leaf.grad.data + g)
+    elif have._node is not None:
+        leaf.grad = wrap(have.data + g)
     else:
-        leaf.grad.data += g
-        leaf.grad._version[0] += 1
+        have.data += g
+        have._version[0] += 1
 
 
 def _reachable(outs: Sequence[Tensor], wanted: set[Edge]) -> set[Node]:

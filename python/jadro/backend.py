@@ -106,7 +106,12 @@ def empty(shape: tuple[int, ...], dtype: Any, device: str = "cpu") -> Array:
 
 def empty_like(x: Array, shape: tuple[int, ...] | None = None) -> Array:
     """An uninitialised C-contiguous array of the dtype and device of `x`, and of its shape where none is given."""
-    return empty(x.shape if shape is None else shape, x.dtype, device_of(x))
+    if shape is None:
+        shape = x.shape
+    if not isinstance(x, np.ndarray):
+        return empty(shape, x.dtype, device_of(x))
+    small = math.prod(shape) * x.itemsize < KEPT_BYTES
+    return np.empty(shape, x.dtype) if small else _core.empty(shape, x.dtype)
 
 
 def compute(ufunc: np.ufunc, *xs: Array) -> Array:
