@@ -85,8 +85,10 @@ class Call : public jadro::Call {
   }
 
   void check_rank(const Array& a, std::size_t rank) const {
-    require(a.shape.size() == rank, std::string(a.argument) + " has shape " + shape_text(a.shape) + ", expected " +
-                                        std::to_string(rank) + " dimensions");
+    require(a.shape.size() == rank, [&] {
+      return std::string(a.argument) + " has shape " + shape_text(a.shape) + ", expected " + std::to_string(rank) +
+             " dimensions";
+    });
   }
 
   // Pointer to an input of the call's dtype, with the shape checked.
@@ -98,7 +100,7 @@ class Call : public jadro::Call {
   }
   template <class T>
   T* out(const Array& a, const std::vector<i64>& shape) {
-    require(a.writable, std::string(a.argument) + " is read-only, expected a writable array");
+    require(a.writable, [&] { return std::string(a.argument) + " is read-only, expected a writable array"; });
     return const_cast<T*>(in<T>(a, shape));
   }
   template <class T>
@@ -114,8 +116,10 @@ class Call : public jadro::Call {
     const int device = device_of(*arrays_[0]);
     for (const Array* a : arrays_) {
       const int other = device_of(*a);
-      require(other == device, std::string(a->argument) + " is on cuda:" + std::to_string(other) +
-                                   ", expected cuda:" + std::to_string(device) + " like " + arrays_[0]->argument);
+      require(other == device, [&] {
+        return std::string(a->argument) + " is on cuda:" + std::to_string(other) +
+               ", expected cuda:" + std::to_string(device) + " like " + arrays_[0]->argument;
+      });
     }
     const DeviceScope scope(device, name_);
     check_cuda(launch(), name_);
@@ -151,17 +155,19 @@ class Call : public jadro::Call {
   void check_layout(const Array& a, const std::vector<i64>& shape) const {
     const py::dtype expected = py::dtype::of<T>();
     if (!a.dtype.equal(expected)) type_error(dtype_text(a) + py::str(expected).template cast<std::string>());
-    require(a.shape == shape,
-            std::string(a.argument) + " has shape " + shape_text(a.shape) + ", expected " + shape_text(shape));
-    require(a.contiguous || a.empty(), std::string(a.argument) + " is not contiguous, expected a C-contiguous array");
-    require(a.data % alignof(T) == 0, std::string(a.argument) + " is not aligned to its element size");
+    require(a.shape == shape, [&] {
+      return std::string(a.argument) + " has shape " + shape_text(a.shape) + ", expected " + shape_text(shape);
+    });
+    require(a.contiguous || a.empty(),
+            [&] { return std::string(a.argument) + " is not contiguous, expected a C-contiguous array"; });
+    require(a.data % alignof(T) == 0, [&] { return std::string(a.argument) + " is not aligned to its element size"; });
   }
 
   int device_of(const Array& a) const {
     cudaPointerAttributes about;
     check_cuda(cudaPointerGetAttributes(&about, reinterpret_cast<const void*>(a.data)), name_);
     require(about.type == cudaMemoryTypeDevice || about.type == cudaMemoryTypeManaged,
-            std::string(a.argument) + " is not in a device's memory");
+            [&] { return std::string(a.argument) + " is not in a device's memory"; });
     return about.device;
   }
 

@@ -16,23 +16,26 @@ using Shape = std::vector<i64>;
 template <std::size_t N>
 void check_sizes(const Call& call, const std::array<i64, N>& sizes, const char* argument, i64 least) {
   for (i64 size : sizes) {
-    call.require(size >= least && size <= kMost, std::string(argument) + " has " + std::to_string(size) +
-                                                     ", expected " + std::to_string(least) + " to " +
-                                                     std::to_string(kMost));
+    call.require(size >= least && size <= kMost, [&] {
+      return std::string(argument) + " has " + std::to_string(size) + ", expected " + std::to_string(least) + " to " +
+             std::to_string(kMost);
+    });
   }
 }
 
 void check_plane(const Call& call, const char* argument, const Shape& shape) {
-  call.require(shape[2] == 0 || shape[3] <= kMost / shape[2],
-               std::string(argument) + " has shape " + shape_text(shape) + ", expected planes of less than 2^31");
+  call.require(shape[2] == 0 || shape[3] <= kMost / shape[2], [&] {
+    return std::string(argument) + " has shape " + shape_text(shape) + ", expected planes of less than 2^31";
+  });
 }
 
 // floor((size + padding - dilation (kernel - 1) - 1) / stride) + 1
 i64 output_size(const Call& call, const char* axis, i64 size, i64 padding, i64 kernel, i64 stride, i64 dilation) {
   const i64 window = dilation * (kernel - 1) + 1;
-  call.require(size + padding >= window, std::string("the input has ") + axis + " " + std::to_string(size) +
-                                             " and padding " + std::to_string(padding) +
-                                             ", expected at least the window, " + std::to_string(window));
+  call.require(size + padding >= window, [&] {
+    return std::string("the input has ") + axis + " " + std::to_string(size) + " and padding " +
+           std::to_string(padding) + ", expected at least the window, " + std::to_string(window);
+  });
   return (size + padding - window) / stride + 1;
 }
 
@@ -91,7 +94,8 @@ void backward(const py::object& dy_given, const py::object& indices_given, const
     const auto& [kernel, stride, padding, dilation] = *window;
     p = problem_of(call, in, kernel, stride, padding, dilation);
     const Shape expected = {in[0], in[1], p.oh, p.ow};
-    call.require(out == expected, "dy has shape " + shape_text(out) + ", expected " + shape_text(expected));
+    call.require(out == expected,
+                 [&] { return "dy has shape " + shape_text(out) + ", expected " + shape_text(expected); });
   }
   call.with_dtype([&](auto zero) {
     using T = decltype(zero);
