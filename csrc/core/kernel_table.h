@@ -60,7 +60,7 @@ struct Conv2dProduct {
   const T *src, *w;
   T* dst;
   Conv2dEpilogue<T> epilogue;
-  bool direct;
+  bool direct, past_caches;
 };
 
 // dw [groups, out, depth] from src and dy [n, groups*out, grid_h, grid_w].

@@ -21,20 +21,23 @@ void conv2d_pack(const Conv2dPass& p, const T* w, T* packed) {
   }
 }
 
-// Scratch of one block: the offset of every (channel, tap) of a pass, the planes, the packed operands.
+// Scratch of one block: the offset of every (channel, tap) of a pass, the planes, the packed operands, and sums of
+// tiles between the passes.
 template <class T>
 struct Conv2dScratch {
   static constexpr i64 kSlack = kLanes<T> * kNr<T>;  // whole vectors are read and written past the end
 
-  i64 offsets, planes, columns;  // elements of T
-  Conv2dScratch(i64 depth, i64 planes_size, i64 columns_size)
+  i64 offsets, planes, columns, sums;  // elements of T
+  Conv2dScratch(i64 depth, i64 planes_size, i64 columns_size, i64 sums_size)
       : offsets(round_up(depth * static_cast<i64>(sizeof(i64) / sizeof(T)))),
         planes(round_up(planes_size + kSlack)),
-        columns(round_up(columns_size + kSlack)) {}
-  i64 total() const { return offsets + planes + columns; }
+        columns(round_up(columns_size + kSlack)),
+        sums(sums_size) {}
+  i64 total() const { return offsets + planes + columns + sums; }
   i64* offsets_in(T* scratch) const { return reinterpret_cast<i64*>(scratch); }
   T* planes_in(T* scratch) const { return scratch + offsets; }
   T* columns_in(T* scratch) const { return scratch + offsets + planes; }
+  T* sums_in(T* scratch) const { return scratch + offsets + planes + columns; }
 
  private:
   static i64 round_up(i64 n) { return ceil_div(n, 64) * 64; }
@@ -43,76 +46,115 @@ struct Conv2dScratch {
 template <class T>
 Conv2dScratch<T> product_scratch(const Conv2dPass& p, i64 cells) {
   const i64 channels = conv2d_pass_channels(p), depth = channels * p.taps;
-  return {depth, conv2d_planes_bound(p, channels, cells), depth * ceil_div(cells, kNr<T>) * kNr<T>};
+  const i64 planes = reads_in_place(p) ? 0 : conv2d_planes_bound(p, channels, cells);
+  // A panel of cells for each run in the worst case, where planes are read in place.
+  const i64 tiles = min(kMaxCells, ceil_div(cells, kNr<T>) + cells / max(1, p.grid_w) + 2) * RowPanels(p.out).count;
+  return {depth, planes, depth * ceil_div(cells, kNr<T>) * kNr<T>, channels < p.in ? tiles * kMr * kNr<T> : 0};
 }
 template <class T>
 i64 conv2d_scratch(const Conv2dPass& p, i64 cells) {
   return product_scratch<T>(p, cells).total();
 }
 
-// Finished tiles: adds what earlier passes left; the last pass applies the epilogue.
+// tile += sums, rows x kNr.
 template <class T>
-struct Conv2dStore {
-  const Conv2dProduct<T>& a;
-  i64 group;
-  bool first, last;
+JADRO_INLINE void add_tile(const T* sums, i64 rows, T* tile) {
+  for (i64 i = 0; i < rows * kNr<T>; i += kLanes<T>) store(tile + i, load(tile + i) + load(sums + i));
+}
+
+// Finished tiles through the epilogue to the image.
+template <class T>
+class Conv2dStore {
+ public:
+  Conv2dStore(const Conv2dProduct<T>& product, i64 group_number) : a(product), group(group_number) {}
 
   // Asks for the cache lines of a tile before the product that fills it.
   JADRO_INLINE void touch(i64 m, i64 rows, const Run& run) const {
-    const Conv2dPass& p = a.pass;
-    const i64 plane = p.dst_h * p.dst_w, bytes = run.count * p.dst_step_w * static_cast<i64>(sizeof(T));
-    const T* dst = a.dst + (run.n * p.groups * p.out + group * p.out + m) * plane + run.pixel;
-    for (i64 r = 0; r < rows; ++r, dst += plane) {
+    if (a.past_caches) return;
+    const i64 bytes = run.count * a.pass.dst_step_w * static_cast<i64>(sizeof(T));
+    const T* dst = a.dst + start_of(m, run);
+    for (i64 r = 0; r < rows; ++r, dst += plane()) {
       for (i64 line = 0; line < bytes; line += 64) __builtin_prefetch(reinterpret_cast<const char*>(dst) + line, 1);
     }
   }
 
   JADRO_INLINE void operator()(const T* tile, i64 m, i64 rows, const Run& run) const {
-    const Conv2dPass& p = a.pass;
+    const i64 start = start_of(m, run);
+    if (a.pass.dst_step_w != 1) return store_apart(tile, rows, run.count, a.dst + start);
+    const bool whole = run.count == kNr<T>;
+    const bool past = a.past_caches && whole && reinterpret_cast<std::uintptr_t>(a.dst + start) % kVectorBytes == 0 &&
+                      plane() % kLanes<T> == 0;
+    if (past) {
+      store_rows(tile, m, rows, start, [](T* p, i64 i, Vec<T> v) { stream(p + i, v); }, kNr<T>);
+    } else if (whole) {
+      store_rows(tile, m, rows, start, [](T* p, i64 i, Vec<T> v) { store(p + i, v); }, kNr<T>);
+    } else {
+      const i64 count = run.count;
+      store_rows(
+          tile, m, rows, start, [=](T* p, i64 i, Vec<T> v) { store_n(p + i, v, min(kLanes<T>, count - i)); }, count);
+    }
+  }
+
+ private:
+  i64 plane() const { return a.pass.dst_h * a.pass.dst_w; }
+  i64 start_of(i64 m, const Run& run) const {
+    return ((run.n * a.pass.groups + group) * a.pass.out + m) * plane() + run.pixel;
+  }
+
+  template <class Put>
+  JADRO_INLINE void store_rows(const T* tile, i64 m, i64 rows, i64 start, Put put, i64 count) const {
     const Conv2dEpilogue<T>& e = a.epilogue;
-    const i64 plane = p.dst_h * p.dst_w;
-    const i64 channel = group * p.out + m, start = (run.n * p.groups * p.out + channel) * plane + run.pixel;
+    const i64 channel = group * a.pass.out + m;
     T* dst = a.dst + start;
-    const T* add = e.add && last ? e.add + start : nullptr;
-    for (i64 r = 0; r < rows; ++r, dst += plane, tile += kNr<T>) {
-      const T bias = e.bias && last ? e.bias[channel + r] : T(0), scale = e.scale && last ? e.scale[channel + r] : T(1);
-      if (p.dst_step_w == 1) {
-        for_vectors<T>(run.count, [&](i64 i, i64 count) {
-          Vec<T> v = load_n(tile + i, count);
-          if (!first) v += load_n(dst + i, count);
-          v = v * scale + bias;
-          if (add) v += load_n(add + r * plane + i, count);
-          if (e.relu && last) v = v < T(0) ? Vec<T>{} : v;
-          store_n(dst + i, v, count);
-        });
-      } else {  // the gradient of the data, which has no epilogue
-        for (i64 i = 0; i < run.count; ++i) {
-          T& y = dst[i * p.dst_step_w];
-          y = tile[i] + (first ? T(0) : y);
-        }
+    const T* add = e.add ? e.add + start : nullptr;
+    for (i64 r = 0; r < rows; ++r, dst += plane(), tile += kNr<T>) {
+      const T bias = e.bias ? e.bias[channel + r] : T(0), scale = e.scale ? e.scale[channel + r] : T(1);
+#pragma GCC unroll 4
+      for (i64 i = 0; i < count; i += kLanes<T>) {
+        Vec<T> v = load(tile + i) * scale + bias;
+        if (add) v += load_n(add + r * plane() + i, min(kLanes<T>, count - i));
+        if (e.relu) v = v < T(0) ? Vec<T>{} : v;
+        put(dst, i, v);
       }
     }
   }
+
+  // To every dst_step_w-th pixel: a phase of the gradient of the data, which has no epilogue.
+  void store_apart(const T* tile, i64 rows, i64 count, T* dst) const {
+    const i64 step = a.pass.dst_step_w;
+    for (i64 r = 0; r < rows; ++r, dst += plane(), tile += kNr<T>) {
+      i64 i = 0;
+      if (step == 2) {
+        for (; i + kLanes<T> <= count; i += kLanes<T>) store_even(dst + 2 * i, load(tile + i));
+      }
+      for (; i < count; ++i) dst[i * step] = tile[i];
+    }
+  }
+
+  const Conv2dProduct<T>& a;
+  const i64 group;
 };
 
-// Columns [cells] of one pass as panels [k][kNr], from the planes. Whole vectors are copied, each over the overhang of
-// the one before.
-template <class T>
+// Columns [cells] of one pass as panels [k][kNr], from the planes; with kInPlace nothing is read past a run. No run
+// crosses a panel.
+template <class T, bool kInPlace>
 void pack_columns(const Run* runs, i64 count, const T* planes, const i64* offsets, i64 k, T* packed) {
-  for (i64 begin = 0; begin < count;) {
-    const i64 panel = runs[begin].first / kNr<T>;
-    i64 end = begin;
-    while (end < count && runs[end].first / kNr<T> == panel) ++end;
-    T* dst = packed + panel * k * kNr<T>;
-    for (i64 p = 0; p < k; ++p, dst += kNr<T>) {
-      const T* source = planes + offsets[p];
-      for (i64 r = begin; r < end; ++r) {
-        T* to = dst + runs[r].first % kNr<T>;
-        const T* from = source + runs[r].base;
-        for (i64 i = 0; i < runs[r].count; i += kLanes<T>) store(to + i, load(from + i));
+  constexpr i64 kAhead = 4;
+  i64 targets[kMaxCells];
+  for (i64 r = 0; r < count; ++r) targets[r] = runs[r].first / kNr<T> * k * kNr<T> + runs[r].first % kNr<T>;
+  for (i64 p = 0; p < k; ++p, packed += kNr<T>) {
+    const T* const source = planes + offsets[p];
+    for (i64 r = 0; r < count; ++r) {
+      const T* const from = source + runs[r].base;
+      T* const to = packed + targets[r];
+      if (kInPlace && p + kAhead < k) {
+        for (i64 i = 0; i < runs[r].count; i += kLanes<T>) {
+          __builtin_prefetch(planes + offsets[p + kAhead] + runs[r].base + i);
+        }
       }
+      for_vectors<T>(runs[r].count,
+                     [&](i64 i, i64 n) { store_n(to + i, kInPlace ? load_n(from + i, n) : load(from + i), n); });
     }
-    begin = end;
   }
 }
 
@@ -123,49 +165,85 @@ JADRO_INLINE void set_offsets(const Planes& planes, i64 channels, i64 taps, i64*
   }
 }
 
+// The cells of a block in tiles: runs [begin, end) of the planes, and of the image, where rows may join.
+template <class T>
+struct Conv2dTiles {
+  Run runs[kMaxCells], joined[kMaxCells];
+  i64 run_count = 0, joined_count = 0;
+  bool one_run;  // a tile is a run, its columns read in place
+
+  Conv2dTiles(const Planes& planes, const Conv2dPass& p, bool direct) : one_run(direct) {
+    planes.for_runs(kNr<T>, !direct, [&](const Run& run) {
+      runs[run_count++] = run;
+      Run* const last = joined_count ? joined + joined_count - 1 : nullptr;
+      if (!direct && last && p.dst_step_w == 1 && same_panel(*last, run) && last->n == run.n &&
+          last->pixel + last->count == run.pixel) {
+        last->count += run.count;
+      } else {
+        joined[joined_count++] = run;
+      }
+    });
+  }
+
+  // f(tile number, width, begin, end) for the runs [begin, end) of the image in each tile.
+  template <class F>
+  JADRO_INLINE void for_each(F f) const {
+    for (i64 begin = 0, end = 0, tile = 0; begin < joined_count; begin = end, ++tile) {
+      for (end = begin + 1; !one_run && end < joined_count && same_panel(joined[begin], joined[end]);) ++end;
+      f(tile, joined[end - 1].first + joined[end - 1].count - joined[begin].first, begin, end);
+    }
+  }
+
+ private:
+  static bool same_panel(const Run& a, const Run& b) { return a.first / kNr<T> == b.first / kNr<T>; }
+};
+
 // Row panels [panels] of the cells [cells] of one group; at most kMaxCells.
 template <class T>
 void conv2d_block(const Conv2dProduct<T>& a, i64 group, Range cells, Range panels, T* scratch) {
   const Conv2dPass& p = a.pass;
   const Planes planes(p, cells);
   const RowPanels rows(p.out);
+  const bool direct = a.direct && !reads_in_place(p);
   const Conv2dScratch<T> layout = product_scratch<T>(p, cells.end - cells.begin);
   i64* const offsets = layout.offsets_in(scratch);
-  T* const image = layout.planes_in(scratch);
-  T* const columns = layout.columns_in(scratch);
-  Run runs[kMaxCells];
-  i64 run_count = 0;
-  planes.for_runs(kNr<T>, !a.direct, [&](const Run& run) { runs[run_count++] = run; });
+  T *const columns = layout.columns_in(scratch), *const sums = layout.sums_in(scratch);
+  const Conv2dTiles<T> tiles(planes, p, direct);
+  const Conv2dStore<T> sink(a, group);
 
   const T* const src = a.src + group * p.in * p.src_h * p.src_w;
   const i64 step = conv2d_pass_channels(p);
   for (i64 c0 = 0; c0 < p.in; c0 += step) {
     const i64 channels = min(step, p.in - c0), k = channels * p.taps;
+    const bool first = c0 == 0, last = c0 + channels == p.in;
     const T* const w = a.w + group * p.packed_size() + c0 * p.taps * p.out;
-    const Conv2dStore<T> sink{a, group, c0 == 0, c0 + channels == p.in};
-    planes.fill(src, {c0, c0 + channels}, image);
+    const T* const image = planes.of(src, {c0, c0 + channels}, layout.planes_in(scratch));
     set_offsets(planes, channels, p.taps, offsets);
-    if (!a.direct) pack_columns(runs, run_count, image, offsets, k, columns);
-    alignas(64) T tile[kMr * kNr<T>];
-    for (i64 begin = 0, end = 0; begin < run_count; begin = end) {
-      // The runs of one tile: one where the planes are read in place, else those of a panel of columns.
-      const i64 panel = runs[begin].first / kNr<T>;
-      for (end = begin + 1; !a.direct && end < run_count && runs[end].first / kNr<T> == panel;) ++end;
-      const i64 width = a.direct ? runs[begin].count : runs[end - 1].first + runs[end - 1].count - panel * kNr<T>;
-      for (i64 r = panels.begin; r < panels.end; ++r) {
-        const T* const panel_w = w + rows.start(r) * k;
-        for (i64 i = begin; i < end; ++i) sink.touch(rows.start(r), rows.size(r), runs[i]);
-        if (a.direct) {
-          micro_for<T, Operands::kGatheredB>(rows.size(r), width)(k, panel_w, rows.size(r), image + runs[begin].base,
-                                                                  offsets, tile);
-          sink(tile, rows.start(r), rows.size(r), runs[begin]);
-        } else {
-          micro_for<T>(rows.size(r), width)(k, panel_w, rows.size(r), columns + panel * k * kNr<T>, nullptr, tile);
-          for (i64 i = begin; i < end; ++i) sink(tile + runs[i].first % kNr<T>, rows.start(r), rows.size(r), runs[i]);
-        }
-      }
+    if (!direct) {
+      const auto pack = reads_in_place(p) ? pack_columns<T, true> : pack_columns<T, false>;
+      pack(tiles.runs, tiles.run_count, image, offsets, k, columns);
     }
+    alignas(64) T finished[kMr * kNr<T>];
+    tiles.for_each([&](i64 number, i64 width, i64 begin, i64 end) {
+      const Run* const runs = tiles.joined;
+      for (i64 r = panels.begin; r < panels.end; ++r) {
+        const i64 m = rows.start(r), height = rows.size(r);
+        T* const sum = sums + (number * rows.count + r) * kMr * kNr<T>;
+        T* const tile = first && !last ? sum : finished;
+        for (i64 i = begin; last && i < end; ++i) sink.touch(m, height, runs[i]);
+        if (direct) {
+          micro_for<T, Operands::kGatheredB>(height, width)(k, w + m * k, height, image + runs[begin].base, offsets,
+                                                            tile);
+        } else {
+          const T* const panel = columns + runs[begin].first / kNr<T> * k * kNr<T>;
+          micro_for<T>(height, width)(k, w + m * k, height, panel, nullptr, tile);
+        }
+        if (!first) add_tile(last ? sum : finished, height, last ? finished : sum);
+        for (i64 i = begin; last && i < end; ++i) sink(tile + (runs[i].first - runs[begin].first), m, height, runs[i]);
+      }
+    });
   }
+  if (a.past_caches) stream_fence();
 }
 
 // --- the gradient of the weight: dw = dy columns^T, depth of the product = cells
@@ -180,12 +258,13 @@ void pack_columns_transposed(const Run* runs, i64 count, i64 cells, const T* pla
     for (i64 r = 0; r < count; ++r) {
       T* const dst = packed + runs[r].first * kNr<T>;
       for (i64 i = 0; i < runs[r].count; i += kN) {
+        const i64 lanes = min(kN, runs[r].count - i);
 #pragma GCC unroll 4
         for (int v = 0; v < kNv; ++v) {
           Vec<T> block[kN];
 #pragma GCC unroll 16
           for (int j = 0; j < kN; ++j) {
-            block[j] = load(planes + offsets[min(j0 + v * kN + j, width - 1)] + runs[r].base + i);
+            block[j] = load_n(planes + offsets[min(j0 + v * kN + j, width - 1)] + runs[r].base + i, lanes);
           }
           transpose<T>(block);
 #pragma GCC unroll 16
@@ -200,7 +279,7 @@ template <class T>
 Conv2dScratch<T> weight_scratch(const Conv2dPass& p, i64 columns) {
   const i64 channels = min(p.in, columns / max(1, p.taps) + 2);
   return {channels * p.taps, conv2d_planes_bound(p, channels, kKc),
-          (p.out + ceil_div(columns, kNr<T>) * kNr<T>)*kKc + Conv2dScratch<T>::kSlack};
+          (p.out + ceil_div(columns, kNr<T>) * kNr<T>)*kKc + Conv2dScratch<T>::kSlack, 0};
 }
 template <class T>
 i64 conv2d_weight_scratch(const Conv2dPass& p, i64 columns) {
@@ -215,7 +294,6 @@ void conv2d_weight_block(const Conv2dWeight<T>& a, i64 group, Range cells, Range
   const Range channels{columns.begin / p.taps, ceil_div(columns.end, p.taps)};
   const Conv2dScratch<T> layout = weight_scratch<T>(p, width);
   i64* const offsets = layout.offsets_in(scratch);
-  T* const image = layout.planes_in(scratch);
   T* const packed_dy = layout.columns_in(scratch);
   T* const packed_columns = packed_dy + p.out * kKc + Conv2dScratch<T>::kSlack;
   const RowPanels rows(p.out);
@@ -228,7 +306,7 @@ void conv2d_weight_block(const Conv2dWeight<T>& a, i64 group, Range cells, Range
     const Planes planes(p, chunk);
     i64 run_count = 0;
     planes.for_runs(k, false, [&](const Run& run) { runs[run_count++] = run; });
-    planes.fill(src, channels, image);
+    const T* const image = planes.of(src, channels, layout.planes_in(scratch));
     set_offsets(planes, channels.end - channels.begin, p.taps, offsets);
     pack_columns_transposed(runs, run_count, k, image, offsets + columns.begin % p.taps, width, packed_columns);
     for (i64 r = 0; r < rows.count; ++r) {

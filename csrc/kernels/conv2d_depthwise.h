@@ -37,13 +37,10 @@ class DepthwisePlane {
   template <class T>
   void fill(const T* src, T* dst) const {
     if (p_.step_h == 1 && p_.step_w == 1) return fill_padded(src, dst);
+    const Columns columns{w_min_, p_.step_w, pitch_, rows_ * pitch_};
     for (i64 phase = 0; phase < p_.step_h; ++phase) {
-      T* to = dst + phase * p_.step_w * rows_ * pitch_;
-      for (i64 r = 0; r < rows_; ++r, to += pitch_) {
-        const i64 h = r * p_.step_h + phase + h_min_;
-        const bool inside = h >= 0 && h < p_.src_h;
-        split_row(src + h * p_.src_w, inside ? p_.src_w : 0, w_min_, p_.step_w, pitch_, rows_ * pitch_, to);
-      }
+      split_rows(src, p_.src_h, p_.src_w, phase + h_min_, p_.step_h, rows_, columns, pitch_,
+                 dst + phase * p_.step_w * rows_ * pitch_);
     }
   }
 
@@ -201,7 +198,7 @@ void depthwise_taps(const T* plane, const i64* offsets, i64 taps, const T* run, 
 template <class T>
 void depthwise_run(const DepthwisePlane& plane, const Conv2dPass& p, const T* dy, T* run) {
   for (i64 i = 0; i < p.grid_h; ++i, dy += p.grid_w, run += plane.pitch()) {
-    split_row(dy, p.grid_w, 0, 1, i + 1 < p.grid_h ? plane.pitch() : p.grid_w + kLanes<T>, 0, run);
+    split_row(dy, p.grid_w, {0, 1, i + 1 < p.grid_h ? plane.pitch() : p.grid_w + kLanes<T>, 0}, run);
   }
 }
 

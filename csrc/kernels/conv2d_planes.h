@@ -11,44 +11,54 @@ namespace {
 
 constexpr i64 kMaxCells = 512;  // cells of one block at most
 
-// dst[f * phase + k] = row[left + k * step + f] for f < step and k < length, zero outside the row's [0, width). With
-// step 1 whole vectors are written, zeros past the end: rows are filled from the first to the last.
+// How the columns of a row are laid out: dst[f * phase + k] = row[left + k * step + f] for f < step and k < length,
+// zero outside the row.
+struct Columns {
+  i64 left, step, length, phase;
+};
+
+// With step 1 whole vectors are written, zeros past the end: rows are filled from the first to the last.
 template <class T>
-void split_row(const T* row, i64 width, i64 left, i64 step, i64 length, i64 phase, T* dst) {
-  const i64 columns = length * step, begin = min(columns, max(0, -left));
-  const i64 end = max(begin, min(columns, width - left));
-  const T* const from = row + left;
-  if (step == 1) {
+void split_row(const T* row, i64 width, const Columns& c, T* dst) {
+  const i64 columns = c.length * c.step, begin = min(columns, max(0, -c.left));
+  const i64 end = max(begin, min(columns, width - c.left));
+  const T* const from = row + c.left;
+  if (c.step == 1) {
     for (i64 x = 0; x < begin; x += kLanes<T>) store(dst + x, Vec<T>{});
     i64 x = begin;
     for (; x < end; x += kLanes<T>) store(dst + x, load_n(from + x, min(kLanes<T>, end - x)));
     for (; x < columns; x += kLanes<T>) store(dst + x, Vec<T>{});
     return;
   }
-  if (begin == end) {
-    for (i64 f = 0; f < step; ++f) {
-      for_vectors<T>(length, [&](i64 k, i64 count) { store_n(dst + f * phase + k, Vec<T>{}, count); });
+  for (i64 f = 0; f < c.step; ++f) {
+    for (i64 k = 0, x = f; k < c.length; ++k, x += c.step) {
+      dst[f * c.phase + k] = x >= begin && x < end ? from[x] : T(0);
+    }
+  }
+}
+
+// Rows h, h + step_h, ... of a plane [height, width], zero outside it, to `rows` rows of dst, `pitch` apart.
+template <class T>
+void split_rows(const T* plane, i64 height, i64 width, i64 h, i64 step_h, i64 rows, const Columns& c, i64 pitch,
+                T* dst) {
+  const auto inside = [=](i64 r) { return h + r * step_h >= 0 && h + r * step_h < height; };
+  if (c.step != 2) {
+    for (i64 r = 0; r < rows; ++r) {
+      split_row(plane + (h + r * step_h) * width, inside(r) ? width : 0, c, dst + r * pitch);
     }
     return;
   }
-  const auto scalars = [&](i64 first, i64 last) {
-    for (i64 f = 0; f < step; ++f) {
-      for (i64 k = first, x = first * step + f; k < last; ++k, x += step) {
-        dst[f * phase + k] = x >= begin && x < end ? from[x] : T(0);
-      }
+  for_vectors<T>(c.length, [&](i64 k, i64 count) {  // the same lanes of every row
+    const i64 x = c.left + 2 * k, y = x + kLanes<T>;
+    for (i64 r = 0; r < rows; ++r) {
+      const T* const row = plane + (h + r * step_h) * width;
+      Vec<T> a{}, b{};
+      if (inside(r)) a = load_lanes(row + x, -x, width - x), b = load_lanes(row + y, -y, width - y);
+      T* const to = dst + r * pitch + k;
+      store_n(to, __builtin_shuffle(a, b, 2 * lane_numbers<T>()), count);
+      store_n(to + c.phase, __builtin_shuffle(a, b, 2 * lane_numbers<T>() + 1), count);
     }
-  };
-  if (step != 2) return scalars(0, length);
-  const i64 first = (begin + 1) / 2, whole = end / 2 - kLanes<T>;  // the last whole vector overlaps the one before
-  i64 k = first;
-  for (; k < end / 2 && whole >= first; k += kLanes<T>) {
-    k = min(k, whole);
-    const Vec<T> a = load(from + 2 * k), b = load(from + 2 * k + kLanes<T>);
-    store(dst + k, __builtin_shuffle(a, b, 2 * lane_numbers<T>()));
-    store(dst + phase + k, __builtin_shuffle(a, b, 2 * lane_numbers<T>() + 1));
-  }
-  scalars(0, first);
-  scalars(k, length);
+  });
 }
 
 // Cells that are neighbours in a row of the grid: `count` of them from cell `first` of the block on.
@@ -58,10 +68,16 @@ struct Run {
   i64 n, pixel;  // image, and pixel of the destination plane
 };
 
+// Whether every cell is one pixel of the source, in the same order: no copy is needed.
+JADRO_INLINE bool reads_in_place(const Conv2dPass& p) {
+  return p.taps == 1 && p.tap_h[0] == 0 && p.tap_w[0] == 0 && p.step_h == 1 && p.step_w == 1 && p.src_h == 1 &&
+         p.grid_h == 1 && p.grid_w == p.src_w;
+}
+
 // The geometry of the planes for cells [cells.begin, cells.end).
 class Planes {
  public:
-  Planes(const Conv2dPass& pass, Range cells) : p_(pass), cells_(cells) {
+  Planes(const Conv2dPass& pass, Range cells) : p_(pass), cells_(cells), in_place_(reads_in_place(pass)) {
     h_min_ = w_min_ = 0;
     i64 h_max = 0, w_max = 0;
     for (i64 t = 0; t < p_.taps; ++t) {
@@ -80,7 +96,7 @@ class Planes {
     halo_ = h_max - h_min_ + 1;
     rows_ = 0;
     for (i64 image = cells.begin / grid(); image <= last / grid(); ++image) rows_ += rows_of(image);
-    size_ = rows_ * pitch_;
+    size_ = in_place_ ? p_.src_w : rows_ * pitch_;
   }
 
   i64 size() const { return size_; }  // elements of one channel
@@ -91,21 +107,13 @@ class Planes {
     return (p_.tap_h[t] - h_min_) * pitch_ + w % p_.step_w * phase_ + w / p_.step_w;
   }
 
-  // Copies channels [begin, end) of the source (one group's, `src` at its first image and channel) into dst, size()
-  // apart.
+  // The planes of channels [begin, end) of the source (one group's, `src` at its first image and channel), size()
+  // apart: copied into dst, or where they stand.
   template <class T>
-  void fill(const T* src, Range channels, T* dst) const {
-    const i64 plane = p_.src_h * p_.src_w, image_size = p_.groups * p_.in * plane;
-    for (i64 c = channels.begin; c < channels.end; ++c) {
-      for (i64 image = first_image(); image <= last_image(); ++image) {
-        const T* source = src + image * image_size + c * plane;
-        const i64 top = first_row(image) * p_.step_h + h_min_;
-        for (i64 r = 0; r < rows_of(image); ++r, dst += pitch_) {
-          if (c + 1 < channels.end) touch_row(source + plane, top + r);
-          fill_row(source, top + r, dst);
-        }
-      }
-    }
+  const T* of(const T* src, Range channels, T* dst) const {
+    if (in_place_) return src + channels.begin * size_;
+    fill(src, channels, dst);
+    return dst;
   }
 
   // Calls f for the runs of the block in order, none longer than `panel` cells and, with `aligned`, none across a
@@ -120,8 +128,9 @@ class Planes {
         for (i64 cell = max(cells_.begin, row); cell < end;) {
           const i64 first = cell - cells_.begin, j = cell - row;
           const i64 count = min(end - cell, aligned ? panel - first % panel : panel);
-          f(Run{first, count, (image_row + (i - first_row(image)) * p_.step_h) * pitch_ + j - j_low_, image,
-                (i * p_.dst_step_h + p_.dst_h0) * p_.dst_w + j * p_.dst_step_w + p_.dst_w0});
+          const i64 base = in_place_ ? image * p_.groups * p_.in * size_ + j
+                                     : (image_row + (i - first_row(image)) * p_.step_h) * pitch_ + j - j_low_;
+          f(Run{first, count, base, image, (i * p_.dst_step_h + p_.dst_h0) * p_.dst_w + j * p_.dst_step_w + p_.dst_w0});
           cell += count;
         }
       }
@@ -137,7 +146,22 @@ class Planes {
   i64 end_row(i64 image) const { return ceil_div(min(grid(), cells_.end - image * grid()), p_.grid_w); }
   i64 rows_of(i64 image) const { return (end_row(image) - first_row(image) - 1) * p_.step_h + halo_; }
 
-  // Asks for what fill_row will read of the next channel.
+  template <class T>
+  void fill(const T* src, Range channels, T* dst) const {
+    const i64 plane = p_.src_h * p_.src_w, image_size = p_.groups * p_.in * plane;
+    const Columns columns{j_low_ * p_.step_w + w_min_, p_.step_w, phase_, phase_};
+    for (i64 c = channels.begin; c < channels.end; ++c) {
+      for (i64 image = first_image(); image <= last_image(); ++image) {
+        const T* source = src + image * image_size + c * plane;
+        const i64 top = first_row(image) * p_.step_h + h_min_, rows = rows_of(image);
+        for (i64 r = 0; c + 1 < channels.end && r < rows; ++r) touch_row(source + plane, top + r);
+        split_rows(source, p_.src_h, p_.src_w, top, 1, rows, columns, pitch_, dst);
+        dst += rows * pitch_;
+      }
+    }
+  }
+
+  // Asks for what fill will read of the next channel.
   template <class T>
   void touch_row(const T* source, i64 h) const {
     if (h < 0 || h >= p_.src_h) return;
@@ -147,20 +171,18 @@ class Planes {
     }
   }
 
-  template <class T>
-  void fill_row(const T* source, i64 h, T* dst) const {
-    const bool inside = h >= 0 && h < p_.src_h;
-    split_row(source + h * p_.src_w, inside ? p_.src_w : 0, j_low_ * p_.step_w + w_min_, p_.step_w, phase_, phase_,
-              dst);
-  }
-
   const Conv2dPass& p_;
   Range cells_;
+  bool in_place_;
   i64 h_min_, w_min_, j_low_, columns_, phase_, pitch_, halo_, rows_, size_;
 };
 
-// Channels whose taps make one pass over the depth.
-JADRO_INLINE i64 conv2d_pass_channels(const Conv2dPass& p) { return max(1, min(p.in, kKc / max(1, p.taps))); }
+// Channels whose taps make one pass over the depth; passes are even.
+JADRO_INLINE i64 conv2d_pass_channels(const Conv2dPass& p) {
+  constexpr i64 kDepth = 640;
+  const i64 most = max(1, kDepth / max(1, p.taps));
+  return max(1, ceil_div(p.in, ceil_div(p.in, most)));
+}
 
 // Elements that the planes of `channels` channels can need for any block of `cells` cells.
 JADRO_INLINE i64 conv2d_planes_bound(const Conv2dPass& p, i64 channels, i64 cells) {

@@ -61,13 +61,14 @@ template <class T>
 JADRO_INLINE Vec<T> broadcast(T x) {
   return x - Vec<T>{};
 }
-// The first `count` < kLanes lanes from memory, zero above.
+// Lanes [begin, end) from memory, zero elsewhere; what is not wanted is not read.
 #if defined(__AVX512F__)
-JADRO_INLINE Vec<float> load_part(const float* p, i64 count) {
-  return (Vec<float>)_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), p);
+JADRO_INLINE u32 lane_mask(i64 end) { return _bzhi_u32(0xFFFF, static_cast<u32>(end < 0 ? 0 : end > 16 ? 16 : end)); }
+JADRO_INLINE Vec<float> load_lanes(const float* p, i64 begin, i64 end) {
+  return (Vec<float>)_mm512_maskz_loadu_ps(static_cast<__mmask16>(lane_mask(end) & ~lane_mask(begin)), p);
 }
-JADRO_INLINE Vec<double> load_part(const double* p, i64 count) {
-  return (Vec<double>)_mm512_maskz_loadu_pd(static_cast<__mmask8>((1u << count) - 1), p);
+JADRO_INLINE Vec<double> load_lanes(const double* p, i64 begin, i64 end) {
+  return (Vec<double>)_mm512_maskz_loadu_pd(static_cast<__mmask8>(lane_mask(end) & ~lane_mask(begin)), p);
 }
 JADRO_INLINE void store_part(float* p, Vec<float> v, i64 count) {
   _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << count) - 1), (__m512)v);
@@ -76,17 +77,42 @@ JADRO_INLINE void store_part(double* p, Vec<double> v, i64 count) {
   _mm512_mask_storeu_pd(p, static_cast<__mmask8>((1u << count) - 1), (__m512d)v);
 }
 #else
+#if defined(__AVX2__)
+// Lane i is all ones where begin <= i < end.
 template <class T>
-JADRO_INLINE Vec<T> load_part(const T* p, i64 count) {
+JADRO_INLINE VecInt<T> lane_mask(i64 begin, i64 end) {
+  constexpr i64 kN = kLanes<T>;
+  VecInt<T> lane;
+  for (int i = 0; i < kN; ++i) lane[i] = i;
+  const int low = static_cast<int>(begin < 0 ? 0 : begin > kN ? kN : begin);
+  const int high = static_cast<int>(end < 0 ? 0 : end > kN ? kN : end);
+  return (lane >= low) & (lane < high);
+}
+JADRO_INLINE Vec<float> load_lanes(const float* p, i64 begin, i64 end) {
+  return (Vec<float>)_mm256_maskload_ps(p, (__m256i)lane_mask<float>(begin, end));
+}
+JADRO_INLINE Vec<double> load_lanes(const double* p, i64 begin, i64 end) {
+  return (Vec<double>)_mm256_maskload_pd(p, (__m256i)lane_mask<double>(begin, end));
+}
+#else
+template <class T>
+JADRO_INLINE Vec<T> load_lanes(const T* p, i64 begin, i64 end) {
+  if (begin <= 0 && end >= kLanes<T>) return load(p);
   Vec<T> v{};
-  for (i64 i = 0; i < count; ++i) v[i] = p[i];
+  for (i64 i = begin < 0 ? 0 : begin; i < end && i < kLanes<T>; ++i) v[i] = p[i];
   return v;
 }
+#endif
 template <class T>
 JADRO_INLINE void store_part(T* p, Vec<T> v, i64 count) {
   for (i64 i = 0; i < count; ++i) p[i] = v[i];
 }
 #endif
+// The first `count` < kLanes lanes from memory, zero above.
+template <class T>
+JADRO_INLINE Vec<T> load_part(const T* p, i64 count) {
+  return load_lanes(p, 0, count);
+}
 // f over all lanes, by halves.
 template <class T, class F>
 JADRO_INLINE T reduce_lanes(Vec<T> v, F f) {
@@ -168,6 +194,25 @@ JADRO_INLINE void store_n(T* p, Vec<T> v, i64 count) {
   } else {
     store_part(p, v, count);
   }
+}
+
+// p[2 i] = v[i]; what lies between, and what follows the last, stays.
+template <class T>
+JADRO_INLINE void store_even(T* p, Vec<T> v) {
+#if defined(__AVX512F__)
+  constexpr int kN = kLanes<T>;
+  const VecInt<T> half = lane_numbers<T>() >> 1;
+  const Vec<T> low = __builtin_shuffle(v, half), high = __builtin_shuffle(v, half + kN / 2);
+  if constexpr (sizeof(T) == 4) {
+    _mm512_mask_storeu_ps(p, 0x5555, (__m512)low);
+    _mm512_mask_storeu_ps(p + kN, 0x5555, (__m512)high);
+  } else {
+    _mm512_mask_storeu_pd(p, 0x55, (__m512d)low);
+    _mm512_mask_storeu_pd(p + kN, 0x55, (__m512d)high);
+  }
+#else
+  for (int i = 0; i < kLanes<T>; ++i) p[2 * i] = v[i];
+#endif
 }
 
 // A store past the caches, for results too large to be found there again; p is aligned to a vector. A fence follows the

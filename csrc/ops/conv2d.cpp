@@ -122,6 +122,7 @@ void run_pass(const char* op, const Conv2d& s, const Conv2dPass& p, const T* src
               const Conv2dEpilogue<T>& epilogue, Conv2dAlgorithm algorithm) {
   const Kernels<T>& k = kernels_of<T>();
   if (p.cells() == 0) return;
+  const bool past = past_caches<T>(p.n * p.groups * p.out * p.dst_h * p.dst_w);
   const Conv2dChoice choice = choose_product<T>(p, algorithm);
   if (choice.algorithm == Conv2dAlgorithm::kWinograd) {
     const Verbose<T> line(op, choice.name(), [&] { return shape_text(s); });
@@ -129,7 +130,7 @@ void run_pass(const char* op, const Conv2d& s, const Conv2dPass& p, const T* src
   }
   if (choice.depthwise) {
     const Verbose<T> line(op, choice.name(), [&] { return shape_text(s); });
-    return depthwise_product<T>({p, src, w, dst, epilogue, true});
+    return depthwise_product<T>({p, src, w, dst, epilogue, true, past});
   }
   const Scratch<T> packed(p.groups * p.packed_size());
   const int threads = threads_for(p.groups * p.cells() * p.depth() * p.out);
@@ -138,7 +139,7 @@ void run_pass(const char* op, const Conv2d& s, const Conv2dPass& p, const T* src
   });
   const bool direct = choice.algorithm == Conv2dAlgorithm::kDirect;
   const Verbose<T> line(op, direct ? "direct" : "im2col", [&] { return shape_text(s); });
-  const Conv2dProduct<T> product{p, src, packed.data(), dst, epilogue, direct};
+  const Conv2dProduct<T> product{p, src, packed.data(), dst, epilogue, direct, past};
   const i64 wanted = threads > 1 ? 2 * threads : 1, panels = (p.out + k.tile_rows - 1) / k.tile_rows;
   CellBlocks blocks(p, kBlockCells, k.tile_columns);
   while (p.groups * blocks.count() < wanted && blocks.halve()) {
