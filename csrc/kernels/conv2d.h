@@ -60,7 +60,7 @@ struct Conv2dStore {
   // Asks for the cache lines of a tile before the product that fills it.
   JADRO_INLINE void touch(i64 m, i64 rows, const Run& run) const {
     const Conv2dPass& p = a.pass;
-    const i64 plane = p.dst_h * p.dst_w, bytes = run.count * p.dst_step_w * static_cast<i64>(sizeof(T));
+    const i64 plane = p.dst_plane(), bytes = run.count * p.dst_step_w * static_cast<i64>(sizeof(T));
     const T* dst = a.dst + (run.n * p.groups * p.out + group * p.out + m) * plane + run.pixel;
     for (i64 r = 0; r < rows; ++r, dst += plane) {
       for (i64 line = 0; line < bytes; line += 64) __builtin_prefetch(reinterpret_cast<const char*>(dst) + line, 1);
@@ -70,7 +70,7 @@ struct Conv2dStore {
   JADRO_INLINE void operator()(const T* tile, i64 m, i64 rows, const Run& run) const {
     const Conv2dPass& p = a.pass;
     const Conv2dEpilogue<T>& e = a.epilogue;
-    const i64 plane = p.dst_h * p.dst_w;
+    const i64 plane = p.dst_plane();
     const i64 channel = group * p.out + m, start = (run.n * p.groups * p.out + channel) * plane + run.pixel;
     T* dst = a.dst + start;
     const T* add = e.add && last ? e.add + start : nullptr;
@@ -85,10 +85,12 @@ struct Conv2dStore {
           if (e.relu && last) v = v < T(0) ? Vec<T>{} : v;
           store_n(dst + i, v, count);
         });
-      } else {  // the gradient of the data, which has no epilogue
-        for (i64 i = 0; i < run.count; ++i) {
-          T& y = dst[i * p.dst_step_w];
-          y = tile[i] + (first ? T(0) : y);
+      } else {
+        for (i64 i = 0, to = 0; i < run.count; ++i, to += p.dst_step_w) {
+          T y = tile[i] + (first ? T(0) : dst[to]);
+          y = y * scale + bias;
+          if (add) y += add[r * plane + to];
+          dst[to] = e.relu && last && y < T(0) ? T(0) : y;
         }
       }
     }
@@ -137,7 +139,7 @@ void conv2d_block(const Conv2dProduct<T>& a, i64 group, Range cells, Range panel
   i64 run_count = 0;
   planes.for_runs(kNr<T>, !a.direct, [&](const Run& run) { runs[run_count++] = run; });
 
-  const T* const src = a.src + group * p.in * p.src_h * p.src_w;
+  const T* const src = a.src + group * p.in * p.src_plane();
   const i64 step = conv2d_pass_channels(p);
   for (i64 c0 = 0; c0 < p.in; c0 += step) {
     const i64 channels = min(step, p.in - c0), k = channels * p.taps;
@@ -211,7 +213,7 @@ i64 conv2d_weight_scratch(const Conv2dPass& p, i64 columns) {
 template <class T>
 void conv2d_weight_block(const Conv2dWeight<T>& a, i64 group, Range cells, Range columns, T* scratch) {
   const Conv2dPass& p = a.pass;
-  const i64 width = columns.end - columns.begin, grid = p.grid_h * p.grid_w, depth = p.depth();
+  const i64 width = columns.end - columns.begin, grid = p.grid(), depth = p.depth();
   const Range channels{columns.begin / p.taps, ceil_div(columns.end, p.taps)};
   const Conv2dScratch<T> layout = weight_scratch<T>(p, width);
   i64* const offsets = layout.offsets_in(scratch);
@@ -219,7 +221,7 @@ void conv2d_weight_block(const Conv2dWeight<T>& a, i64 group, Range cells, Range
   T* const packed_dy = layout.columns_in(scratch);
   T* const packed_columns = packed_dy + p.out * kKc + Conv2dScratch<T>::kSlack;
   const RowPanels rows(p.out);
-  const T* const src = a.src + group * p.in * p.src_h * p.src_w;
+  const T* const src = a.src + group * p.in * p.src_plane();
   T* const dw = a.dw + group * p.out * depth + columns.begin;
   Run runs[kMaxCells];
   for (i64 cell = cells.begin; cell < cells.end; cell += kKc) {

@@ -1,6 +1,6 @@
-// The source image as the product sees it: the rows that a block of cells needs, zero padding written out, columns
-// sorted by their phase of the stride. Every (channel, tap) is then one constant offset from the cell's own, and
-// neighbouring cells are neighbours.
+// The source image as the product sees it: the rows that a block of cells needs, padding written out, columns sorted by
+// their phase of the stride. Every (channel, tap) is then one constant offset from the cell's own, and neighbouring
+// cells are neighbours.
 #pragma once
 
 #include "core/kernel_table.h"
@@ -51,14 +51,45 @@ void split_row(const T* row, i64 width, i64 left, i64 step, i64 length, i64 phas
   scalars(k, length);
 }
 
+// The cells that split_row left zero, outside the row's [0, width), as the padding shows them.
+template <class T>
+void pad_row(PaddingMode mode, const T* row, i64 width, i64 left, i64 step, i64 length, i64 phase, T* dst) {
+  const i64 columns = length * step, begin = min(columns, max(0, -left));
+  const auto show = [&](i64 first, i64 last) {
+    for (i64 x = first; x < last; ++x) dst[x % step * phase + x / step] = row[source_cell(mode, left + x, width)];
+  };
+  show(0, begin);
+  show(max(begin, min(columns, width - left)), columns);
+}
+
+// One row of a plane [height, width] as split_row cuts it, row and columns outside the plane as the padding shows them;
+// without a plane zeros.
+template <class T>
+void padded_row(PaddingMode mode, const T* plane, i64 height, i64 width, i64 h, i64 left, i64 step, i64 length,
+                i64 phase, T* dst) {
+  const i64 shown = plane ? source_cell(mode, h, height) : -1;
+  const T* const row = shown < 0 ? dst : plane + shown * width;
+  split_row(row, shown < 0 ? 0 : width, left, step, length, phase, dst);
+  if (shown >= 0 && mode != PaddingMode::kZeros) pad_row(mode, row, width, left, step, length, phase, dst);
+}
+
+// The plane of one channel's volume `src` that stands at depth z of the padded volume; null for zeros.
+template <class T>
+JADRO_INLINE const T* source_plane(const Conv2dPass& p, const T* src, i64 z) {
+  const i64 shown = source_cell(p.padding_mode, z, p.src_d);
+  return shown < 0 ? nullptr : src + shown * p.src_h * p.src_w;
+}
+
 // Cells that are neighbours in a row of the grid: `count` of them from cell `first` of the block on.
 struct Run {
   i64 first, count;
   i64 base;      // of the first cell in the planes, without channel and tap
-  i64 n, pixel;  // image, and pixel of the destination plane
+  i64 n, pixel;  // image, and pixel of the destination
 };
 
-// The geometry of the planes for cells [cells.begin, cells.end).
+// The geometry of the planes for cells [cells.begin, cells.end). A slice is a plane of the grid, number image * grid_d
+// + depth; each depth of the taps has a copy of its own of the rows that the slice needs: [channel][depth of
+// taps][slice] [row][pitch].
 class Planes {
  public:
   Planes(const Conv2dPass& pass, Range cells) : p_(pass), cells_(cells) {
@@ -79,8 +110,8 @@ class Planes {
     pitch_ = phase_ * p_.step_w;
     halo_ = h_max - h_min_ + 1;
     rows_ = 0;
-    for (i64 image = cells.begin / grid(); image <= last / grid(); ++image) rows_ += rows_of(image);
-    size_ = rows_ * pitch_;
+    for (i64 slice = first_slice(); slice <= last_slice(); ++slice) rows_ += rows_of(slice);
+    size_ = p_.depths * rows_ * pitch_;
   }
 
   i64 size() const { return size_; }  // elements of one channel
@@ -88,21 +119,26 @@ class Planes {
   // Where tap t stands from a cell's base.
   i64 tap_offset(i64 t) const {
     const i64 w = p_.tap_w[t] - w_min_;
-    return (p_.tap_h[t] - h_min_) * pitch_ + w % p_.step_w * phase_ + w / p_.step_w;
+    const i64 row = t / (p_.taps / p_.depths) * rows_ + p_.tap_h[t] - h_min_;
+    return row * pitch_ + w % p_.step_w * phase_ + w / p_.step_w;
   }
 
   // Copies channels [begin, end) of the source (one group's, `src` at its first image and channel) into dst, size()
   // apart.
   template <class T>
   void fill(const T* src, Range channels, T* dst) const {
-    const i64 plane = p_.src_h * p_.src_w, image_size = p_.groups * p_.in * plane;
     for (i64 c = channels.begin; c < channels.end; ++c) {
-      for (i64 image = first_image(); image <= last_image(); ++image) {
-        const T* source = src + image * image_size + c * plane;
-        const i64 top = first_row(image) * p_.step_h + h_min_;
-        for (i64 r = 0; r < rows_of(image); ++r, dst += pitch_) {
-          if (c + 1 < channels.end) touch_row(source + plane, top + r);
-          fill_row(source, top + r, dst);
+      for (i64 depth = 0; depth < p_.depths; ++depth) {
+        for (i64 slice = first_slice(); slice <= last_slice(); ++slice) {
+          const i64 image = slice / p_.grid_d, z = slice % p_.grid_d * p_.step_d + p_.tap_d[depth];
+          const T* const volume = src + (image * p_.groups * p_.in + c) * p_.src_plane();
+          const T* const plane = source_plane(p_, volume, z);
+          const i64 top = first_row(slice) * p_.step_h + h_min_;
+          for (i64 r = 0; r < rows_of(slice); ++r, dst += pitch_) {
+            if (plane && c + 1 < channels.end) touch_row(plane + p_.src_plane(), top + r);
+            padded_row(p_.padding_mode, plane, p_.src_h, p_.src_w, top + r, j_low_ * p_.step_w + w_min_, p_.step_w,
+                       phase_, phase_, dst);
+          }
         }
       }
     }
@@ -112,32 +148,33 @@ class Planes {
   // multiple of it.
   template <class F>
   void for_runs(i64 panel, bool aligned, F f) const {
-    i64 image_row = 0;  // rows of the planes before this image's
-    for (i64 image = first_image(); image <= last_image(); ++image) {
-      for (i64 i = first_row(image); i < end_row(image); ++i) {
-        const i64 row = (image * p_.grid_h + i) * p_.grid_w;  // cell of the row's start
+    i64 slice_row = 0;  // rows of the planes before this slice's
+    for (i64 slice = first_slice(); slice <= last_slice(); ++slice) {
+      const i64 depth = slice % p_.grid_d * p_.dst_step_d + p_.dst_d0;
+      for (i64 i = first_row(slice); i < end_row(slice); ++i) {
+        const i64 row = (slice * p_.grid_h + i) * p_.grid_w;  // cell of the row's start
         const i64 end = min(cells_.end, row + p_.grid_w);
         for (i64 cell = max(cells_.begin, row); cell < end;) {
           const i64 first = cell - cells_.begin, j = cell - row;
           const i64 count = min(end - cell, aligned ? panel - first % panel : panel);
-          f(Run{first, count, (image_row + (i - first_row(image)) * p_.step_h) * pitch_ + j - j_low_, image,
-                (i * p_.dst_step_h + p_.dst_h0) * p_.dst_w + j * p_.dst_step_w + p_.dst_w0});
+          f(Run{first, count, (slice_row + (i - first_row(slice)) * p_.step_h) * pitch_ + j - j_low_, slice / p_.grid_d,
+                (depth * p_.dst_h + i * p_.dst_step_h + p_.dst_h0) * p_.dst_w + j * p_.dst_step_w + p_.dst_w0});
           cell += count;
         }
       }
-      image_row += rows_of(image);
+      slice_row += rows_of(slice);
     }
   }
 
  private:
-  i64 grid() const { return p_.grid_h * p_.grid_w; }
-  i64 first_image() const { return cells_.begin / grid(); }
-  i64 last_image() const { return (cells_.end - 1) / grid(); }
-  i64 first_row(i64 image) const { return max(0, cells_.begin - image * grid()) / p_.grid_w; }
-  i64 end_row(i64 image) const { return ceil_div(min(grid(), cells_.end - image * grid()), p_.grid_w); }
-  i64 rows_of(i64 image) const { return (end_row(image) - first_row(image) - 1) * p_.step_h + halo_; }
+  i64 slice_cells() const { return p_.grid_h * p_.grid_w; }
+  i64 first_slice() const { return cells_.begin / slice_cells(); }
+  i64 last_slice() const { return (cells_.end - 1) / slice_cells(); }
+  i64 first_row(i64 slice) const { return max(0, cells_.begin - slice * slice_cells()) / p_.grid_w; }
+  i64 end_row(i64 slice) const { return ceil_div(min(slice_cells(), cells_.end - slice * slice_cells()), p_.grid_w); }
+  i64 rows_of(i64 slice) const { return (end_row(slice) - first_row(slice) - 1) * p_.step_h + halo_; }
 
-  // Asks for what fill_row will read of the next channel.
+  // Asks for what will be read of the next channel's row h.
   template <class T>
   void touch_row(const T* source, i64 h) const {
     if (h < 0 || h >= p_.src_h) return;
@@ -145,13 +182,6 @@ class Planes {
     for (i64 x = left; x < right; x += 64 / static_cast<i64>(sizeof(T))) {
       __builtin_prefetch(source + h * p_.src_w + x);
     }
-  }
-
-  template <class T>
-  void fill_row(const T* source, i64 h, T* dst) const {
-    const bool inside = h >= 0 && h < p_.src_h;
-    split_row(source + h * p_.src_w, inside ? p_.src_w : 0, j_low_ * p_.step_w + w_min_, p_.step_w, phase_, phase_,
-              dst);
   }
 
   const Conv2dPass& p_;
@@ -171,11 +201,11 @@ JADRO_INLINE i64 conv2d_planes_bound(const Conv2dPass& p, i64 channels, i64 cell
     w_low = min(w_low, p.tap_w[t]);
     w_high = max(w_high, p.tap_w[t]);
   }
-  const i64 rows = min(p.n * p.grid_h, (cells - 1) / p.grid_w + 2),
-            images = min(p.n, (cells - 1) / (p.grid_h * p.grid_w) + 2);
-  const i64 height = rows * p.step_h + images * (h_high - h_low + 1);
+  const i64 rows = min(p.n * p.grid_d * p.grid_h, (cells - 1) / p.grid_w + 2),
+            slices = min(p.n * p.grid_d, (cells - 1) / (p.grid_h * p.grid_w) + 2);
+  const i64 height = rows * p.step_h + slices * (h_high - h_low + 1);
   const i64 width = (p.grid_w - 1) * p.step_w + w_high - w_low + 1 + p.step_w;
-  return channels * height * width;
+  return channels * p.depths * height * width;
 }
 
 }  // namespace
