@@ -9,11 +9,11 @@ namespace {
 using Sizes = std::vector<i64>;  // one an axis: of depth, height and width, or of height and width
 
 struct Options {
-  Sizes stride;
-  Sizes padding;  // (before, after) of each axis
-  Sizes dilation;
+  const Sizes& stride;
+  const Sizes& padding;  // (before, after) of each axis
+  const Sizes& dilation;
   i64 groups;
-  std::string padding_mode;
+  const std::string& padding_mode;
 };
 
 std::string axes_text(const Conv2d& s, i64 axes, i64 Conv2dAxis::* size) {

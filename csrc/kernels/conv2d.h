@@ -85,12 +85,17 @@ struct Conv2dStore {
           if (e.relu && last) v = v < T(0) ? Vec<T>{} : v;
           store_n(dst + i, v, count);
         });
+      } else if (!last || !(e.bias || e.scale || e.add || e.relu)) {
+        for (i64 i = 0; i < run.count; ++i) {
+          T& y = dst[i * p.dst_step_w];
+          y = tile[i] + (first ? T(0) : y);
+        }
       } else {
         for (i64 i = 0, to = 0; i < run.count; ++i, to += p.dst_step_w) {
           T y = tile[i] + (first ? T(0) : dst[to]);
           y = y * scale + bias;
           if (add) y += add[r * plane + to];
-          dst[to] = e.relu && last && y < T(0) ? T(0) : y;
+          dst[to] = e.relu && y < T(0) ? T(0) : y;
         }
       }
     }

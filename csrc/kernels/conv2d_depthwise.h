@@ -142,6 +142,10 @@ JADRO_INLINE void depthwise_cells(const Conv2dPass& p, const T* planes, i64 plan
 template <class T>
 JADRO_INLINE void depthwise_row(const Conv2dPass& p, const T* run, T scale, T bias, const T* add, bool relu, i64 start,
                                 T* plane) {
+  if (p.dst_step_w > 1 && scale == T(1) && bias == T(0) && !add && !relu) {
+    for (i64 j = 0; j < p.grid_w; ++j) plane[start + j * p.dst_step_w] = run[j];
+    return;
+  }
   if (p.dst_step_w > 1) {
     for (i64 j = 0, to = start; j < p.grid_w; ++j, to += p.dst_step_w) {
       T y = run[j] * scale + bias;

@@ -110,7 +110,7 @@ class Planes {
     pitch_ = phase_ * p_.step_w;
     halo_ = h_max - h_min_ + 1;
     rows_ = 0;
-    for (i64 slice = first_slice(); slice <= last_slice(); ++slice) rows_ += rows_of(slice);
+    for_slices([&](i64, i64, i64 first, i64 end) { rows_ += rows_of(first, end); });
     size_ = p_.depths * rows_ * pitch_;
   }
 
@@ -119,7 +119,8 @@ class Planes {
   // Where tap t stands from a cell's base.
   i64 tap_offset(i64 t) const {
     const i64 w = p_.tap_w[t] - w_min_;
-    const i64 row = t / (p_.taps / p_.depths) * rows_ + p_.tap_h[t] - h_min_;
+    const i64 depth = p_.depths == 1 ? 0 : t / (p_.taps / p_.depths);
+    const i64 row = depth * rows_ + p_.tap_h[t] - h_min_;
     return row * pitch_ + w % p_.step_w * phase_ + w / p_.step_w;
   }
 
@@ -128,18 +129,17 @@ class Planes {
   template <class T>
   void fill(const T* src, Range channels, T* dst) const {
     for (i64 c = channels.begin; c < channels.end; ++c) {
-      for (i64 depth = 0; depth < p_.depths; ++depth) {
-        for (i64 slice = first_slice(); slice <= last_slice(); ++slice) {
-          const i64 image = slice / p_.grid_d, z = slice % p_.grid_d * p_.step_d + p_.tap_d[depth];
+      for (i64 tap = 0; tap < p_.depths; ++tap) {
+        for_slices([&](i64 image, i64 depth, i64 first, i64 end) {
           const T* const volume = src + (image * p_.groups * p_.in + c) * p_.src_plane();
-          const T* const plane = source_plane(p_, volume, z);
-          const i64 top = first_row(slice) * p_.step_h + h_min_;
-          for (i64 r = 0; r < rows_of(slice); ++r, dst += pitch_) {
+          const T* const plane = source_plane(p_, volume, depth * p_.step_d + p_.tap_d[tap]);
+          const i64 top = first * p_.step_h + h_min_, rows = rows_of(first, end);
+          for (i64 r = 0; r < rows; ++r, dst += pitch_) {
             if (plane && c + 1 < channels.end) touch_row(plane + p_.src_plane(), top + r);
             padded_row(p_.padding_mode, plane, p_.src_h, p_.src_w, top + r, j_low_ * p_.step_w + w_min_, p_.step_w,
                        phase_, phase_, dst);
           }
-        }
+        });
       }
     }
   }
@@ -149,21 +149,21 @@ class Planes {
   template <class F>
   void for_runs(i64 panel, bool aligned, F f) const {
     i64 slice_row = 0;  // rows of the planes before this slice's
-    for (i64 slice = first_slice(); slice <= last_slice(); ++slice) {
-      const i64 depth = slice % p_.grid_d * p_.dst_step_d + p_.dst_d0;
-      for (i64 i = first_row(slice); i < end_row(slice); ++i) {
-        const i64 row = (slice * p_.grid_h + i) * p_.grid_w;  // cell of the row's start
+    i64 row = (first_slice() * p_.grid_h + first_row(first_slice())) * p_.grid_w;  // cell of the row's start
+    for_slices([&](i64 image, i64 depth, i64 first_row, i64 end_row) {
+      const i64 dst_rows = (depth * p_.dst_step_d + p_.dst_d0) * p_.dst_h + p_.dst_h0;
+      for (i64 i = first_row; i < end_row; ++i, row += p_.grid_w) {
         const i64 end = min(cells_.end, row + p_.grid_w);
         for (i64 cell = max(cells_.begin, row); cell < end;) {
           const i64 first = cell - cells_.begin, j = cell - row;
           const i64 count = min(end - cell, aligned ? panel - first % panel : panel);
-          f(Run{first, count, (slice_row + (i - first_row(slice)) * p_.step_h) * pitch_ + j - j_low_, slice / p_.grid_d,
-                (depth * p_.dst_h + i * p_.dst_step_h + p_.dst_h0) * p_.dst_w + j * p_.dst_step_w + p_.dst_w0});
+          f(Run{first, count, (slice_row + (i - first_row) * p_.step_h) * pitch_ + j - j_low_, image,
+                (dst_rows + i * p_.dst_step_h) * p_.dst_w + j * p_.dst_step_w + p_.dst_w0});
           cell += count;
         }
       }
-      slice_row += rows_of(slice);
-    }
+      slice_row += rows_of(first_row, end_row);
+    });
   }
 
  private:
@@ -172,7 +172,17 @@ class Planes {
   i64 last_slice() const { return (cells_.end - 1) / slice_cells(); }
   i64 first_row(i64 slice) const { return max(0, cells_.begin - slice * slice_cells()) / p_.grid_w; }
   i64 end_row(i64 slice) const { return ceil_div(min(slice_cells(), cells_.end - slice * slice_cells()), p_.grid_w); }
-  i64 rows_of(i64 slice) const { return (end_row(slice) - first_row(slice) - 1) * p_.step_h + halo_; }
+  i64 rows_of(i64 first, i64 end) const { return (end - first - 1) * p_.step_h + halo_; }  // of the source
+
+  // Calls f(image, depth, first row, end of the rows) for the slices of the block, all of them the grid's.
+  template <class F>
+  JADRO_INLINE void for_slices(F f) const {
+    i64 image = first_slice() / p_.grid_d, depth = first_slice() % p_.grid_d;
+    for (i64 slice = first_slice(); slice <= last_slice(); ++slice) {
+      f(image, depth, first_row(slice), end_row(slice));
+      if (++depth == p_.grid_d) depth = 0, ++image;
+    }
+  }
 
   // Asks for what will be read of the next channel's row h.
   template <class T>

@@ -27,6 +27,8 @@ struct Taps {
   std::vector<i64> d, h, w;
 
   Taps(const AxisTaps& depths, const AxisTaps& rows, const AxisTaps& columns) {
+    d.reserve(depths.size());
+    for (std::vector<i64>* taps : {&h, &w}) taps->reserve(depths.size() * rows.size() * columns.size());
     for (const auto& depth : depths) {
       d.push_back(depth.second);
       for (const auto& row : rows) {
@@ -53,6 +55,7 @@ void flatten(Conv2dPass& p) {
 
 AxisTaps forward_taps(const Conv2dAxis& a) {
   AxisTaps taps;
+  taps.reserve(a.kernel);
   for (i64 k = 0; k < a.kernel; ++k) taps.emplace_back(k, k * a.dilation - a.before);
   return taps;
 }

@@ -51,7 +51,7 @@ def gemm(
     """out[M,N] = op(a)[M,K] @ op(b)[K,N] + bias[N]; with accumulate it adds to out."""
 
 # --- convolution ----------------------------------------------------------------------------------------------------
-# x[n,ic,ih,iw], w[oc,ic/groups,kh,kw], b[oc], y[n,oc,oh,ow], or with an axis of depth, x[n,ic,id,ih,iw] and so on. stride
+# x[n,ic,ih,iw], w[oc,ic/groups,kh,kw], b[oc], y[n,oc,oh,ow], or with an axis of depth, x[n,ic,id,ih,iw] etc. stride
 # and dilation: one an axis; padding: (before, after) of each axis, negative where cells are cut off (zeros only).
 def conv2d_forward(
     x: Array,
