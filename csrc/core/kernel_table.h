@@ -26,18 +26,23 @@ struct RnnBackward {
   T *dh, *dc, *da;
 };
 
-// A convolution seen as one matrix product per group: rows are the outgoing channels, columns the cells (n, i, j) of a
-// grid, and the depth runs over (incoming channel, tap). Cell (i, j) and tap t meet at source pixel (i step_h +
-// tap_h[t], j step_w + tap_w[t]), zero outside the image; the result goes to destination pixel (i dst_step_h + dst_h0,
-// j dst_step_w + dst_w0). Forward is one such pass; the gradient of the data is one for each phase of the stride, with
-// the taps that reach it.
+// A convolution seen as one matrix product per group: rows are the outgoing channels, columns the cells (n, k, i, j) of
+// a grid, and the depth runs over (incoming channel, tap). Taps are sorted by their depth in space, taps / depths of
+// them for each. Cell (k, i, j) and tap t meet at source pixel (k step_d + tap_d[t / (taps / depths)], i step_h +
+// tap_h[t], j step_w + tap_w[t]), outside the image what the padding shows; the result goes to destination pixel (k
+// dst_step_d + dst_d0, i dst_step_h + dst_h0, j dst_step_w + dst_w0). Forward is one such pass; the gradient of the
+// data is one for each phase of the stride, with the taps that reach it.
 struct Conv2dPass {
   i64 n, groups, in, out;  // channels of one group
-  i64 src_h, src_w, grid_h, grid_w, step_h, step_w;
-  i64 dst_h, dst_w, dst_step_h, dst_step_w, dst_h0, dst_w0;
-  i64 taps;
-  const i64 *tap_h, *tap_w;
-  i64 cells() const { return n * grid_h * grid_w; }
+  i64 src_d, src_h, src_w, grid_d, grid_h, grid_w, step_d, step_h, step_w;
+  i64 dst_d, dst_h, dst_w, dst_step_d, dst_step_h, dst_step_w, dst_d0, dst_h0, dst_w0;
+  i64 depths, taps;
+  const i64 *tap_d, *tap_h, *tap_w;
+  PaddingMode padding_mode;
+  i64 grid() const { return grid_d * grid_h * grid_w; }
+  i64 src_plane() const { return src_d * src_h * src_w; }  // of one channel
+  i64 dst_plane() const { return dst_d * dst_h * dst_w; }
+  i64 cells() const { return n * grid(); }
   i64 depth() const { return in * taps; }
   i64 packed_size() const {
     return (out * depth() + 127) / 64 * 64;
@@ -52,8 +57,8 @@ struct Conv2dEpilogue {
   bool relu;
 };
 
-// src [n, groups*in, src_h, src_w]; w: each group's [out, depth] packed by conv2d_pack, packed_size() apart; dst [n,
-// groups*out, dst_h, dst_w].
+// src [n, groups*in, src_d, src_h, src_w]; w: each group's [out, depth] packed by conv2d_pack, packed_size() apart; dst
+// [n, groups*out, dst_d, dst_h, dst_w].
 template <class T>
 struct Conv2dProduct {
   Conv2dPass pass;
@@ -63,7 +68,7 @@ struct Conv2dProduct {
   bool direct, past_caches;
 };
 
-// dw [groups, out, depth] from src and dy [n, groups*out, grid_h, grid_w].
+// dw [groups, out, depth] from src and dy [n, groups*out, grid_d, grid_h, grid_w].
 template <class T>
 struct Conv2dWeight {
   Conv2dPass pass;
@@ -71,8 +76,8 @@ struct Conv2dWeight {
   T* dw;
 };
 
-// A Conv2dPass of stride 1 whose r x r taps are neighbours, cut into tiles of m x m destination pixels. The first tap
-// of destination pixel (0, 0) meets source pixel (top, left).
+// A Conv2dPass over images (depth 1), of stride 1, whose r x r taps are neighbours, cut into tiles of m x m destination
+// pixels. The first tap of destination pixel (0, 0) meets source pixel (top, left).
 struct Winograd {
   Conv2dPass pass;
   i64 m, r, top, left;

@@ -28,11 +28,30 @@ struct Gemm {
   bool accumulate;
 };
 
+enum class PaddingMode : int { kZeros, kReflect, kReplicate, kCircular };
+
+// Which of the `size` cells of an axis stands at place i of the padded axis; -1 for a zero. Padding reaches at most one
+// period out; places beyond it, which no tap reads, show any cell.
+static inline i64 source_cell(PaddingMode mode, i64 i, i64 size) {
+  if (i >= 0 && i < size) return i;
+  if (mode == PaddingMode::kZeros) return -1;
+  const i64 last = size - 1;
+  if (mode == PaddingMode::kReflect) i = i < 0 ? -i : 2 * last - i;
+  if (mode == PaddingMode::kCircular) i += i < 0 ? size : -size;
+  return i < 0 ? 0 : i > last ? last : i;
+}
+
+// One axis of space: cells of x, y and w, and the cells of padding before and after, negative where cells are cut off.
+struct Conv2dAxis {
+  i64 in, out, kernel, stride, before, after, dilation;
+};
+
+// x [n, ic, d.in, h.in, w.in], w [oc, ic/groups, d.kernel, h.kernel, w.kernel], y [n, oc, d.out, h.out, w.out]; an
+// image has depth 1.
 struct Conv2d {
-  i64 n, ic, ih, iw;  // x
-  i64 oc, kh, kw;     // w [oc, ic/groups, kh, kw]
-  i64 oh, ow;         // y
-  i64 stride_h, stride_w, pad_top, pad_bottom, pad_left, pad_right, dilation_h, dilation_w, groups;
+  i64 n, ic, oc, groups;
+  Conv2dAxis d, h, w;
+  PaddingMode padding_mode;
 };
 
 struct Pool2d {

@@ -80,7 +80,7 @@ class Conv2dStore {
 
   JADRO_INLINE void operator()(const T* tile, i64 m, i64 rows, const Run& run) const {
     const i64 start = start_of(m, run);
-    if (a.pass.dst_step_w != 1) return store_apart(tile, rows, run.count, a.dst + start);
+    if (a.pass.dst_step_w != 1) return store_apart(tile, m, rows, run.count, start);
     const bool whole = run.count == kNr<T>;
     const bool past = a.past_caches && whole && reinterpret_cast<std::uintptr_t>(a.dst + start) % kVectorBytes == 0 &&
                       plane() % kLanes<T> == 0;
@@ -96,7 +96,7 @@ class Conv2dStore {
   }
 
  private:
-  i64 plane() const { return a.pass.dst_h * a.pass.dst_w; }
+  i64 plane() const { return a.pass.dst_plane(); }
   i64 start_of(i64 m, const Run& run) const {
     return ((run.n * a.pass.groups + group) * a.pass.out + m) * plane() + run.pixel;
   }
@@ -119,15 +119,23 @@ class Conv2dStore {
     }
   }
 
-  // To every dst_step_w-th pixel: a phase of the gradient of the data, which has no epilogue.
-  void store_apart(const T* tile, i64 rows, i64 count, T* dst) const {
-    const i64 step = a.pass.dst_step_w;
-    for (i64 r = 0; r < rows; ++r, dst += plane(), tile += kNr<T>) {
+  // To every dst_step_w-th pixel: a phase of the gradient of the data.
+  void store_apart(const T* tile, i64 m, i64 rows, i64 count, i64 start) const {
+    const Conv2dEpilogue<T>& e = a.epilogue;
+    const i64 step = a.pass.dst_step_w, channel = group * a.pass.out + m;
+    const bool plain = !(e.bias || e.scale || e.add || e.relu);
+    for (i64 r = 0; r < rows; ++r, start += plane(), tile += kNr<T>) {
+      T* const dst = a.dst + start;
       i64 i = 0;
-      if (step == 2) {
-        for (; i + kLanes<T> <= count; i += kLanes<T>) store_even(dst + 2 * i, load(tile + i));
+      for (; plain && step == 2 && i + kLanes<T> <= count; i += kLanes<T>) store_even(dst + 2 * i, load(tile + i));
+      for (; plain && i < count; ++i) dst[i * step] = tile[i];
+      for (; i < count; ++i) {
+        T y = tile[i];
+        if (e.scale) y *= e.scale[channel + r];
+        if (e.bias) y += e.bias[channel + r];
+        if (e.add) y += e.add[start + i * step];
+        dst[i * step] = e.relu && y < T(0) ? T(0) : y;
       }
-      for (; i < count; ++i) dst[i * step] = tile[i];
     }
   }
 
@@ -211,7 +219,7 @@ void conv2d_block(const Conv2dProduct<T>& a, i64 group, Range cells, Range panel
   const Conv2dTiles<T> tiles(planes, p, direct);
   const Conv2dStore<T> sink(a, group);
 
-  const T* const src = a.src + group * p.in * p.src_h * p.src_w;
+  const T* const src = a.src + group * p.in * p.src_plane();
   const i64 step = conv2d_pass_channels(p);
   for (i64 c0 = 0; c0 < p.in; c0 += step) {
     const i64 channels = min(step, p.in - c0), k = channels * p.taps;
@@ -290,14 +298,14 @@ i64 conv2d_weight_scratch(const Conv2dPass& p, i64 columns) {
 template <class T>
 void conv2d_weight_block(const Conv2dWeight<T>& a, i64 group, Range cells, Range columns, T* scratch) {
   const Conv2dPass& p = a.pass;
-  const i64 width = columns.end - columns.begin, grid = p.grid_h * p.grid_w, depth = p.depth();
+  const i64 width = columns.end - columns.begin, grid = p.grid(), depth = p.depth();
   const Range channels{columns.begin / p.taps, ceil_div(columns.end, p.taps)};
   const Conv2dScratch<T> layout = weight_scratch<T>(p, width);
   i64* const offsets = layout.offsets_in(scratch);
   T* const packed_dy = layout.columns_in(scratch);
   T* const packed_columns = packed_dy + p.out * kKc + Conv2dScratch<T>::kSlack;
   const RowPanels rows(p.out);
-  const T* const src = a.src + group * p.in * p.src_h * p.src_w;
+  const T* const src = a.src + group * p.in * p.src_plane();
   T* const dw = a.dw + group * p.out * depth + columns.begin;
   Run runs[kMaxCells];
   for (i64 cell = cells.begin; cell < cells.end; cell += kKc) {

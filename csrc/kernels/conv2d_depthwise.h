@@ -1,6 +1,7 @@
-// Convolution where a group has few channels: one plane at a time, vectors along the image. The plane is copied with
-// its padding and split by the phases of the stride, so that every tap is a constant offset from a cell's own place;
-// cells are then computed in one run over all rows, the columns between them included, and the rows cut out of it.
+// Convolution where a group has few channels: one plane at a time (of a volume all its planes), vectors along the
+// image. The plane is copied with its padding and split by the phases of the stride, so that every tap is a constant
+// offset from a cell's own place; cells are then computed in one run over all rows, what lies between them included,
+// and the rows cut out of it.
 #pragma once
 
 #include "core/kernel_table.h"
@@ -9,43 +10,61 @@
 namespace jadro {
 namespace {
 
-// The copy of one plane: [phase of h][phase of w][rows][pitch].
+// The copy of one plane: [phase of d][phase of h][phase of w][slices][rows][pitch].
 class DepthwisePlane {
  public:
   explicit DepthwisePlane(const Conv2dPass& pass) : p_(pass) {
-    i64 h_max = 0, w_max = 0;
-    h_min_ = w_min_ = 0;
-    for (i64 t = 0; t < p_.taps; ++t) {
-      h_min_ = t ? min(h_min_, p_.tap_h[t]) : p_.tap_h[t];
-      w_min_ = t ? min(w_min_, p_.tap_w[t]) : p_.tap_w[t];
-      h_max = t ? max(h_max, p_.tap_h[t]) : p_.tap_h[t];
-      w_max = t ? max(w_max, p_.tap_w[t]) : p_.tap_w[t];
-    }
-    rows_ = p_.grid_h + (h_max - h_min_) / p_.step_h;
-    pitch_ = p_.grid_w + (w_max - w_min_) / p_.step_w;
+    const i64 d_reach = reach(p_.tap_d, p_.depths, &d_min_), h_reach = reach(p_.tap_h, p_.taps, &h_min_);
+    slices_ = p_.grid_d + d_reach / p_.step_d;
+    rows_ = p_.grid_h + h_reach / p_.step_h;
+    pitch_ = p_.grid_w + reach(p_.tap_w, p_.taps, &w_min_) / p_.step_w;
   }
 
-  i64 pitch() const { return pitch_; }                                // distance of the rows of a run
-  i64 cells() const { return (p_.grid_h - 1) * pitch_ + p_.grid_w; }  // length of the run that holds every cell
-  i64 size() const { return p_.step_h * p_.step_w * rows_ * pitch_ + kSlack; }
+  i64 pitch() const { return pitch_; }          // distance of the rows of a run
+  i64 slice() const { return rows_ * pitch_; }  // distance of its slices
+  // Length of the run that holds every cell.
+  i64 cells() const { return (p_.grid_d - 1) * slice() + (p_.grid_h - 1) * pitch_ + p_.grid_w; }
+  i64 size() const { return p_.step_d * p_.step_h * p_.step_w * phase() + kSlack; }
   i64 run_size() const { return cells() + kSlack; }
   i64 tap_offset(i64 t) const {
-    const i64 h = p_.tap_h[t] - h_min_, w = p_.tap_w[t] - w_min_;
-    return (h % p_.step_h * p_.step_w + w % p_.step_w) * rows_ * pitch_ + h / p_.step_h * pitch_ + w / p_.step_w;
+    const i64 d = p_.tap_d[t / (p_.taps / p_.depths)] - d_min_, h = p_.tap_h[t] - h_min_, w = p_.tap_w[t] - w_min_;
+    return ((d % p_.step_d * p_.step_h + h % p_.step_h) * p_.step_w + w % p_.step_w) * phase() +
+           d / p_.step_d * slice() + h / p_.step_h * pitch_ + w / p_.step_w;
   }
 
+  // `src`: one channel's volume.
   template <class T>
   void fill(const T* src, T* dst) const {
-    if (p_.step_h == 1 && p_.step_w == 1) return fill_padded(src, dst);
-    const Columns columns{w_min_, p_.step_w, pitch_, rows_ * pitch_};
-    for (i64 phase = 0; phase < p_.step_h; ++phase) {
-      split_rows(src, p_.src_h, p_.src_w, phase + h_min_, p_.step_h, rows_, columns, pitch_,
-                 dst + phase * p_.step_w * rows_ * pitch_);
+    const Columns columns{w_min_, p_.step_w, pitch_, phase()};
+    for (i64 d = 0; d < p_.step_d; ++d) {
+      for (i64 h = 0; h < p_.step_h; ++h) {
+        T* to = dst + (d * p_.step_h + h) * p_.step_w * phase();
+        for (i64 k = 0; k < slices_; ++k, to += slice()) {
+          const T* const plane = source_plane(p_, src, k * p_.step_d + d + d_min_);
+          if (plane && p_.step_h == 1 && p_.step_w == 1 && p_.padding_mode == PaddingMode::kZeros) {
+            fill_padded(plane, to);
+          } else {
+            padded_rows(p_, plane, h + h_min_, p_.step_h, rows_, columns, pitch_, to);
+          }
+        }
+      }
     }
   }
 
  private:
   static constexpr i64 kSlack = 64;  // whole vectors, four at a time, are read and written past the end
+
+  i64 phase() const { return slices_ * slice(); }  // distance of the phases
+
+  // How far the taps of an axis lie apart.
+  static i64 reach(const i64* taps, i64 count, i64* least) {
+    i64 most = *least = count ? taps[0] : 0;
+    for (i64 t = 1; t < count; ++t) {
+      *least = min(*least, taps[t]);
+      most = max(most, taps[t]);
+    }
+    return most - *least;
+  }
 
   // Rows in order, by whole vectors: what goes past a row's end is written again with the next.
   template <class T>
@@ -67,7 +86,7 @@ class DepthwisePlane {
   }
 
   const Conv2dPass& p_;
-  i64 h_min_, w_min_, rows_, pitch_;
+  i64 d_min_, h_min_, w_min_, slices_, rows_, pitch_;
 };
 
 // Scratch: offsets of the taps, sums for the gradient of the weight, and for a batch of items the planes of a group and
@@ -117,30 +136,47 @@ JADRO_INLINE void depthwise_cells(const Conv2dPass& p, const T* planes, i64 plan
   for (int v = 0; v < V; ++v) store(run + q + v * kLanes<T>, acc[v]);
 }
 
-// A run's rows into the plane of number `item` of the images, through the epilogue.
+// One row of a run, through the epilogue, to place `start` of a plane of the destination.
 template <class T>
-void depthwise_rows(const Conv2dProduct<T>& a, const T* run, i64 pitch, i64 item) {
+JADRO_INLINE void depthwise_row(const Conv2dPass& p, const T* run, T scale, T bias, const T* add, bool relu, i64 start,
+                                T* plane) {
+  if (p.dst_step_w > 1 && scale == T(1) && bias == T(0) && !add && !relu) {
+    for (i64 j = 0; j < p.grid_w; ++j) plane[start + j * p.dst_step_w] = run[j];
+    return;
+  }
+  if (p.dst_step_w > 1) {
+    for (i64 j = 0, to = start; j < p.grid_w; ++j, to += p.dst_step_w) {
+      T y = run[j] * scale + bias;
+      if (add) y += add[to];
+      plane[to] = relu && y < T(0) ? T(0) : y;
+    }
+    return;
+  }
+  for (i64 j = 0; j < p.grid_w; j += kLanes<T>) {
+    // Inside the plane whole vectors: the rows below come later.
+    const bool whole = p.dst_step_h == 1 && p.dst_step_d == 1 && start + j + kLanes<T> <= p.dst_plane();
+    const i64 count = whole ? kLanes<T> : min(kLanes<T>, p.grid_w - j);
+    Vec<T> v = load(run + j) * scale + bias;
+    if (add) v += load_n(add + start + j, count);
+    if (relu) v = v < T(0) ? Vec<T>{} : v;
+    store_n(plane + start + j, v, count);
+  }
+}
+
+// A run's rows into the plane of number `item` of the images.
+template <class T>
+void depthwise_rows(const Conv2dProduct<T>& a, const T* run, const DepthwisePlane& geometry, i64 item) {
   const Conv2dPass& p = a.pass;
   const Conv2dEpilogue<T>& e = a.epilogue;
   const i64 channel = item % (p.groups * p.out);
   const T bias = e.bias ? e.bias[channel] : T(0), scale = e.scale ? e.scale[channel] : T(1);
-  T* const plane = a.dst + item * p.dst_h * p.dst_w;
-  const T* const add = e.add ? e.add + item * p.dst_h * p.dst_w : nullptr;
-  const i64 size = p.dst_h * p.dst_w;
-  for (i64 i = 0; i < p.grid_h; ++i, run += pitch) {
-    const i64 start = (p.dst_h0 + i * p.dst_step_h) * p.dst_w + p.dst_w0;
-    if (p.dst_step_w > 1) {
-      for (i64 j = 0; j < p.grid_w; ++j) plane[start + j * p.dst_step_w] = run[j];  // a gradient: no epilogue
-      continue;
-    }
-    for (i64 j = 0; j < p.grid_w; j += kLanes<T>) {
-      // Inside the plane whole vectors: the rows below come later.
-      const bool whole = p.dst_step_h == 1 && start + j + kLanes<T> <= size;
-      const i64 count = whole ? kLanes<T> : min(kLanes<T>, p.grid_w - j);
-      Vec<T> v = load(run + j) * scale + bias;
-      if (add) v += load_n(add + start + j, count);
-      if (e.relu) v = v < T(0) ? Vec<T>{} : v;
-      store_n(plane + start + j, v, count);
+  T* const plane = a.dst + item * p.dst_plane();
+  const T* const add = e.add ? e.add + item * p.dst_plane() : nullptr;
+  for (i64 k = 0; k < p.grid_d; ++k) {
+    for (i64 i = 0; i < p.grid_h; ++i) {
+      const i64 row = (p.dst_d0 + k * p.dst_step_d) * p.dst_h + p.dst_h0 + i * p.dst_step_h;
+      depthwise_row(p, run + k * geometry.slice() + i * geometry.pitch(), scale, bias, add, e.relu,
+                    row * p.dst_w + p.dst_w0, plane);
     }
   }
 }
@@ -154,7 +190,7 @@ void conv2d_depthwise(const Conv2dProduct<T>& a, Range items, T* scratch) {
   i64* const offsets = layout.offsets(scratch);
   for (i64 t = 0; t < p.taps; ++t) offsets[t] = plane.tap_offset(t);
   T *const planes = layout.planes(scratch), *const runs = layout.runs(scratch);
-  const i64 cells = plane.cells(), src_plane = p.src_h * p.src_w;
+  const i64 cells = plane.cells(), src_plane = p.src_plane();
   for (i64 first = items.begin; first < items.end; first += layout.batch) {
     const i64 count = min(layout.batch, items.end - first);
     for (i64 c = 0; c < count * p.in; ++c)
@@ -166,7 +202,7 @@ void conv2d_depthwise(const Conv2dProduct<T>& a, Range items, T* scratch) {
       for (i64 q = 0; q < cells; q += 4 * kLanes<T>) depthwise_cells(p, x, plane.size(), offsets, w, q, run);
     }
     for (i64 o = 0; o < count * p.out; ++o) {
-      depthwise_rows(a, runs + o * plane.run_size(), plane.pitch(), first * p.out + o);
+      depthwise_rows(a, runs + o * plane.run_size(), plane, first * p.out + o);
     }
   }
 }
@@ -197,8 +233,12 @@ void depthwise_taps(const T* plane, const i64* offsets, i64 taps, const T* run, 
 // dy with zeros between its rows and past the last.
 template <class T>
 void depthwise_run(const DepthwisePlane& plane, const Conv2dPass& p, const T* dy, T* run) {
-  for (i64 i = 0; i < p.grid_h; ++i, dy += p.grid_w, run += plane.pitch()) {
-    split_row(dy, p.grid_w, {0, 1, i + 1 < p.grid_h ? plane.pitch() : p.grid_w + kLanes<T>, 0}, run);
+  const i64 gap = plane.slice() - p.grid_h * plane.pitch();  // between the slices
+  for (i64 k = 0; k < p.grid_d; ++k, run += gap) {
+    for (i64 i = 0; i < p.grid_h; ++i, dy += p.grid_w, run += plane.pitch()) {
+      const bool last_row = i + 1 == p.grid_h, last = last_row && k + 1 == p.grid_d;
+      split_row(dy, p.grid_w, {0, 1, last ? p.grid_w + kLanes<T> : plane.pitch() + (last_row ? gap : 0), 0}, run);
+    }
   }
 }
 
@@ -208,14 +248,15 @@ T depthwise_exact(const Conv2dWeight<T>& a, i64 group, i64 o, i64 c, i64 t) {
   const Conv2dPass& p = a.pass;
   double sum = 0;
   for (i64 n = 0; n < p.n; ++n) {
-    const T* const x = a.src + ((n * p.groups + group) * p.in + c) * p.src_h * p.src_w;
-    const T* const dy = a.dy + ((n * p.groups + group) * p.out + o) * p.grid_h * p.grid_w;
-    for (i64 i = 0; i < p.grid_h; ++i) {
-      const i64 h = i * p.step_h + p.tap_h[t];
-      if (h < 0 || h >= p.src_h) continue;
+    const T* const x = a.src + ((n * p.groups + group) * p.in + c) * p.src_plane();
+    const T* dy = a.dy + ((n * p.groups + group) * p.out + o) * p.grid();
+    for (i64 row = 0; row < p.grid_d * p.grid_h; ++row, dy += p.grid_w) {
+      const T* const plane = source_plane(p, x, row / p.grid_h * p.step_d + p.tap_d[t / (p.taps / p.depths)]);
+      const i64 h = source_cell(p.padding_mode, row % p.grid_h * p.step_h + p.tap_h[t], p.src_h);
+      if (!plane || h < 0) continue;
       for (i64 j = 0; j < p.grid_w; ++j) {
-        const i64 w = j * p.step_w + p.tap_w[t];
-        if (w >= 0 && w < p.src_w) sum += static_cast<double>(dy[i * p.grid_w + j]) * x[h * p.src_w + w];
+        const i64 w = source_cell(p.padding_mode, j * p.step_w + p.tap_w[t], p.src_w);
+        if (w >= 0) sum += static_cast<double>(dy[j]) * plane[h * p.src_w + w];
       }
     }
   }
@@ -240,10 +281,10 @@ void conv2d_depthwise_weight(const Conv2dWeight<T>& a, Range groups, T* scratch)
       for (i64 n = 0; n < count; ++n) {
         const i64 item = (n0 + n) * p.groups + g;
         for (i64 c = 0; c < p.in; ++c) {
-          plane.fill(a.src + (item * p.in + c) * p.src_h * p.src_w, planes + n * layout.item_planes + c * plane.size());
+          plane.fill(a.src + (item * p.in + c) * p.src_plane(), planes + n * layout.item_planes + c * plane.size());
         }
         for (i64 o = 0; o < p.out; ++o) {
-          depthwise_run(plane, p, a.dy + (item * p.out + o) * p.grid_h * p.grid_w,
+          depthwise_run(plane, p, a.dy + (item * p.out + o) * p.grid(),
                         runs + n * layout.item_runs + o * plane.run_size());
         }
       }

@@ -1,6 +1,6 @@
-// The source image as the product sees it: the rows that a block of cells needs, zero padding written out, columns
-// sorted by their phase of the stride. Every (channel, tap) is then one constant offset from the cell's own, and
-// neighbouring cells are neighbours.
+// The source image as the product sees it: the rows that a block of cells needs, padding written out, columns sorted by
+// their phase of the stride. Every (channel, tap) is then one constant offset from the cell's own, and neighbouring
+// cells are neighbours.
 #pragma once
 
 #include "core/kernel_table.h"
@@ -37,44 +37,72 @@ void split_row(const T* row, i64 width, const Columns& c, T* dst) {
   }
 }
 
-// Rows h, h + step_h, ... of a plane [height, width], zero outside it, to `rows` rows of dst, `pitch` apart.
+// The cells that split_row left zero, outside the row's [0, width), as the padding shows them.
 template <class T>
-void split_rows(const T* plane, i64 height, i64 width, i64 h, i64 step_h, i64 rows, const Columns& c, i64 pitch,
-                T* dst) {
-  const auto inside = [=](i64 r) { return h + r * step_h >= 0 && h + r * step_h < height; };
-  if (c.step != 2) {
-    for (i64 r = 0; r < rows; ++r) {
-      split_row(plane + (h + r * step_h) * width, inside(r) ? width : 0, c, dst + r * pitch);
-    }
-    return;
+void pad_row(PaddingMode mode, const T* row, i64 width, const Columns& c, T* dst) {
+  const i64 columns = c.length * c.step, begin = min(columns, max(0, -c.left));
+  const auto show = [&](i64 first, i64 last) {
+    for (i64 x = first; x < last; ++x)
+      dst[x % c.step * c.phase + x / c.step] = row[source_cell(mode, c.left + x, width)];
+  };
+  show(0, begin);
+  show(max(begin, min(columns, width - c.left)), columns);
+}
+
+// Rows h, h + step_h, ... of a source plane to `rows` rows of dst, `pitch` apart; rows and columns outside the plane as
+// the padding shows them, without a plane zeros.
+template <class T>
+void padded_rows(const Conv2dPass& p, const T* plane, i64 h, i64 step_h, i64 rows, const Columns& c, i64 pitch,
+                 T* dst) {
+  const i64 width = p.src_w;
+  const auto shown = [&](i64 r) { return plane ? source_cell(p.padding_mode, h + r * step_h, p.src_h) : -1; };
+  if (c.step == 2) {
+    for_vectors<T>(c.length, [&](i64 k, i64 count) {  // the same lanes of every row
+      const i64 x = c.left + 2 * k, y = x + kLanes<T>;
+      for (i64 r = 0; r < rows; ++r) {
+        const i64 at = shown(r);
+        Vec<T> a{}, b{};
+        if (at >= 0) {
+          const T* const row = plane + at * width;
+          a = load_lanes(row + x, -x, width - x), b = load_lanes(row + y, -y, width - y);
+        }
+        T* const to = dst + r * pitch + k;
+        store_n(to, __builtin_shuffle(a, b, 2 * lane_numbers<T>()), count);
+        store_n(to + c.phase, __builtin_shuffle(a, b, 2 * lane_numbers<T>() + 1), count);
+      }
+    });
   }
-  for_vectors<T>(c.length, [&](i64 k, i64 count) {  // the same lanes of every row
-    const i64 x = c.left + 2 * k, y = x + kLanes<T>;
-    for (i64 r = 0; r < rows; ++r) {
-      const T* const row = plane + (h + r * step_h) * width;
-      Vec<T> a{}, b{};
-      if (inside(r)) a = load_lanes(row + x, -x, width - x), b = load_lanes(row + y, -y, width - y);
-      T* const to = dst + r * pitch + k;
-      store_n(to, __builtin_shuffle(a, b, 2 * lane_numbers<T>()), count);
-      store_n(to + c.phase, __builtin_shuffle(a, b, 2 * lane_numbers<T>() + 1), count);
-    }
-  });
+  for (i64 r = 0; r < rows; ++r, dst += pitch) {
+    const i64 at = shown(r);
+    const T* const row = at < 0 ? dst : plane + at * width;
+    if (c.step != 2) split_row(row, at < 0 ? 0 : width, c, dst);
+    if (at >= 0 && p.padding_mode != PaddingMode::kZeros) pad_row(p.padding_mode, row, width, c, dst);
+  }
+}
+
+// The plane of one channel's volume `src` that stands at depth z of the padded volume; null for zeros.
+template <class T>
+JADRO_INLINE const T* source_plane(const Conv2dPass& p, const T* src, i64 z) {
+  const i64 shown = source_cell(p.padding_mode, z, p.src_d);
+  return shown < 0 ? nullptr : src + shown * p.src_h * p.src_w;
 }
 
 // Cells that are neighbours in a row of the grid: `count` of them from cell `first` of the block on.
 struct Run {
   i64 first, count;
   i64 base;      // of the first cell in the planes, without channel and tap
-  i64 n, pixel;  // image, and pixel of the destination plane
+  i64 n, pixel;  // image, and pixel of the destination
 };
 
 // Whether every cell is one pixel of the source, in the same order: no copy is needed.
 JADRO_INLINE bool reads_in_place(const Conv2dPass& p) {
-  return p.taps == 1 && p.tap_h[0] == 0 && p.tap_w[0] == 0 && p.step_h == 1 && p.step_w == 1 && p.src_h == 1 &&
-         p.grid_h == 1 && p.grid_w == p.src_w;
+  return p.taps == 1 && p.tap_d[0] == 0 && p.tap_h[0] == 0 && p.tap_w[0] == 0 && p.step_d == 1 && p.step_h == 1 &&
+         p.step_w == 1 && p.src_d == 1 && p.src_h == 1 && p.grid_d == 1 && p.grid_h == 1 && p.grid_w == p.src_w;
 }
 
-// The geometry of the planes for cells [cells.begin, cells.end).
+// The geometry of the planes for cells [cells.begin, cells.end). A slice is a plane of the grid, number image * grid_d
+// + depth; each depth of the taps has a copy of its own of the rows that the slice needs: [channel][depth of
+// taps][slice] [row][pitch].
 class Planes {
  public:
   Planes(const Conv2dPass& pass, Range cells) : p_(pass), cells_(cells), in_place_(reads_in_place(pass)) {
@@ -95,8 +123,8 @@ class Planes {
     pitch_ = phase_ * p_.step_w;
     halo_ = h_max - h_min_ + 1;
     rows_ = 0;
-    for (i64 image = cells.begin / grid(); image <= last / grid(); ++image) rows_ += rows_of(image);
-    size_ = in_place_ ? p_.src_w : rows_ * pitch_;
+    for_slices([&](i64, i64, i64 first, i64 end) { rows_ += rows_of(first, end); });
+    size_ = in_place_ ? p_.src_w : p_.depths * rows_ * pitch_;
   }
 
   i64 size() const { return size_; }  // elements of one channel
@@ -104,7 +132,9 @@ class Planes {
   // Where tap t stands from a cell's base.
   i64 tap_offset(i64 t) const {
     const i64 w = p_.tap_w[t] - w_min_;
-    return (p_.tap_h[t] - h_min_) * pitch_ + w % p_.step_w * phase_ + w / p_.step_w;
+    const i64 depth = p_.depths == 1 ? 0 : t / (p_.taps / p_.depths);
+    const i64 row = depth * rows_ + p_.tap_h[t] - h_min_;
+    return row * pitch_ + w % p_.step_w * phase_ + w / p_.step_w;
   }
 
   // The planes of channels [begin, end) of the source (one group's, `src` at its first image and channel), size()
@@ -120,48 +150,61 @@ class Planes {
   // multiple of it.
   template <class F>
   void for_runs(i64 panel, bool aligned, F f) const {
-    i64 image_row = 0;  // rows of the planes before this image's
-    for (i64 image = first_image(); image <= last_image(); ++image) {
-      for (i64 i = first_row(image); i < end_row(image); ++i) {
-        const i64 row = (image * p_.grid_h + i) * p_.grid_w;  // cell of the row's start
+    i64 slice_row = 0;  // rows of the planes before this slice's
+    i64 row = (first_slice() * p_.grid_h + first_row(first_slice())) * p_.grid_w;  // cell of the row's start
+    for_slices([&](i64 image, i64 depth, i64 first_row, i64 end_row) {
+      const i64 dst_rows = (depth * p_.dst_step_d + p_.dst_d0) * p_.dst_h + p_.dst_h0;
+      for (i64 i = first_row; i < end_row; ++i, row += p_.grid_w) {
         const i64 end = min(cells_.end, row + p_.grid_w);
         for (i64 cell = max(cells_.begin, row); cell < end;) {
           const i64 first = cell - cells_.begin, j = cell - row;
           const i64 count = min(end - cell, aligned ? panel - first % panel : panel);
           const i64 base = in_place_ ? image * p_.groups * p_.in * size_ + j
-                                     : (image_row + (i - first_row(image)) * p_.step_h) * pitch_ + j - j_low_;
-          f(Run{first, count, base, image, (i * p_.dst_step_h + p_.dst_h0) * p_.dst_w + j * p_.dst_step_w + p_.dst_w0});
+                                     : (slice_row + (i - first_row) * p_.step_h) * pitch_ + j - j_low_;
+          f(Run{first, count, base, image, (dst_rows + i * p_.dst_step_h) * p_.dst_w + j * p_.dst_step_w + p_.dst_w0});
           cell += count;
         }
       }
-      image_row += rows_of(image);
-    }
+      slice_row += rows_of(first_row, end_row);
+    });
   }
 
  private:
-  i64 grid() const { return p_.grid_h * p_.grid_w; }
-  i64 first_image() const { return cells_.begin / grid(); }
-  i64 last_image() const { return (cells_.end - 1) / grid(); }
-  i64 first_row(i64 image) const { return max(0, cells_.begin - image * grid()) / p_.grid_w; }
-  i64 end_row(i64 image) const { return ceil_div(min(grid(), cells_.end - image * grid()), p_.grid_w); }
-  i64 rows_of(i64 image) const { return (end_row(image) - first_row(image) - 1) * p_.step_h + halo_; }
+  i64 slice_cells() const { return p_.grid_h * p_.grid_w; }
+  i64 first_slice() const { return cells_.begin / slice_cells(); }
+  i64 last_slice() const { return (cells_.end - 1) / slice_cells(); }
+  i64 first_row(i64 slice) const { return max(0, cells_.begin - slice * slice_cells()) / p_.grid_w; }
+  i64 end_row(i64 slice) const { return ceil_div(min(slice_cells(), cells_.end - slice * slice_cells()), p_.grid_w); }
+  i64 rows_of(i64 first, i64 end) const { return (end - first - 1) * p_.step_h + halo_; }  // of the source
+
+  // Calls f(image, depth, first row, end of the rows) for the slices of the block, all of them the grid's.
+  template <class F>
+  JADRO_INLINE void for_slices(F f) const {
+    i64 image = first_slice() / p_.grid_d, depth = first_slice() % p_.grid_d;
+    for (i64 slice = first_slice(); slice <= last_slice(); ++slice) {
+      f(image, depth, first_row(slice), end_row(slice));
+      if (++depth == p_.grid_d) depth = 0, ++image;
+    }
+  }
 
   template <class T>
   void fill(const T* src, Range channels, T* dst) const {
-    const i64 plane = p_.src_h * p_.src_w, image_size = p_.groups * p_.in * plane;
     const Columns columns{j_low_ * p_.step_w + w_min_, p_.step_w, phase_, phase_};
     for (i64 c = channels.begin; c < channels.end; ++c) {
-      for (i64 image = first_image(); image <= last_image(); ++image) {
-        const T* source = src + image * image_size + c * plane;
-        const i64 top = first_row(image) * p_.step_h + h_min_, rows = rows_of(image);
-        for (i64 r = 0; c + 1 < channels.end && r < rows; ++r) touch_row(source + plane, top + r);
-        split_rows(source, p_.src_h, p_.src_w, top, 1, rows, columns, pitch_, dst);
-        dst += rows * pitch_;
+      for (i64 tap = 0; tap < p_.depths; ++tap) {
+        for_slices([&](i64 image, i64 depth, i64 first, i64 end) {
+          const T* const volume = src + (image * p_.groups * p_.in + c) * p_.src_plane();
+          const T* const plane = source_plane(p_, volume, depth * p_.step_d + p_.tap_d[tap]);
+          const i64 top = first * p_.step_h + h_min_, rows = rows_of(first, end);
+          for (i64 r = 0; plane && c + 1 < channels.end && r < rows; ++r) touch_row(plane + p_.src_plane(), top + r);
+          padded_rows(p_, plane, top, 1, rows, columns, pitch_, dst);
+          dst += rows * pitch_;
+        });
       }
     }
   }
 
-  // Asks for what fill will read of the next channel.
+  // Asks for what will be read of the next channel's row h.
   template <class T>
   void touch_row(const T* source, i64 h) const {
     if (h < 0 || h >= p_.src_h) return;
@@ -193,11 +236,11 @@ JADRO_INLINE i64 conv2d_planes_bound(const Conv2dPass& p, i64 channels, i64 cell
     w_low = min(w_low, p.tap_w[t]);
     w_high = max(w_high, p.tap_w[t]);
   }
-  const i64 rows = min(p.n * p.grid_h, (cells - 1) / p.grid_w + 2),
-            images = min(p.n, (cells - 1) / (p.grid_h * p.grid_w) + 2);
-  const i64 height = rows * p.step_h + images * (h_high - h_low + 1);
+  const i64 rows = min(p.n * p.grid_d * p.grid_h, (cells - 1) / p.grid_w + 2),
+            slices = min(p.n * p.grid_d, (cells - 1) / (p.grid_h * p.grid_w) + 2);
+  const i64 height = rows * p.step_h + slices * (h_high - h_low + 1);
   const i64 width = (p.grid_w - 1) * p.step_w + w_high - w_low + 1 + p.step_w;
-  return channels * height * width;
+  return channels * p.depths * height * width;
 }
 
 }  // namespace

@@ -40,12 +40,24 @@ JADRO_INLINE void for_segments(const Shape& s, Range tiles, Function f) {
   }
 }
 
-// Pixels [x, x + count) of one row of `channels` <= kLanes planes -> dst [count][kLanes], zero outside the image. Lanes
-// above the last channel repeat it. Whole blocks are written: dst needs kLanes vectors of slack.
+// The pixels of load_pixels that lie left or right of the image, as the padding shows them.
 template <class T>
-JADRO_INLINE void load_pixels(const T* src, i64 height, i64 width, i64 channels, i64 row, i64 x, i64 count, T* dst) {
+void pad_pixels(PaddingMode mode, const T* src, i64 plane, i64 width, i64 channels, i64 x, i64 count, T* dst) {
+  for (i64 p = 0; p < count; ++p) {
+    if (x + p >= 0 && x + p < width) continue;
+    const T* const shown = src + source_cell(mode, x + p, width);
+    for (i64 c = 0; c < kLanes<T>; ++c) dst[p * kLanes<T> + c] = shown[min(c, channels - 1) * plane];
+  }
+}
+
+// Pixels [x, x + count) of one row of `channels` <= kLanes planes -> dst [count][kLanes], outside the image what the
+// padding shows. Lanes above the last channel repeat it. Whole blocks are written: dst needs kLanes vectors of slack.
+template <class T>
+JADRO_INLINE void load_pixels(PaddingMode mode, const T* src, i64 height, i64 width, i64 channels, i64 row, i64 x,
+                              i64 count, T* dst) {
   constexpr int kN = kLanes<T>;
-  const bool inside = row >= 0 && row < height;
+  row = source_cell(mode, row, height);
+  const bool inside = row >= 0;
   const i64 begin = inside ? min(count, max(0, -x)) : count, end = inside ? max(begin, min(count, width - x)) : count;
   for (i64 p = 0; p < begin; ++p) store(dst + p * kN, Vec<T>{});
   const T* const source = src + row * width + x;
@@ -64,6 +76,7 @@ JADRO_INLINE void load_pixels(const T* src, i64 height, i64 width, i64 channels,
     for (int i = 0; i < kN; ++i) store(dst + (p + i) * kN, block[i]);
   }
   for (i64 p = end; p < count; ++p) store(dst + p * kN, Vec<T>{});
+  if (mode != PaddingMode::kZeros) pad_pixels(mode, src + row * width, height * width, width, channels, x, count, dst);
 }
 
 // One transform applied to the columns and rows of every tile of a segment: kIn pixels -> kPoints points, tiles kStep
@@ -105,8 +118,8 @@ void transform_source(const Winograd& s, const T* src, i64 channels, Range tiles
     const T* const image = src + g.image * p.groups * p.in * p.src_h * p.src_w;
     const i64 width = (g.count - 1) * kTile + kPoints;
     for (int i = 0; i < kPoints; ++i) {
-      load_pixels(image, p.src_h, p.src_w, channels, g.i * kTile + s.top + i, g.j * kTile + s.left, width,
-                  rows + i * Sizes::kWidth * kLanes<T>);
+      load_pixels(p.padding_mode, image, p.src_h, p.src_w, channels, g.i * kTile + s.top + i, g.j * kTile + s.left,
+                  width, rows + i * Sizes::kWidth * kLanes<T>);
     }
     transform_rows<T, kPoints, kPoints, kTile>(rows, Sizes::kWidth, g.count, F<T>::source, point_step,
                                                [&](i64 t) { return tile_at(g.first + t); });
@@ -309,8 +322,8 @@ void winograd_weight_transform(const WinogradWeight<T>& a, i64 group, Range chun
     for_segments(a.shape, tiles, [&](const TileSegment& g) {
       const T* const image = dy + g.image * p.groups * p.out * p.dst_h * p.dst_w;
       for (int i = 0; i < kTile; ++i) {
-        load_pixels(image, p.dst_h, p.dst_w, min(kN, p.out - o), g.i * kTile + i, g.j * kTile, g.count * kTile,
-                    rows + i * WinogradSizes<F, T>::kWidth * kN);
+        load_pixels(PaddingMode::kZeros, image, p.dst_h, p.dst_w, min(kN, p.out - o), g.i * kTile + i, g.j * kTile,
+                    g.count * kTile, rows + i * WinogradSizes<F, T>::kWidth * kN);
       }
       transform_rows<T, kTile, kPoints, kTile>(rows, WinogradSizes<F, T>::kWidth, g.count, F<T>::cotangent, a.p_point,
                                                [&](i64 t) { return to + (g.first + t) * kN; });

@@ -20,47 +20,56 @@ constexpr i64 kBlockColumns = 288;  // of dw in one block
 constexpr i64 kWeightTasks =
     8;  // dw is cut along its sums, too, until there are so many blocks: a property of the shape alone
 
+// Elements of the kernel along one axis, and where in the source each stands from a cell's own place.
+using AxisTaps = std::vector<std::pair<i64, i64>>;
+
 struct Taps {
-  std::vector<i64> h, w;
-  void add(i64 row, i64 column) {
-    h.push_back(row);
-    w.push_back(column);
+  std::vector<i64> d, h, w;
+
+  Taps(const AxisTaps& depths, const AxisTaps& rows, const AxisTaps& columns) {
+    d.reserve(depths.size());
+    for (std::vector<i64>* taps : {&h, &w}) taps->reserve(depths.size() * rows.size() * columns.size());
+    for (const auto& depth : depths) {
+      d.push_back(depth.second);
+      for (const auto& row : rows) {
+        for (const auto& column : columns) h.push_back(row.second), w.push_back(column.second);
+      }
+    }
+  }
+  void enter(Conv2dPass& p) const {
+    p.taps = static_cast<i64>(h.size()), p.depths = p.taps ? static_cast<i64>(d.size()) : 0;
+    p.tap_d = d.data(), p.tap_h = h.data(), p.tap_w = w.data();
   }
 };
 
 // Where the grid, the source and the destination are rows without end, as for 1x1 kernels, the images are one row each.
 void flatten(Conv2dPass& p) {
-  const bool whole = p.taps == 1 && p.tap_h[0] == 0 && p.tap_w[0] == 0 && p.step_h == 1 && p.step_w == 1 &&
-                     p.dst_step_h == 1 && p.dst_step_w == 1 && p.grid_h == p.src_h && p.grid_w == p.src_w &&
+  const bool whole = p.taps == 1 && p.tap_d[0] == 0 && p.tap_h[0] == 0 && p.tap_w[0] == 0 && p.step_d == 1 &&
+                     p.step_h == 1 && p.step_w == 1 && p.dst_step_d == 1 && p.dst_step_h == 1 && p.dst_step_w == 1 &&
+                     p.grid_d == p.src_d && p.grid_h == p.src_h && p.grid_w == p.src_w && p.grid_d == p.dst_d &&
                      p.grid_h == p.dst_h && p.grid_w == p.dst_w;
   if (!whole) return;
-  for (i64* width : {&p.grid_w, &p.src_w, &p.dst_w}) *width *= p.grid_h;
-  p.grid_h = p.src_h = p.dst_h = 1;
+  p.grid_w = p.src_w = p.dst_w = p.grid();
+  p.grid_d = p.src_d = p.dst_d = p.grid_h = p.src_h = p.dst_h = 1;
 }
 
-Conv2dPass forward_pass(const Conv2d& s, Taps& taps) {
-  for (i64 h = 0; h < s.kh; ++h) {
-    for (i64 w = 0; w < s.kw; ++w) taps.add(h * s.dilation_h - s.pad_top, w * s.dilation_w - s.pad_left);
-  }
-  Conv2dPass p{s.n,
-               s.groups,
-               s.ic / s.groups,
-               s.oc / s.groups,
-               s.ih,
-               s.iw,
-               s.oh,
-               s.ow,
-               s.stride_h,
-               s.stride_w,
-               s.oh,
-               s.ow,
-               1,
-               1,
-               0,
-               0,
-               s.kh * s.kw,
-               taps.h.data(),
-               taps.w.data()};
+AxisTaps forward_taps(const Conv2dAxis& a) {
+  AxisTaps taps;
+  taps.reserve(a.kernel);
+  for (i64 k = 0; k < a.kernel; ++k) taps.emplace_back(k, k * a.dilation - a.before);
+  return taps;
+}
+Taps forward_taps(const Conv2d& s) { return {forward_taps(s.d), forward_taps(s.h), forward_taps(s.w)}; }
+
+Conv2dPass forward_pass(const Conv2d& s, const Taps& taps) {
+  Conv2dPass p{};
+  p.n = s.n, p.groups = s.groups, p.in = s.ic / s.groups, p.out = s.oc / s.groups;
+  p.src_d = s.d.in, p.src_h = s.h.in, p.src_w = s.w.in;
+  p.grid_d = p.dst_d = s.d.out, p.grid_h = p.dst_h = s.h.out, p.grid_w = p.dst_w = s.w.out;
+  p.step_d = s.d.stride, p.step_h = s.h.stride, p.step_w = s.w.stride;
+  p.dst_step_d = p.dst_step_h = p.dst_step_w = 1;
+  p.padding_mode = s.padding_mode;
+  taps.enter(p);
   flatten(p);
   return p;
 }
@@ -72,7 +81,7 @@ class CellBlocks {
       : long_rows_(p.grid_w >= size),
         row_(long_rows_ ? p.grid_w : p.cells(), size, unit),
         length_(long_rows_ ? p.grid_w : p.cells()) {
-    rows_ = long_rows_ ? p.n * p.grid_h : 1;
+    rows_ = long_rows_ ? p.n * p.grid_d * p.grid_h : 1;
   }
   bool halve() { return row_.halve(); }
   i64 size() const { return row_.size(); }
@@ -89,10 +98,16 @@ class CellBlocks {
   i64 length_, rows_;
 };
 
+// The sizes of all axes, without the depth where it is that of images.
+std::string axes_text(const Conv2d& s, i64 Conv2dAxis::* size) {
+  if (s.d.in == 1 && s.d.kernel == 1) return sizes_text({s.h.*size, s.w.*size});
+  return sizes_text({s.d.*size, s.h.*size, s.w.*size});
+}
+
 std::string shape_text(const Conv2d& s) {
-  return sizes_text({s.n, s.ic, s.ih, s.iw}) + "->" + sizes_text({s.oc}) + " k" + sizes_text({s.kh, s.kw}) + " s" +
-         sizes_text({s.stride_h, s.stride_w}) + " d" + sizes_text({s.dilation_h, s.dilation_w}) + " g" +
-         sizes_text({s.groups});
+  return sizes_text({s.n, s.ic}) + "x" + axes_text(s, &Conv2dAxis::in) + "->" + sizes_text({s.oc}) + " k" +
+         axes_text(s, &Conv2dAxis::kernel) + " s" + axes_text(s, &Conv2dAxis::stride) + " d" +
+         axes_text(s, &Conv2dAxis::dilation) + " g" + sizes_text({s.groups});
 }
 
 template <class T>
@@ -100,7 +115,7 @@ void depthwise_product(const Conv2dProduct<T>& a) {
   constexpr i64 kWork = 1 << 16;  // multiply-adds of a task
   const Kernels<T>& k = kernels_of<T>();
   const Conv2dPass& p = a.pass;
-  const i64 work = std::max<i64>(1, p.grid_h * p.grid_w * p.out * p.depth());
+  const i64 work = std::max<i64>(1, p.grid() * p.out * p.depth());
   const Split items(p.n * p.groups, std::max<i64>(1, kWork / work), 1);
   const int threads = num_threads();
   const Scratch<T> scratch(k.conv2d_depthwise_scratch(p), threads);
@@ -122,7 +137,7 @@ void run_pass(const char* op, const Conv2d& s, const Conv2dPass& p, const T* src
               const Conv2dEpilogue<T>& epilogue, Conv2dAlgorithm algorithm) {
   const Kernels<T>& k = kernels_of<T>();
   if (p.cells() == 0) return;
-  const bool past = past_caches<T>(p.n * p.groups * p.out * p.dst_h * p.dst_w);
+  const bool past = past_caches<T>(p.n * p.groups * p.out * p.dst_plane());
   const Conv2dChoice choice = choose_product<T>(p, algorithm);
   if (choice.algorithm == Conv2dAlgorithm::kWinograd) {
     const Verbose<T> line(op, choice.name(), [&] { return shape_text(s); });
@@ -155,32 +170,45 @@ void run_pass(const char* op, const Conv2d& s, const Conv2dPass& p, const T* src
   });
 }
 
-// Phase `r` of the rows (or columns) of dx: cells i * stride + r are reached from dy at i + (r + pad - k dilation) /
-// stride, for the k where that is whole.
-std::vector<std::pair<i64, i64>> phase_taps(i64 r, i64 pad, i64 kernel, i64 dilation, i64 stride) {
-  std::vector<std::pair<i64, i64>> taps;  // (k, offset)
-  for (i64 k = 0; k < kernel; ++k) {
-    const i64 d = r + pad - k * dilation;
-    if (d % stride == 0) taps.emplace_back(k, d / stride);
+// Part of an axis of the padded dx: its cells [begin, begin + size), 0 being the first of dx itself.
+struct Window {
+  i64 begin, size;
+};
+struct Windows {
+  Window d, h, w;
+  i64 cells() const { return d.size * h.size * w.size; }
+};
+
+// Phase `r` of a window: its cells r + i stride are reached from dy at i + (begin + r + before - k dilation) / stride,
+// for the k where that is whole.
+AxisTaps backward_taps(const Conv2dAxis& a, const Window& window, i64 r) {
+  AxisTaps taps;
+  for (i64 k = 0; k < a.kernel; ++k) {
+    const i64 distance = window.begin + r + a.before - k * a.dilation;
+    if (distance % a.stride == 0) taps.emplace_back(k, distance / a.stride);
   }
   return taps;
 }
 
-// w [groups*out, in, kh, kw] -> [groups, in, out, taps]: the filters that lead back from dy to x.
+// w [groups*out, in, kd, kh, kw] -> [groups, in, out, taps]: the filters that lead back from dy to x.
 template <class T>
-void turn_weights(const Conv2d& s, const std::vector<std::pair<i64, i64>>& rows,
-                  const std::vector<std::pair<i64, i64>>& columns, const T* w, T* turned) {
+void turn_weights(const Conv2d& s, const AxisTaps& depths, const AxisTaps& rows, const AxisTaps& columns, const T* w,
+                  T* turned) {
   constexpr i64 kChannels = 16;
-  const i64 in = s.ic / s.groups, out = s.oc / s.groups, taps = static_cast<i64>(rows.size() * columns.size());
+  const i64 in = s.ic / s.groups, out = s.oc / s.groups, size = s.d.kernel * s.h.kernel * s.w.kernel;
+  const i64 taps = static_cast<i64>(depths.size() * rows.size() * columns.size());
   const i64 blocks = (in + kChannels - 1) / kChannels;
   parallel_for(static_cast<int>(s.groups * blocks), threads_for(s.groups * in * out * taps), [&](int task, int) {
     const i64 group = task / blocks, c0 = task % blocks * kChannels, c1 = std::min(in, c0 + kChannels);
     for (i64 o = 0; o < out; ++o) {
       for (i64 c = c0; c < c1; ++c) {
-        const T* from = w + ((group * out + o) * in + c) * s.kh * s.kw;
+        const T* from = w + ((group * out + o) * in + c) * size;
         T* to = turned + ((group * in + c) * out + o) * taps;
-        for (const auto& row : rows) {
-          for (const auto& column : columns) *to++ = from[row.first * s.kw + column.first];
+        for (const auto& depth : depths) {
+          for (const auto& row : rows) {
+            const T* const line = from + (depth.first * s.h.kernel + row.first) * s.w.kernel;
+            for (const auto& column : columns) *to++ = line[column.first];
+          }
         }
       }
     }
@@ -190,11 +218,90 @@ void turn_weights(const Conv2d& s, const std::vector<std::pair<i64, i64>>& rows,
 template <class T>
 void bias_gradient(const Conv2d& s, const T* dy, T* db) {
   const Kernels<T>& k = kernels_of<T>();
-  const i64 plane = s.oh * s.ow;
+  const i64 plane = s.d.out * s.h.out * s.w.out;
   parallel_for(static_cast<int>(s.oc), threads_for(s.n * s.oc * plane), [&](int c, int) {
     double total = 0;
     for (i64 n = 0; n < s.n; ++n) total += k.sum(dy + (n * s.oc + c) * plane, plane);
     db[c] = static_cast<T>(total);
+  });
+}
+
+// The phase (d, h, w) of a part of the padded dx.
+template <class T>
+void backward_phase(const Conv2d& s, const Windows& part, i64 d, i64 h, i64 w, const T* dy, const T* weights, T* dst,
+                    const Conv2dEpilogue<T>& epilogue, Conv2dAlgorithm algorithm) {
+  const AxisTaps depths = backward_taps(s.d, part.d, d), rows = backward_taps(s.h, part.h, h),
+                 columns = backward_taps(s.w, part.w, w);
+  const Taps taps(depths, rows, columns);
+  const Scratch<T> turned(s.oc * (s.ic / s.groups) * static_cast<i64>(taps.h.size()));
+  turn_weights(s, depths, rows, columns, weights, turned.data());
+  const auto cells = [](i64 size, i64 first, i64 stride) { return (size - first + stride - 1) / stride; };
+  Conv2dPass p{};
+  p.n = s.n, p.groups = s.groups, p.in = s.oc / s.groups, p.out = s.ic / s.groups;
+  p.src_d = s.d.out, p.src_h = s.h.out, p.src_w = s.w.out;
+  p.grid_d = cells(part.d.size, d, s.d.stride), p.grid_h = cells(part.h.size, h, s.h.stride),
+  p.grid_w = cells(part.w.size, w, s.w.stride);
+  p.step_d = p.step_h = p.step_w = 1;
+  p.dst_d = part.d.size, p.dst_h = part.h.size, p.dst_w = part.w.size;
+  p.dst_step_d = s.d.stride, p.dst_step_h = s.h.stride, p.dst_step_w = s.w.stride;
+  p.dst_d0 = d, p.dst_h0 = h, p.dst_w0 = w;
+  taps.enter(p);
+  flatten(p);
+  run_pass<T>("conv2d_backward_data", s, p, dy, turned.data(), dst, epilogue, algorithm);
+}
+
+// A part [n, ic, windows] of the padded dx.
+template <class T>
+void backward_part(const Conv2d& s, const Windows& part, const T* dy, const T* w, T* dst,
+                   const Conv2dEpilogue<T>& epilogue, Conv2dAlgorithm algorithm) {
+  for (i64 d = 0; d < std::min(s.d.stride, part.d.size); ++d) {
+    for (i64 h = 0; h < std::min(s.h.stride, part.h.size); ++h) {
+      for (i64 v = 0; v < std::min(s.w.stride, part.w.size); ++v) {
+        backward_phase(s, part, d, h, v, dy, w, dst, epilogue, algorithm);
+      }
+    }
+  }
+}
+
+// The padding before and after each axis: an earlier axis between its own padding, a later one with it.
+std::vector<Windows> borders(const Conv2d& s) {
+  std::vector<Windows> parts;
+  const Conv2dAxis* const axes[] = {&s.d, &s.h, &s.w};
+  for (int axis = 0; axis < 3; ++axis) {
+    for (const bool before : {true, false}) {
+      Window part[3];
+      for (int a = 0; a < 3; ++a) {
+        const Conv2dAxis& of = *axes[a];
+        part[a] = a < axis ? Window{0, of.in} : Window{-of.before, of.before + of.in + of.after};
+      }
+      const Conv2dAxis& of = *axes[axis];
+      part[axis] = before ? Window{-of.before, of.before} : Window{of.in, of.after};
+      const Windows whole{part[0], part[1], part[2]};
+      if (whole.cells() > 0) parts.push_back(whole);
+    }
+  }
+  return parts;
+}
+
+// dx += what a border's cells show of it.
+template <class T>
+void fold(const Conv2d& s, const Windows& part, const T* border, T* dx) {
+  const i64 plane = s.d.in * s.h.in * s.w.in;
+  const i64 begin = std::clamp<i64>(-part.w.begin, 0, part.w.size);
+  const i64 end = std::clamp<i64>(s.w.in - part.w.begin, begin, part.w.size);
+  parallel_for(static_cast<int>(s.n * s.ic), threads_for(s.n * s.ic * part.cells()), [&](int item, int) {
+    const T* from = border + item * part.cells();
+    for (i64 row = 0; row < part.d.size * part.h.size; ++row, from += part.w.size) {
+      const i64 d = source_cell(s.padding_mode, part.d.begin + row / part.h.size, s.d.in);
+      const i64 h = source_cell(s.padding_mode, part.h.begin + row % part.h.size, s.h.in);
+      T* const to = dx + item * plane + (d * s.h.in + h) * s.w.in;
+      const auto edge = [&](i64 first, i64 last) {
+        for (i64 x = first; x < last; ++x) to[source_cell(s.padding_mode, part.w.begin + x, s.w.in)] += from[x];
+      };
+      edge(0, begin);
+      for (i64 x = begin; x < end; ++x) to[part.w.begin + x] += from[x];
+      edge(end, part.w.size);
+    }
   });
 }
 
@@ -203,47 +310,19 @@ void bias_gradient(const Conv2d& s, const T* dy, T* db) {
 template <class T>
 void conv2d_forward(const Conv2d& s, const T* x, const T* w, T* y, const Conv2dEpilogue<T>& epilogue,
                     Conv2dAlgorithm algorithm) {
-  Taps taps;
+  const Taps taps = forward_taps(s);
   run_pass("conv2d_forward", s, forward_pass(s, taps), x, w, y, epilogue, algorithm);
 }
 
 template <class T>
-void conv2d_backward_data(const Conv2d& s, const T* dy, const T* w, T* dx, Conv2dAlgorithm algorithm) {
-  for (i64 row = 0; row < std::min(s.stride_h, s.ih); ++row) {
-    for (i64 column = 0; column < std::min(s.stride_w, s.iw); ++column) {
-      const auto rows = phase_taps(row, s.pad_top, s.kh, s.dilation_h, s.stride_h);
-      const auto columns = phase_taps(column, s.pad_left, s.kw, s.dilation_w, s.stride_w);
-      Taps taps;
-      for (const auto& h : rows) {
-        for (const auto& v : columns) taps.add(h.second, v.second);
-      }
-      const i64 count = static_cast<i64>(rows.size() * columns.size());
-      const i64 grid_h = (s.ih - row + s.stride_h - 1) / s.stride_h,
-                grid_w = (s.iw - column + s.stride_w - 1) / s.stride_w;
-      const Scratch<T> turned(s.oc * (s.ic / s.groups) * count);
-      turn_weights(s, rows, columns, w, turned.data());
-      Conv2dPass p{s.n,
-                   s.groups,
-                   s.oc / s.groups,
-                   s.ic / s.groups,
-                   s.oh,
-                   s.ow,
-                   grid_h,
-                   grid_w,
-                   1,
-                   1,
-                   s.ih,
-                   s.iw,
-                   s.stride_h,
-                   s.stride_w,
-                   row,
-                   column,
-                   count,
-                   taps.h.data(),
-                   taps.w.data()};
-      flatten(p);
-      run_pass<T>("conv2d_backward_data", s, p, dy, turned.data(), dx, {}, algorithm);
-    }
+void conv2d_backward_data(const Conv2d& s, const T* dy, const T* w, T* dx, const Conv2dEpilogue<T>& epilogue,
+                          Conv2dAlgorithm algorithm) {
+  backward_part(s, {{0, s.d.in}, {0, s.h.in}, {0, s.w.in}}, dy, w, dx, epilogue, algorithm);
+  if (s.padding_mode == PaddingMode::kZeros) return;
+  for (const Windows& part : borders(s)) {
+    const Scratch<T> border(s.n * s.ic * part.cells());
+    backward_part<T>(s, part, dy, w, border.data(), {}, algorithm);
+    fold(s, part, border.data(), dx);
   }
 }
 
@@ -252,7 +331,7 @@ void conv2d_backward_weight(const Conv2d& s, const T* dy, const T* x, T* dw, T* 
   if (db) bias_gradient(s, dy, db);
   if (!dw) return;
   const Kernels<T>& k = kernels_of<T>();
-  Taps taps;
+  const Taps taps = forward_taps(s);
   const Conv2dPass p = forward_pass(s, taps);
   const Conv2dChoice choice = choose_weight<T>(p, algorithm);
   if (choice.algorithm == Conv2dAlgorithm::kWinograd && p.cells() > 0) {
@@ -289,7 +368,8 @@ void conv2d_backward_weight(const Conv2d& s, const T* dy, const T* x, T* dw, T* 
 
 #define JADRO_INSTANTIATE(T)                                                                                         \
   template void conv2d_forward<T>(const Conv2d&, const T*, const T*, T*, const Conv2dEpilogue<T>&, Conv2dAlgorithm); \
-  template void conv2d_backward_data<T>(const Conv2d&, const T*, const T*, T*, Conv2dAlgorithm);                     \
+  template void conv2d_backward_data<T>(const Conv2d&, const T*, const T*, T*, const Conv2dEpilogue<T>&,             \
+                                        Conv2dAlgorithm);                                                            \
   template void conv2d_backward_weight<T>(const Conv2d&, const T*, const T*, T*, T*, Conv2dAlgorithm);
 JADRO_INSTANTIATE(float)
 JADRO_INSTANTIATE(double)

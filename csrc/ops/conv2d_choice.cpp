@@ -14,11 +14,15 @@ constexpr i64 kDepthwiseElements = 1 << 18;  // of scratch at most
 
 double vectors(double n, double lanes) { return static_cast<double>(static_cast<i64>((n + lanes - 1) / lanes)); }
 
-// Cells of an image and the columns between its rows that a kernel reaches.
+i64 reach(const i64* taps, i64 count, i64 step) {
+  const auto [least, most] = std::minmax_element(taps, taps + count);
+  return count ? (*most - *least) / step : 0;
+}
+
+// Cells of an image and what a kernel reaches between its rows and planes.
 double run_length(const Conv2dPass& p) {
-  const auto [least, most] = std::minmax_element(p.tap_w, p.tap_w + p.taps);
-  const i64 reach = p.taps ? (*most - *least) / p.step_w : 0;
-  return static_cast<double>(p.grid_h * (p.grid_w + reach));
+  const i64 rows = (p.grid_d - 1) * (p.grid_h + reach(p.tap_h, p.taps, p.step_h)) + p.grid_h;
+  return static_cast<double>(rows * (p.grid_w + reach(p.tap_w, p.taps, p.step_w)));
 }
 
 struct Sizes {
@@ -33,7 +37,7 @@ struct Sizes {
             double(p.depth()),
             cells,
             vectors(cells, lanes),
-            double(p.n * p.grid_h) * vectors(p.grid_w, lanes),
+            double(p.n * p.grid_d * p.grid_h) * vectors(p.grid_w, lanes),
             p.n * vectors(run_length(p), lanes)};
   }
 };
@@ -110,7 +114,9 @@ const char* Conv2dChoice::name() const {
 
 std::optional<Winograd> winograd_shape(const Conv2dPass& p, i64 m) {
   const i64 r = p.taps == 9 ? 3 : p.taps == 25 && m == 2 ? 5 : 0, last = p.taps - 1;
-  if (r == 0 || p.step_h != 1 || p.step_w != 1 || p.dst_step_h != 1 || p.dst_step_w != 1) return {};
+  if (r == 0 || p.src_d != 1 || p.dst_d != 1 || p.tap_d[0] != 0 || p.step_h != 1 || p.step_w != 1 ||
+      p.dst_step_h != 1 || p.dst_step_w != 1)
+    return {};
   const i64 sign = p.tap_w[1] - p.tap_w[0];
   if (sign != 1 && sign != -1) return {};
   for (i64 t = 0; t <= last; ++t) {

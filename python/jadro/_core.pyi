@@ -50,17 +50,20 @@ def gemm(
 ) -> None:
     """out[M,N] = op(a)[M,K] @ op(b)[K,N] + bias[N]; with accumulate it adds to out."""
 
-# --- convolution: x[n,ic,ih,iw], w[oc,ic/groups,kh,kw], b[oc], y[n,oc,oh,ow] -----------------------------------------
+# --- convolution ----------------------------------------------------------------------------------------------------
+# x[n,ic,ih,iw], w[oc,ic/groups,kh,kw], b[oc], y[n,oc,oh,ow], or with an axis of depth, x[n,ic,id,ih,iw] etc. stride
+# and dilation: one an axis; padding: (before, after) of each axis, negative where cells are cut off (zeros only).
 def conv2d_forward(
     x: Array,
     w: Array,
     b: Array | None,
     y: Array,
-    stride: Pair,
-    padding: Sides,
-    dilation: Pair,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
     groups: int,
     algorithm: str = "auto",
+    padding_mode: str = "zeros",
     relu: bool = False,
     scale: Array | None = None,
     add: Array | None = None,
@@ -71,22 +74,30 @@ def conv2d_backward_data(
     dy: Array,
     w: Array,
     dx: Array,
-    stride: Pair,
-    padding: Sides,
-    dilation: Pair,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
     groups: int,
     algorithm: str = "auto",
-) -> None: ...
+    padding_mode: str = "zeros",
+    b: Array | None = None,
+    relu: bool = False,
+    scale: Array | None = None,
+    add: Array | None = None,
+) -> None:
+    """The gradient dx; as a transposed convolution scale[ic] dx + b[ic] + add, and with relu max(., 0) (zeros only)."""
+
 def conv2d_backward_weight(
     dy: Array,
     x: Array,
     dw: Array,
     db: Array | None,
-    stride: Pair,
-    padding: Sides,
-    dilation: Pair,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
     groups: int,
     algorithm: str = "auto",
+    padding_mode: str = "zeros",
 ) -> None: ...
 
 # --- max pooling: x[n,c,ih,iw], y[n,c,oh,ow]; indices: int32 offsets ih*IW+iw of the maxima in their plane -----------

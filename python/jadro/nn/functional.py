@@ -36,6 +36,10 @@ __all__ = [
     "binary_cross_entropy_with_logits",
     "conv1d",
     "conv2d",
+    "conv3d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "conv_transpose3d",
     "cross_entropy",
     "dropout",
     "elu",
@@ -86,10 +90,57 @@ def conv2d(
     x: [N, C, H, W] or [C, H, W]. weight: [F, C / groups, K, K']. bias: [F] or None. stride, dilation: an int or one an
     axis. padding: an int; one an axis; a (before, after) pair an axis; "valid"; "same" (output ceil(M / S), the odd
     cell at the end); "same_lower". Otherwise the output size is floor((M + 2P - D(K-1) - 1) / S) + 1. padding_mode:
-    "zeros", "reflect", "replicate" or "circular". algorithm: "auto", "direct", "im2col" or "winograd"; ValueError where
-    one cannot serve the shape.
+    "zeros", "reflect" (without the edge cell), "replicate" or "circular", all without a padded copy of x. algorithm:
+    "auto", "direct", "im2col" or "winograd"; ValueError where one cannot serve the shape.
     """
     return _conv2d.conv("conv2d", 2, x, weight, bias, stride, padding, dilation, groups, padding_mode, algorithm)
+
+
+def conv3d(
+    x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, dilation: Any = 1, groups: int = 1, *,
+    padding_mode: str = "zeros", algorithm: str = "auto",
+) -> Tensor:  # fmt: skip
+    """Convolution of volumes: x [N, C, D, H, W] or [C, D, H, W], weight [F, C / groups, K, K', K''], bias [F] ->
+    [N, F, D', H', W']; see conv2d."""
+    return _conv2d.conv("conv3d", 3, x, weight, bias, stride, padding, dilation, groups, padding_mode, algorithm)
+
+
+def conv_transpose1d(
+    x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0, groups: int = 1,
+    dilation: Any = 1,
+) -> Tensor:  # fmt: skip
+    """Transposed convolution of sequences: x [N, C, L] or [C, L], weight [C, F / groups, K], bias [F] -> [N, F, L'];
+    see conv_transpose2d."""
+    options = (stride, padding, output_padding, groups, dilation)
+    return _conv2d.conv_transpose("conv_transpose1d", 1, x, weight, bias, *options)
+
+
+def conv_transpose2d(
+    x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0, groups: int = 1,
+    dilation: Any = 1,
+) -> Tensor:  # fmt: skip
+    """Transposed convolution of images: the gradient of conv2d with respect to its x, with this x as that of y.
+
+    y[n, f, i S - P + k D, j S - P + l D] = bias[f] + the sum of all weight[c, f, k, l] x[n, c, i, j] that meet there
+
+    x: [N, C, H, W] or [C, H, W]. weight: [C, F / groups, K, K']. bias: [F] or None. stride, dilation: an int or one an
+    axis. padding, what is cut off the output: an int; one an axis; a (before, after) pair an axis; "valid"; "same" and
+    "same_lower" (output S M). Otherwise the output size is (M - 1) S - 2P + D(K-1) + output_padding + 1.
+    output_padding: cells more at the end, an int or one an axis, less than the stride or the dilation. Raises
+    ValueError for an output of no cells.
+    """
+    options = (stride, padding, output_padding, groups, dilation)
+    return _conv2d.conv_transpose("conv_transpose2d", 2, x, weight, bias, *options)
+
+
+def conv_transpose3d(
+    x: Any, weight: Any, bias: Any = None, stride: Any = 1, padding: Any = 0, output_padding: Any = 0, groups: int = 1,
+    dilation: Any = 1,
+) -> Tensor:  # fmt: skip
+    """Transposed convolution of volumes: x [N, C, D, H, W] or [C, D, H, W], weight [C, F / groups, K, K', K''], bias
+    [F] -> [N, F, D', H', W']; see conv_transpose2d."""
+    options = (stride, padding, output_padding, groups, dilation)
+    return _conv2d.conv_transpose("conv_transpose3d", 3, x, weight, bias, *options)
 
 
 def max_pool1d(

@@ -9,7 +9,7 @@ date. Only layers of the library's own types and without hooks are taken togethe
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -17,10 +17,10 @@ from ..autograd import is_grad_enabled
 from ..backend import Array
 from ..ops.activation import relu as rectify
 from ..ops.common import check_residual
-from ..ops.conv2d import Then, conv
+from ..ops.conv2d import Then
 from ..tensor import Tensor, as_tensor, wrap
 from .activation import ReLU
-from .conv import Conv2d
+from .conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from .module import Module
 from .norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 
@@ -43,7 +43,7 @@ def run(modules: Sequence[Module], x: Any, add: Tensor | None = None, relu: bool
         if stage is None or not plain(layer):
             x = layer(x)
             continue
-        if i < count and type(layer) is Conv2d and _folds(layer, modules[i], x):
+        if i < count and type(layer) in _CONVS and _folds(layer, modules[i], x):
             layer, stage = (layer, modules[i]), _folded
             i += 1
         rectified = i < count and type(modules[i]) is ReLU and plain(modules[i])
@@ -64,39 +64,36 @@ def finish(y: Any, add: Tensor | None, relu: bool) -> Any:
 
 def takes_add(layer: Module) -> bool:
     """Whether the layer's stage makes a sum part of its own call."""
-    return plain(layer) and (type(layer) in _NORMS or (type(layer) is Conv2d and not is_grad_enabled()))
+    return plain(layer) and (type(layer) in _NORMS or (type(layer) in _CONVS and not is_grad_enabled()))
 
 
-def _conv(layer: Conv2d, x: Any, bias: Tensor | None, then: Then) -> Tensor:
-    options = (layer.stride, layer.padding, layer.dilation, layer.groups, layer.padding_mode, "auto")
-    return conv("conv2d", 2, x, layer.weight, bias, *options, then)
-
-
-def _conv_stage(layer: Conv2d, x: Any, add: Tensor | None, relu: bool) -> Tensor:
+def _conv_stage(layer: Any, x: Any, add: Tensor | None, relu: bool) -> Tensor:
     if add is not None and is_grad_enabled():
         return finish(layer(x), add, relu)
-    return _conv(layer, x, layer.bias, Then(relu, add=add))
+    return cast(Tensor, layer._then(x, layer.bias, Then(relu, add=add)))
 
 
 def _norm_stage(layer: Any, x: Any, add: Tensor | None, relu: bool) -> Tensor:
     return layer._normalize(as_tensor(x), add, relu)
 
 
-def _folds(layer: Conv2d, norm: Module, x: Any) -> bool:
+def _folds(layer: Any, norm: Module, x: Any) -> bool:
     """Whether the batch norm behind a convolution is a scale and a shift of each of its channels."""
-    if type(norm) is not BatchNorm2d or norm.training or is_grad_enabled() or not plain(norm):
+    if not isinstance(norm, _NORMS) or type(norm) is not _NORMS[layer._axes - 1]:
+        return False
+    if norm.training or is_grad_enabled() or not plain(norm):
         return False
     mean, weight = norm.running_mean, layer.weight
     if mean is None or mean.dtype != weight.dtype or norm.num_features != layer.out_channels:
         return False
-    return isinstance(weight.data, np.ndarray) and len(x.shape) == 4
+    return isinstance(weight.data, np.ndarray) and len(x.shape) == layer._axes + 2
 
 
 def _array(moment: Any) -> Array:
     return moment.data
 
 
-def _folded(layers: tuple[Conv2d, BatchNorm2d], x: Any, add: Tensor | None, relu: bool) -> Tensor:
+def _folded(layers: tuple[Any, Any], x: Any, add: Tensor | None, relu: bool) -> Tensor:
     """scale = weight / sqrt(var + eps), shift = bias + (the convolution's bias - mean) scale"""
     layer, norm = layers
     mean, var = _array(norm.running_mean), _array(norm.running_var)
@@ -106,9 +103,10 @@ def _folded(layers: tuple[Conv2d, BatchNorm2d], x: Any, add: Tensor | None, relu
     shift = (-mean if layer.bias is None else layer.bias.data - mean) * scale
     if norm.bias is not None:
         shift += norm.bias.data
-    return _conv(layer, x, wrap(shift), Then(relu, wrap(scale), add))
+    return cast(Tensor, layer._then(x, wrap(shift), Then(relu, wrap(scale), add)))
 
 
 _NORMS = (BatchNorm1d, BatchNorm2d, BatchNorm3d)
-STAGES[Conv2d] = _conv_stage
+_CONVS = (Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d)
+STAGES.update(dict.fromkeys(_CONVS, _conv_stage))
 STAGES.update(dict.fromkeys(_NORMS, _norm_stage))

@@ -1,7 +1,7 @@
-"""Convolution of images and, through an axis of size 1, of sequences.
+"""Convolution of images, volumes and, through an axis of size 1, sequences; transposed convolution.
 
 Forward and the two gradients are one family: each one's gradients are calls of the others, so they differentiate to any
-order.
+order. Transposed convolution is the gradient with respect to the data.
 """
 
 from __future__ import annotations
@@ -13,21 +13,26 @@ from ..autograd import Elementary, Function, Node
 from ..backend import Array
 from ..tensor import Tensor, as_tensor
 from .common import check_float, check_residual
-from .pad import pad
-from .windows import Sides, Sizes, output_sizes, per_axis, sides
+from .windows import LARGEST, Sides, Sizes, extents, output_sizes, per_axis, sides
 
 ALGORITHMS = ("auto", "direct", "im2col", "winograd")
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
+WINOGRAD_KERNELS = ((3, 3), (5, 5))
 
 
 class Options(NamedTuple):
     """The tail of every native call."""
 
     stride: Sizes
-    padding: Sizes  # top, bottom, left, right
+    padding: Sizes  # (before, after) of each axis; negative cuts cells off
     dilation: Sizes
     groups: int
     algorithm: str
+    padding_mode: str = "zeros"
+
+    def lifted(self) -> Options:
+        """Those of a sequence [N, C, L] as an image [N, C, 1, L]."""
+        return self._replace(stride=(1, *self.stride), padding=(0, 0, *self.padding), dilation=(1, *self.dilation))
 
 
 class Then(NamedTuple):
@@ -38,13 +43,19 @@ class Then(NamedTuple):
     scale: Tensor | None = None
     add: Tensor | None = None
 
+    def batched(self) -> Then:
+        return self if self.add is None else self._replace(add=self.add.unsqueeze(0))
+
+    def lifted(self) -> Then:
+        return self if self.add is None else self._replace(add=self.add.unsqueeze(2))
+
 
 NOTHING = Then()
 
 
 class Conv2d(Function):
     """x[N,IC,IH,IW], w[OC,IC/groups,KH,KW], b[OC] -> y[N,OC,OH,OW] (cross-correlation, as in PyTorch), and with relu
-    max(y, 0)"""
+    max(y, 0); all of them may have an axis of depth before H"""
 
     @staticmethod
     def forward(
@@ -76,7 +87,11 @@ class Conv2d(Function):
             dy = dy * (y > 0)
         dx = Conv2dData.apply(dy, w, shape=x.shape, options=ctx.options) if ctx.needs[0] else None
         dw = Conv2dWeight.apply(dy, x, shape=w.shape, options=ctx.options) if ctx.needs[1] else None
-        return dx, dw, dy.sum((0, 2, 3)) if ctx.needs[2] else None
+        return dx, dw, dy.sum(_all_but_channels(dy)) if ctx.needs[2] else None
+
+
+def _all_but_channels(x: Any) -> Sizes:
+    return (0, *range(2, x.ndim))
 
 
 def convolve(
@@ -104,11 +119,15 @@ class Conv2dThen(Function):
         return convolve(x, w, b, sizes, options, relu, scale, add)
 
 
-def data_gradient(dy: Array, w: Array, shape: Sizes, options: Options) -> Array:
-    """dx, of `shape`, from dy and w."""
+def data_gradient(
+    dy: Array, w: Array, shape: Sizes, options: Options, b: Array | None = None, relu: bool = False,
+    scale: Array | None = None, add: Array | None = None,
+) -> Array:  # fmt: skip
+    """dx, of `shape`, from dy and w; as a transposed convolution scale dx + b + add, with relu max(., 0)."""
     dx = backend.empty_like(w, shape)
     if dx.size:
-        backend.kernel(w, "conv2d_backward_data")(backend.contiguous(dy), backend.contiguous(w), dx, *options)
+        dy, w, b, scale, add = (None if a is None else backend.contiguous(a) for a in (dy, w, b, scale, add))
+        backend.kernel(w, "conv2d_backward_data")(dy, w, dx, *options, b, relu, scale, add)
     return dx
 
 
@@ -125,20 +144,39 @@ def weight_gradient(dy: Array, x: Array, shape: Sizes, db: Array | None, options
 
 
 class Conv2dData(Elementary):
-    """(dy, w) -> dx, the gradient of Conv2d with respect to x"""
+    """(dy, w, b) -> dx, the gradient of Conv2d with respect to x; with + b and relu max(., 0), transposed convolution"""
 
     @staticmethod
-    def forward(ctx: Node, dy: Array, w: Array, *, shape: Sizes, options: Options) -> Array:
+    def forward(
+        ctx: Node, dy: Array, w: Array, b: Array | None = None, *, shape: Sizes, options: Options, relu: bool = False
+    ) -> Array:
         ctx.options = options
-        ctx.save(dy, w)
-        return data_gradient(dy, w, shape, options)
+        dx = data_gradient(dy, w, shape, options, b, relu)
+        ctx.save(dy, w, dx if relu else None)
+        return dx
 
     @staticmethod
     def backward(ctx: Node, ddx: Any) -> Any:
-        dy, w = ctx.saved
+        dy, w, dx = ctx.saved
+        if dx is not None:
+            ddx = ddx * (dx > 0)
         sizes = dy.shape[2:]
         ddy = Conv2d.call(ddx, w, None, sizes=sizes, options=ctx.options) if ctx.needs[0] else None
-        return ddy, Conv2dWeight.call(dy, ddx, shape=w.shape, options=ctx.options) if ctx.needs[1] else None
+        dw = Conv2dWeight.call(dy, ddx, shape=w.shape, options=ctx.options) if ctx.needs[1] else None
+        return ddy, dw, ddx.sum(_all_but_channels(ddx)) if True in ctx.needs[2:] else None
+
+
+class ConvTransposeThen(Function):
+    """As `data_gradient` with all that may follow; for evaluation, without gradients."""
+
+    name = "conv_transpose"
+
+    @staticmethod
+    def forward(
+        ctx: Node, x: Array, w: Array, b: Array | None, scale: Array | None, add: Array | None, *, shape: Sizes,
+        options: Options, relu: bool,
+    ) -> Array:  # fmt: skip
+        return data_gradient(x, w, shape, options, b, relu, scale, add)
 
 
 class Conv2dWeight(Elementary):
@@ -157,67 +195,148 @@ class Conv2dWeight(Elementary):
         return ddy, Conv2dData.call(dy, ddw, shape=x.shape, options=ctx.options) if ctx.needs[1] else None
 
 
-def _check(call: str, n: int, x: Tensor, weight: Tensor, bias: Tensor | None, groups: int) -> None:
+def _check(
+    call: str, n: int, x: Tensor, weight: Tensor, bias: Tensor | None, groups: int, transposed: bool = False
+) -> None:
     """ValueError or TypeError where x [N, C, n axes], weight and bias do not fit each other."""
     if x.ndim != n + 2:
         raise ValueError(f"{call}: x has shape {x.shape}, expected {n + 2} axes, or {n + 1} without the batch")
     if weight.ndim != n + 2:
         raise ValueError(f"{call}: weight has shape {weight.shape}, expected {n + 2} axes")
-    channels, filters = x.shape[1], weight.shape[0]
-    if channels < 1 or channels % groups or filters < 1 or filters % groups:
-        raise ValueError(
-            f"{call}: groups is {groups}, expected a divisor of x's {channels} channels and weight's {filters} filters"
-        )
-    if weight.shape[1] != channels // groups:
-        expected = (filters, channels // groups, *weight.shape[2:])
+    channels, rows, kernel = x.shape[1], weight.shape[0], weight.shape[2:]
+    if channels < 1 or channels % groups or (not transposed and (rows < 1 or rows % groups)):
+        filters = "" if transposed else f" and weight's {rows} filters"
+        raise ValueError(f"{call}: groups is {groups}, expected a divisor of x's {channels} channels{filters}")
+    expected = (channels, weight.shape[1], *kernel) if transposed else (rows, channels // groups, *kernel)
+    if weight.shape != expected:
         reason = f"x has {channels} channels and groups is {groups}"
         raise ValueError(f"{call}: weight has shape {weight.shape}, expected {expected}: {reason}")
-    if min(weight.shape[2:]) < 1:
+    if min(weight.shape[1:]) < 1:
         raise ValueError(f"{call}: weight has shape {weight.shape}, expected a kernel of at least 1 along each axis")
     check_float(call, "x", x.data)
     check_float(call, "weight", weight.data, x.data)
     if bias is not None:
         check_float(call, "bias", bias.data, x.data)
-        if bias.shape != (filters,):
-            raise ValueError(f"{call}: bias has shape {bias.shape}, expected ({filters},)")
+        outputs = weight.shape[1] * groups if transposed else rows
+        if bias.shape != (outputs,):
+            raise ValueError(f"{call}: bias has shape {bias.shape}, expected ({outputs},)")
+
+
+def _check_mode(call: str, mode: str, sizes: Sizes, around: Sides) -> None:
+    """ValueError where an axis has too few cells for its padding."""
+    if mode not in PADDING_MODES:
+        raise ValueError(f"{call}: padding_mode is {mode!r}, expected one of {', '.join(PADDING_MODES)}")
+    for size, pair in zip(sizes, around, strict=True):
+        limits = {"zeros": LARGEST, "reflect": max(size - 1, 0), "circular": size}
+        most = limits.get(mode, LARGEST if size else 0)
+        if max(pair) > most:
+            raise ValueError(
+                f"{call}: padding is {pair} on an axis of size {size}, expected at most {most} for mode {mode!r}"
+            )
+
+
+def _check_algorithm(call: str, algorithm: str, kernel: Sizes, strides: Sizes, dilations: Sizes) -> None:
+    if algorithm not in ALGORITHMS:
+        raise ValueError(f"{call}: algorithm is {algorithm!r}, expected one of {', '.join(ALGORITHMS)}")
+    if algorithm == "winograd" and (kernel not in WINOGRAD_KERNELS or {*strides, *dilations} != {1}):
+        raise ValueError(
+            f"{call}: algorithm is 'winograd', which serves images with kernels of (3, 3) and (5, 5), stride and "
+            f"dilation 1; kernel {kernel}, stride {strides}, dilation {dilations}"
+        )
 
 
 def conv(
     call: str, n: int, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int,
     padding_mode: str, algorithm: str, then: Then = NOTHING,
 ) -> Tensor:  # fmt: skip
-    """Convolution over n = 1 or 2 axes; see `jadro.nn.functional.conv2d`."""
+    """Convolution over n = 1, 2 or 3 axes; see `jadro.nn.functional.conv2d`."""
     x, weight, bias = as_tensor(x), as_tensor(weight), None if bias is None else as_tensor(bias)
     if x.ndim == n + 1:
-        batch = x.unsqueeze(0)
-        return conv(call, n, batch, weight, bias, stride, padding, dilation, groups, padding_mode, algorithm).squeeze(0)
+        given = (stride, padding, dilation, groups, padding_mode, algorithm, then.batched())
+        return conv(call, n, x.unsqueeze(0), weight, bias, *given).squeeze(0)
     strides, dilations = per_axis(call, "stride", stride, n), per_axis(call, "dilation", dilation, n)
     (groups,) = per_axis(call, "groups", groups, 1)
     _check(call, n, x, weight, bias, groups)
-    if algorithm not in ALGORITHMS:
-        raise ValueError(f"{call}: algorithm is {algorithm!r}, expected one of {', '.join(ALGORITHMS)}")
-    if padding_mode not in PADDING_MODES:
-        raise ValueError(f"{call}: padding_mode is {padding_mode!r}, expected one of {', '.join(PADDING_MODES)}")
     kernel = weight.shape[2:]
+    _check_algorithm(call, algorithm, kernel, strides, dilations)
     around = sides(call, padding, x.shape[2:], kernel, strides, dilations)
+    _check_mode(call, padding_mode, x.shape[2:], around)
     sizes = output_sizes(call, x.shape[2:], kernel, strides, around, dilations)
-    if padding_mode != "zeros":
-        x = pad(x, tuple(p for pair in reversed(around) for p in pair), padding_mode)
-        around = ((0, 0),) * n
-    return _run(x, weight, bias, sizes, strides, around, dilations, groups, algorithm, then)
+    if then.add is not None:
+        check_residual((x.shape[0], weight.shape[0], *sizes), then.add)
+    options = Options(strides, sum(around, ()), dilations, groups, algorithm, padding_mode)
+    if n == 1:
+        x, weight, then = x.unsqueeze(2), weight.unsqueeze(2), then.lifted()
+        options, sizes = options.lifted(), (1, *sizes)
+    if then.scale is None and then.add is None:
+        y = Conv2d.apply(x, weight, bias, sizes=sizes, options=options, relu=then.relu)
+    else:
+        y = Conv2dThen.apply(x, weight, bias, then.scale, then.add, sizes=sizes, options=options, relu=then.relu)
+    return y.squeeze(2) if n == 1 else y
 
 
-def _run(
-    x: Tensor, weight: Tensor, bias: Tensor | None, sizes: Sizes, stride: Sizes, padding: Sides, dilation: Sizes,
-    groups: int, algorithm: str, then: Then,
+def _transposed_sides(
+    call: str, padding: Any, sizes: Sizes, kernel: Sizes, stride: Sizes, dilation: Sizes, output_padding: Sizes
+) -> Sides:
+    """What is cut off the (S (M - 1) + D (K - 1) + 1) cells that an axis's taps reach, negative where cells are added.
+
+    "same" and "same_lower" give S M cells, as the convolution of that padding and stride takes S M to M.
+    """
+    if padding in ("same", "same_lower"):
+        found = []
+        for e, s, more in zip(extents(kernel, dilation), stride, output_padding, strict=True):
+            total = e - s + more
+            small, large = max(total, 0) // 2, (max(total, 0) + 1) // 2
+            before = small if padding == "same" else large
+            found.append((before, total - before - more))
+        return tuple(found)
+    around = sides(call, padding, sizes, kernel, stride, dilation)
+    return tuple((before, after - more) for (before, after), more in zip(around, output_padding, strict=True))
+
+
+def transposed_sizes(
+    call: str, padding: Any, sizes: Sizes, kernel: Sizes, stride: Sizes, dilation: Sizes, output_padding: Sizes
+) -> Sizes:
+    """S (M - 1) + D (K - 1) + 1 - before - after + output_padding of each axis."""
+    around = _transposed_sides(call, padding, sizes, kernel, stride, dilation, output_padding)
+    axes = zip(sizes, stride, extents(kernel, dilation), around, strict=True)
+    return tuple((m - 1) * s + e - before - after for m, s, e, (before, after) in axes)
+
+
+def conv_transpose(
+    call: str, n: int, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, output_padding: Any, groups: int,
+    dilation: Any, then: Then = NOTHING,
 ) -> Tensor:  # fmt: skip
-    """Checked arguments to one Conv2d; a sequence [N,C,L] is an image [N,C,1,L]."""
-    if len(sizes) == 2:
-        options = Options(stride, padding[0] + padding[1], dilation, groups, algorithm)
-        if then.scale is None and then.add is None:
-            return Conv2d.apply(x, weight, bias, sizes=sizes, options=options, relu=then.relu)
-        if then.add is not None:
-            check_residual((x.shape[0], weight.shape[0], *sizes), then.add)
-        return Conv2dThen.apply(x, weight, bias, then.scale, then.add, sizes=sizes, options=options, relu=then.relu)
-    options = Options((1, *stride), (0, 0, *padding[0]), (1, *dilation), groups, algorithm)
-    return Conv2d.apply(x.unsqueeze(2), weight.unsqueeze(2), bias, sizes=(1, *sizes), options=options).squeeze(2)
+    """Transposed convolution over n = 1, 2 or 3 axes; see `jadro.nn.functional.conv_transpose2d`."""
+    x, weight, bias = as_tensor(x), as_tensor(weight), None if bias is None else as_tensor(bias)
+    if x.ndim == n + 1:
+        options = (stride, padding, output_padding, groups, dilation, then.batched())
+        return conv_transpose(call, n, x.unsqueeze(0), weight, bias, *options).squeeze(0)
+    strides, dilations = per_axis(call, "stride", stride, n), per_axis(call, "dilation", dilation, n)
+    more = per_axis(call, "output_padding", output_padding, n, 0)
+    (groups,) = per_axis(call, "groups", groups, 1)
+    _check(call, n, x, weight, bias, groups, transposed=True)
+    if any(m >= max(s, d) for m, s, d in zip(more, strides, dilations, strict=True)):
+        raise ValueError(
+            f"{call}: output_padding is {more}, expected less than the stride {strides} or the dilation {dilations}"
+        )
+    given, kernel = x.shape[2:], weight.shape[2:]
+    around = _transposed_sides(call, padding, given, kernel, strides, dilations, more)
+    sizes = transposed_sizes(call, padding, given, kernel, strides, dilations, more)
+    if min(given) < 1 or min(sizes) < 1:
+        raise ValueError(
+            f"{call}: x of {given} gives an output of {sizes}, expected at least 1 along each axis: "
+            f"kernel {kernel}, stride {strides}, dilation {dilations}, padding {padding!r}, output_padding {more}"
+        )
+    shape: Sizes = (x.shape[0], weight.shape[1] * groups, *sizes)
+    if then.add is not None:
+        check_residual(shape, then.add)
+    native = Options(strides, sum(around, ()), dilations, groups, "auto")
+    if n == 1:
+        x, weight, native, then = x.unsqueeze(2), weight.unsqueeze(2), native.lifted(), then.lifted()
+        shape = (*shape[:2], 1, *sizes)
+    if then.scale is None and then.add is None:
+        y = Conv2dData.apply(x, weight, bias, shape=shape, options=native, relu=then.relu)
+    else:
+        y = ConvTransposeThen.apply(x, weight, bias, then.scale, then.add, shape=shape, options=native, relu=then.relu)
+    return y.squeeze(2) if n == 1 else y

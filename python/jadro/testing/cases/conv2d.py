@@ -1,46 +1,48 @@
 """Convolutions: the edges of the image, of the filter and of the tile over output channels and pixels."""
 
 from dataclasses import dataclass
+from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
 
 from jadro.testing import reference
 from jadro.testing.cases.base import Arrays, Case, Shapes
-from jadro.testing.reference.conv2d import output_size
+from jadro.testing.reference.conv2d import output_sizes, shown
 
-Pair = tuple[int, int]
-Sides = tuple[int, int, int, int]
+Sizes = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Conv2dCase(Case):
-    """x[n,ic,*image], w[oc,ic/groups,*kernel]."""
+    """x[n,ic,*image], w[oc,ic/groups,*kernel]; the image has two axes, or three. padding: (before, after) of each."""
 
     n: int
     ic: int
-    image: Pair
+    image: Sizes
     oc: int
-    kernel: Pair
-    stride: Pair = (1, 1)
-    padding: Sides = (0, 0, 0, 0)
-    dilation: Pair = (1, 1)
+    kernel: Sizes
+    stride: Sizes = ()  # empty: 1 everywhere, and so below
+    padding: Sizes = ()
+    dilation: Sizes = ()
     groups: int = 1
     bias: bool = True
     relu: bool = False
     scale: bool = False
     add: bool = False
     algorithm: str = "auto"
+    padding_mode: str = "zeros"
     op: ClassVar[str] = "conv2d"
     kernels: ClassVar[tuple[str, ...]] = ("conv2d_forward", "conv2d_backward_data", "conv2d_backward_weight")
 
+    def __post_init__(self) -> None:
+        axes = len(self.image)
+        for name, default in (("stride", (1,) * axes), ("padding", (0,) * 2 * axes), ("dilation", (1,) * axes)):
+            object.__setattr__(self, name, getattr(self, name) or default)
+
     @property
-    def out(self) -> Pair:
-        top, bottom, left, right = self.padding
-        return (
-            output_size(self.image[0], self.kernel[0], self.stride[0], top, bottom, self.dilation[0]),
-            output_size(self.image[1], self.kernel[1], self.stride[1], left, right, self.dilation[1]),
-        )
+    def out(self) -> Sizes:
+        return output_sizes(self.image, self.kernel, self.stride, self.padding, self.dilation)
 
     @property
     def rounding(self) -> float:
@@ -51,11 +53,12 @@ class Conv2dCase(Case):
     def winograd_serves(self) -> bool:
         return self.kernel in ((3, 3), (5, 5)) and (self.stride, self.dilation) == ((1, 1), (1, 1))
 
+    @property
+    def weight(self) -> Sizes:
+        return (self.oc, self.ic // self.groups, *self.kernel)
+
     def inputs(self) -> Shapes:
-        shapes: Shapes = {
-            "x": (self.n, self.ic, *self.image),
-            "w": (self.oc, self.ic // self.groups, *self.kernel),
-        }
+        shapes: Shapes = {"x": (self.n, self.ic, *self.image), "w": self.weight}
         given = {"b": self.bias, "scale": self.scale, "add": self.add}
         others: Shapes = {"b": (self.oc,), "scale": (self.oc,), "add": (self.n, self.oc, *self.out)}
         return {**shapes, **{name: shape for name, shape in others.items() if given[name]}}
@@ -76,35 +79,75 @@ class Conv2dCase(Case):
 
     @property
     def flops(self) -> int:
-        rows = self._taps_inside(0, self.padding[0])
-        columns = self._taps_inside(1, self.padding[2])
-        return 2 * self.n * self.oc * (self.ic // self.groups) * rows * columns
+        return 2 * self.n * self.oc * (self.ic // self.groups) * prod(map(self._taps_inside, range(len(self.image))))
 
-    def _taps_inside(self, axis: int, before: int) -> int:
-        """Pairs of an output and a filter element, along one axis, that meet a pixel and not the padding."""
-        first = np.arange(self.out[axis])[:, None] * self.stride[axis] - before
-        pixel = first + np.arange(self.kernel[axis]) * self.dilation[axis]
-        return int(np.count_nonzero((pixel >= 0) & (pixel < self.image[axis])))
+    def _taps_inside(self, axis: int) -> int:
+        """Pairs of an output and a filter element, along one axis, that meet a pixel and not a zero of the padding."""
+        cells = np.array(shown(self.padding_mode, self.image[axis], *self.padding[2 * axis : 2 * axis + 2]))
+        first = np.arange(self.out[axis])[:, None] * self.stride[axis]
+        return int(np.count_nonzero(cells[first + np.arange(self.kernel[axis]) * self.dilation[axis]] >= 0))
+
+    def _options(self, *algorithm: str) -> tuple[Any, ...]:
+        return self.stride, self.padding, self.dilation, self.groups, *algorithm, self.padding_mode
+
+    def _epilogue(self, inputs: Arrays) -> tuple[Any, ...]:
+        return self.relu, inputs.get("scale"), inputs.get("add")
 
     def call(self, core: Any, inputs: Arrays, results: Arrays) -> None:
-        options = (self.stride, self.padding, self.dilation, self.groups, self.algorithm)
+        options = self._options(self.algorithm)
         core.conv2d_forward(inputs["x"], inputs["w"], inputs.get("b"), results["y"], *options, *self._epilogue(inputs))
         if not self.forward_only:
             core.conv2d_backward_data(inputs["dy"], inputs["w"], results["dx"], *options)
             core.conv2d_backward_weight(inputs["dy"], inputs["x"], results["dw"], results.get("db"), *options)
 
-    def _epilogue(self, inputs: Arrays) -> tuple[Any, ...]:
-        return self.relu, inputs.get("scale"), inputs.get("add")
-
     def reference(self, inputs: Arrays) -> Arrays:
-        x, w = inputs["x"], inputs["w"]
-        options = (self.stride, self.padding, self.dilation, self.groups)
+        x, w, options = inputs["x"], inputs["w"], self._options()
         results = {"y": reference.conv2d_forward(x, w, inputs.get("b"), *options, *self._epilogue(inputs))}
         if not self.forward_only:
             results["dx"] = reference.conv2d_backward_data(inputs["dy"], w, x.shape, *options)
             results["dw"], db = reference.conv2d_backward_weight(inputs["dy"], x, self.kernel, *options)
             if self.bias:
                 results["db"] = db
+        return results
+
+
+@dataclass(frozen=True)
+class ConvTransposeCase(Conv2dCase):
+    """x[n,ic,*image], w[ic,oc/groups,*kernel] -> y, as the gradient of the data of a convolution from y to x. Padding
+    cuts cells of y off; negative, it adds cells that x does not reach."""
+
+    @property
+    def out(self) -> Sizes:
+        sides = zip(self.padding[::2], self.padding[1::2], strict=True)
+        axes = zip(self.image, self.kernel, self.stride, sides, self.dilation, strict=True)
+        return tuple((m - 1) * s - sum(p) + d * (k - 1) + 1 for m, k, s, p, d in axes)
+
+    @property
+    def weight(self) -> Sizes:
+        return (self.ic, self.oc // self.groups, *self.kernel)
+
+    def gradients(self) -> Shapes:
+        return {name: shape for name, shape in super().gradients().items() if name in ("dx", "dw")}
+
+    @property
+    def flops(self) -> int:
+        """Every pixel of x meets every tap, also those whose result the padding cuts off."""
+        return 2 * self.n * self.oc * (self.ic // self.groups) * prod(self.image) * prod(self.kernel)
+
+    def call(self, core: Any, inputs: Arrays, results: Arrays) -> None:
+        options, epilogue = self._options(self.algorithm), self._epilogue(inputs)
+        core.conv2d_backward_data(inputs["x"], inputs["w"], results["y"], *options, inputs.get("b"), *epilogue)
+        if not self.forward_only:
+            core.conv2d_forward(inputs["dy"], inputs["w"], None, results["dx"], *options)
+            core.conv2d_backward_weight(inputs["x"], inputs["dy"], results["dw"], None, *options)
+
+    def reference(self, inputs: Arrays) -> Arrays:
+        x, w, options = inputs["x"], inputs["w"], self._options()
+        forward = (*options, inputs.get("b"), *self._epilogue(inputs))
+        results = {"y": reference.conv2d_backward_data(x, w, self.outputs()["y"], *forward)}
+        if not self.forward_only:
+            results["dx"] = reference.conv2d_forward(inputs["dy"], w, None, *options)
+            results["dw"], _ = reference.conv2d_backward_weight(x, inputs["dy"], self.kernel, *options)
         return results
 
 
@@ -156,4 +199,61 @@ CASES = [
     Conv2dCase("batch_1", 1, 8, (13, 13), 16, (3, 3), padding=(1, 1, 1, 1)),
     Conv2dCase("batch_of_pixels", 37, 2, (2, 2), 3, (2, 2)),
     Conv2dCase("empty_batch", 0, 3, (5, 5), 4, (3, 3)),
+    Conv2dCase("volume", 2, 3, (5, 6, 7), 4, (3, 3, 3), padding=(1,) * 6),
+    Conv2dCase("volume_one_voxel", 2, 3, (1, 1, 1), 5, (3, 3, 3), padding=(1,) * 6),
+    Conv2dCase("volume_kernel_is_the_volume", 1, 2, (4, 3, 5), 3, (4, 3, 5)),
+    Conv2dCase("volume_of_points", 2, 19, (3, 4, 5), 17, (1, 1, 1)),
+    Conv2dCase("volume_of_flat_kernels", 2, 5, (4, 7, 6), 9, (1, 3, 3), padding=(0, 0, 1, 1, 1, 1)),
+    Conv2dCase("volume_of_deep_kernels", 2, 5, (7, 4, 6), 9, (3, 1, 1), padding=(1, 1, 0, 0, 0, 0)),
+    Conv2dCase("volume_flat", 1, 17, (1, 9, 10), 18, (1, 3, 3), padding=(0, 0, 1, 1, 1, 1)),
+    Conv2dCase("volume_all_options", 2, 6, (8, 9, 7), 4, (3, 2, 3), (2, 3, 1), (2, 1, 0, 3, 1, 4), (2, 1, 3), groups=2),
+    Conv2dCase("volume_stride_beyond_the_kernel", 1, 2, (9, 8, 10), 3, (2, 2, 1), (4, 3, 2), (1, 0, 0, 1, 2, 0)),
+    Conv2dCase("volume_padding_beyond_the_kernel", 1, 2, (2, 3, 2), 3, (2, 2, 2), padding=(3, 4, 2, 3, 4, 2)),
+    Conv2dCase("volume_many_channels", 1, 67, (3, 4, 5), 35, (3, 3, 3), padding=(1,) * 6),
+    Conv2dCase("volume_rows_past_the_block", 1, 2, (3, 4, 300), 3, (2, 2, 3), padding=(0, 1, 1, 0, 1, 1)),
+    Conv2dCase("volume_depthwise", 2, 5, (4, 6, 7), 5, (3, 3, 3), padding=(1,) * 6, groups=5),
+    Conv2dCase("volume_depthwise_strided", 1, 4, (7, 8, 9), 8, (3, 2, 3), (2, 1, 2), (1, 1, 0, 1, 2, 0), groups=4),
+    Conv2dCase("volume_depthwise_dilated", 1, 3, (6, 5, 9), 3, (2, 3, 2), (1, 2, 1), (1,) * 6, (3, 1, 2), groups=3),
+    Conv2dCase("volume_scale_add_relu", 2, 7, (4, 5, 6), 8, (2, 3, 3), (1, 2, 1), relu=True, scale=True, add=True),
+    Conv2dCase("volume_empty_batch", 0, 3, (5, 5, 5), 4, (3, 3, 3)),
+    *(
+        case
+        for mode in ("reflect", "replicate", "circular")
+        for case in (
+            Conv2dCase(f"{mode}", 2, 3, (9, 10), 8, (3, 3), padding=(1,) * 4, padding_mode=mode),
+            Conv2dCase(f"{mode}_tiles", 2, 18, (9, 13), 34, (3, 3), padding=(1, 2, 2, 1), padding_mode=mode),
+            Conv2dCase(f"{mode}_tiles_of_five_by_five", 1, 17, (7, 6), 33, (5, 5), padding=(2,) * 4, padding_mode=mode),
+            Conv2dCase(f"{mode}_as_far_as_it_goes", 1, 2, (4, 5), 3, (3, 2), padding=(3, 3, 4, 4), padding_mode=mode),
+            Conv2dCase(f"{mode}_strided", 1, 4, (8, 11), 6, (3, 3), (2, 3), (1, 2, 3, 0), (2, 1), 2, padding_mode=mode),
+            Conv2dCase(f"{mode}_stride_two", 2, 3, (10, 37), 9, (5, 5), (2, 2), (2,) * 4, padding_mode=mode),
+            Conv2dCase(f"{mode}_depthwise", 2, 6, (7, 9), 6, (3, 3), padding=(1, 1, 2, 2), groups=6, padding_mode=mode),
+            Conv2dCase(f"{mode}_planes_strided", 1, 3, (8, 9), 6, (3, 3), (2, 2), (1,) * 4, (), 3, padding_mode=mode),
+            Conv2dCase(f"{mode}_row", 2, 3, (1, 40), 5, (1, 5), padding=(0, 0, 4, 4), padding_mode=mode),
+            Conv2dCase(f"{mode}_volume", 2, 3, (4, 5, 6), 4, (3, 3, 2), (), (1, 2, 0, 3, 1, 1), padding_mode=mode),
+            Conv2dCase(
+                f"{mode}_deep_planes", 1, 4, (4, 6, 5), 4, (3,) * 3, (2, 1, 1), (1,) * 6, (), 4, padding_mode=mode
+            ),
+            Conv2dCase(f"{mode}_relu", 2, 5, (6, 7), 6, (3, 3), padding=(1,) * 4, relu=True, padding_mode=mode),
+        )
+    ),
+    Conv2dCase("replicate_far", 1, 2, (2, 3), 3, (3, 3), padding=(5, 6, 7, 4), padding_mode="replicate"),
+    Conv2dCase("replicate_one_pixel", 2, 3, (1, 1), 4, (3, 3), padding=(1,) * 4, padding_mode="replicate"),
+    Conv2dCase("circular_one_pixel", 2, 3, (1, 1), 4, (3, 3), padding=(1,) * 4, padding_mode="circular"),
+    Conv2dCase("cropped", 1, 3, (9, 10), 4, (3, 3), padding=(-1, -2, 1, -3)),
+    ConvTransposeCase("transposed", 2, 3, (5, 6), 4, (3, 3), padding=(1,) * 4),
+    ConvTransposeCase("transposed_one_pixel", 1, 2, (1, 1), 3, (1, 1)),
+    ConvTransposeCase("transposed_stride_two", 2, 5, (6, 7), 9, (4, 4), (2, 2), (1,) * 4),
+    ConvTransposeCase("transposed_output_padding", 1, 3, (4, 5), 2, (3, 3), (2, 3), (1, 0, 1, -1)),
+    ConvTransposeCase("transposed_stride_beyond_the_kernel", 2, 3, (3, 4), 4, (2, 1), (3, 4), (0, -2, 0, -3)),
+    ConvTransposeCase("transposed_dilated_groups", 2, 6, (5, 4), 4, (3, 2), (2, 1), (1, 0, 2, 1), (2, 3), groups=2),
+    ConvTransposeCase("transposed_past_the_stride", 1, 3, (5, 6), 4, (3, 3), (), (0, -2, 1, -1), (3, 2)),
+    ConvTransposeCase("transposed_depthwise", 2, 5, (6, 7), 5, (3, 3), (2, 2), (1, 0, 1, 0), groups=5),
+    ConvTransposeCase("transposed_tiles", 2, 35, (9, 10), 34, (3, 3), padding=(1,) * 4),
+    ConvTransposeCase("transposed_volume", 2, 4, (3, 4, 5), 3, (3, 3, 3), (2, 1, 2), (1, 0, 1, 1, 0, 1)),
+    ConvTransposeCase("transposed_volume_depthwise", 1, 3, (3, 4, 5), 6, (2, 3, 2), (2, 2, 1), (), groups=3),
+    ConvTransposeCase("transposed_relu", 2, 3, (5, 6), 4, (3, 3), (2, 2), (1,) * 4, relu=True),
+    ConvTransposeCase("transposed_scale_add_relu", 2, 3, (5, 6), 17, (3, 3), relu=True, scale=True, add=True),
+    ConvTransposeCase("transposed_strided_add", 2, 30, (5, 6), 17, (3, 3), (2, 2), scale=True, add=True, relu=True),
+    ConvTransposeCase("transposed_deep_strided", 1, 300, (4, 5), 5, (3, 3), (2, 2), scale=True, add=True),
+    ConvTransposeCase("transposed_depthwise_add", 1, 6, (5, 9), 6, (3, 3), (2, 2), groups=6, add=True, relu=True),
 ]
