@@ -37,7 +37,9 @@ struct Conv2dPass {
   i64 src_d, src_h, src_w, grid_d, grid_h, grid_w, step_d, step_h, step_w;
   i64 dst_d, dst_h, dst_w, dst_step_d, dst_step_h, dst_step_w, dst_d0, dst_h0, dst_w0;
   i64 depths, taps;
+  i64 channels;  // whose taps make one pass over the depth
   const i64 *tap_d, *tap_h, *tap_w;
+  Range reach_h, reach_w;  // from the least tap to the greatest, of all passes that share the planes
   PaddingMode padding_mode;
   i64 grid() const { return grid_d * grid_h * grid_w; }
   i64 src_plane() const { return src_d * src_h * src_w; }  // of one channel
@@ -56,6 +58,9 @@ struct Conv2dEpilogue {
   const T *bias, *scale, *add;
   bool relu;
 };
+
+// Phases of a row that conv2d_block can interleave.
+constexpr i64 kConv2dPhases = 4;
 
 // src [n, groups*in, src_d, src_h, src_w]; w: each group's [out, depth] packed by conv2d_pack, packed_size() apart; dst
 // [n, groups*out, dst_d, dst_h, dst_w].
@@ -130,7 +135,7 @@ struct Kernels {
   void (*gemm_thin)(const Gemm<T>&, Range n);
   i64 (*conv2d_scratch)(const Conv2dPass&, i64 cells);
   void (*conv2d_pack)(const Conv2dPass&, const T* w, T* packed);
-  void (*conv2d_block)(const Conv2dProduct<T>&, i64 group, Range cells, Range channels, T* scratch);
+  void (*conv2d_block)(const Conv2dProduct<T>* phases, i64 count, i64 group, Range cells, Range panels, T* scratch);
   i64 (*conv2d_weight_scratch)(const Conv2dPass&, i64 columns);
   void (*conv2d_weight_block)(const Conv2dWeight<T>&, i64 group, Range cells, Range columns, T* scratch);
   T (*sum)(const T* a, i64 size);

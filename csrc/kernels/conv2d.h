@@ -12,7 +12,7 @@ namespace {
 template <class T>
 void conv2d_pack(const Conv2dPass& p, const T* w, T* packed) {
   const RowPanels rows(p.out);
-  const i64 depth = p.depth(), step = conv2d_pass_channels(p) * p.taps;
+  const i64 depth = p.depth(), step = p.channels * p.taps;
   for (i64 k0 = 0; k0 < depth; k0 += step) {
     const i64 kc = min(step, depth - k0);
     for (i64 r = 0; r < rows.count; ++r) {
@@ -45,11 +45,11 @@ struct Conv2dScratch {
 
 template <class T>
 Conv2dScratch<T> product_scratch(const Conv2dPass& p, i64 cells) {
-  const i64 channels = conv2d_pass_channels(p), depth = channels * p.taps;
-  const i64 planes = reads_in_place(p) ? 0 : conv2d_planes_bound(p, channels, cells);
+  const i64 depth = p.channels * p.taps;
+  const i64 planes = reads_in_place(p) ? 0 : conv2d_planes_bound(p, p.channels, cells);
   // A panel of cells for each run in the worst case, where planes are read in place.
   const i64 tiles = min(kMaxCells, ceil_div(cells, kNr<T>) + cells / max(1, p.grid_w) + 2) * RowPanels(p.out).count;
-  return {depth, planes, depth * ceil_div(cells, kNr<T>) * kNr<T>, channels < p.in ? tiles * kMr * kNr<T> : 0};
+  return {depth, planes, depth * ceil_div(cells, kNr<T>) * kNr<T>, p.channels < p.in ? tiles * kMr * kNr<T> : 0};
 }
 template <class T>
 i64 conv2d_scratch(const Conv2dPass& p, i64 cells) {
@@ -78,20 +78,25 @@ class Conv2dStore {
     }
   }
 
-  JADRO_INLINE void operator()(const T* tile, i64 m, i64 rows, const Run& run) const {
-    const i64 start = start_of(m, run);
-    if (a.pass.dst_step_w != 1) return store_apart(tile, m, rows, run.count, start);
-    const bool whole = run.count == kNr<T>;
-    const bool past = a.past_caches && whole && reinterpret_cast<std::uintptr_t>(a.dst + start) % kVectorBytes == 0 &&
-                      plane() % kLanes<T> == 0;
+  // Rows of `pitch` elements, results for run.count neighbouring pixels.
+  JADRO_INLINE void operator()(const T* tile, i64 pitch, i64 m, i64 rows, const Run& run) const {
+    const i64 start = start_of(m, run), count = run.count;
+    const bool past = a.past_caches && count == kNr<T> && plane() % kLanes<T> == 0 &&
+                      reinterpret_cast<std::uintptr_t>(a.dst + start) % kVectorBytes == 0;
     if (past) {
-      store_rows(tile, m, rows, start, [](T* p, i64 i, Vec<T> v) { stream(p + i, v); }, kNr<T>);
-    } else if (whole) {
-      store_rows(tile, m, rows, start, [](T* p, i64 i, Vec<T> v) { store(p + i, v); }, kNr<T>);
+      store_rows(tile, pitch, m, rows, start, kNr<T>, [](T* p, i64 i, Vec<T> v) { stream(p + i, v); });
+    } else if (count == kNr<T>) {
+      store_rows(tile, pitch, m, rows, start, kNr<T>, [](T* p, i64 i, Vec<T> v) { store(p + i, v); });
     } else {
-      const i64 count = run.count;
-      store_rows(
-          tile, m, rows, start, [=](T* p, i64 i, Vec<T> v) { store_n(p + i, v, min(kLanes<T>, count - i)); }, count);
+      store_rows(tile, pitch, m, rows, start, count,
+                 [=](T* p, i64 i, Vec<T> v) { store_n(p + i, v, min(kLanes<T>, count - i)); });
+    }
+  }
+
+  // One phase of a row of which no other is at hand: to every dst_step_w-th pixel.
+  void apart(const T* tile, i64 m, i64 rows, const Run& run) const {
+    for (i64 i = 0; i < run.count; ++i) {
+      (*this)(tile + i, kNr<T>, m, rows, {run.first + i, 1, 0, run.n, run.pixel + i * a.pass.dst_step_w});
     }
   }
 
@@ -102,12 +107,12 @@ class Conv2dStore {
   }
 
   template <class Put>
-  JADRO_INLINE void store_rows(const T* tile, i64 m, i64 rows, i64 start, Put put, i64 count) const {
+  JADRO_INLINE void store_rows(const T* tile, i64 pitch, i64 m, i64 rows, i64 start, i64 count, Put put) const {
     const Conv2dEpilogue<T>& e = a.epilogue;
     const i64 channel = group * a.pass.out + m;
     T* dst = a.dst + start;
     const T* add = e.add ? e.add + start : nullptr;
-    for (i64 r = 0; r < rows; ++r, dst += plane(), tile += kNr<T>) {
+    for (i64 r = 0; r < rows; ++r, dst += plane(), tile += pitch) {
       const T bias = e.bias ? e.bias[channel + r] : T(0), scale = e.scale ? e.scale[channel + r] : T(1);
 #pragma GCC unroll 4
       for (i64 i = 0; i < count; i += kLanes<T>) {
@@ -115,26 +120,6 @@ class Conv2dStore {
         if (add) v += load_n(add + r * plane() + i, min(kLanes<T>, count - i));
         if (e.relu) v = v < T(0) ? Vec<T>{} : v;
         put(dst, i, v);
-      }
-    }
-  }
-
-  // To every dst_step_w-th pixel: a phase of the gradient of the data.
-  void store_apart(const T* tile, i64 m, i64 rows, i64 count, i64 start) const {
-    const Conv2dEpilogue<T>& e = a.epilogue;
-    const i64 step = a.pass.dst_step_w, channel = group * a.pass.out + m;
-    const bool plain = !(e.bias || e.scale || e.add || e.relu);
-    for (i64 r = 0; r < rows; ++r, start += plane(), tile += kNr<T>) {
-      T* const dst = a.dst + start;
-      i64 i = 0;
-      for (; plain && step == 2 && i + kLanes<T> <= count; i += kLanes<T>) store_even(dst + 2 * i, load(tile + i));
-      for (; plain && i < count; ++i) dst[i * step] = tile[i];
-      for (; i < count; ++i) {
-        T y = tile[i];
-        if (e.scale) y *= e.scale[channel + r];
-        if (e.bias) y += e.bias[channel + r];
-        if (e.add) y += e.add[start + i * step];
-        dst[i * step] = e.relu && y < T(0) ? T(0) : y;
       }
     }
   }
@@ -166,10 +151,10 @@ void pack_columns(const Run* runs, i64 count, const T* planes, const i64* offset
   }
 }
 
-JADRO_INLINE void set_offsets(const Planes& planes, i64 channels, i64 taps, i64* offsets) {
-  for (i64 t = 0; t < taps; ++t) {
-    const i64 tap = planes.tap_offset(t);
-    for (i64 c = 0; c < channels; ++c) offsets[c * taps + t] = c * planes.size() + tap;
+JADRO_INLINE void set_offsets(const Conv2dPass& p, const Planes& planes, i64 channels, i64* offsets) {
+  for (i64 t = 0; t < p.taps; ++t) {
+    const i64 tap = planes.tap_offset(p, t);
+    for (i64 c = 0; c < channels; ++c) offsets[c * p.taps + t] = c * planes.size() + tap;
   }
 }
 
@@ -206,52 +191,130 @@ struct Conv2dTiles {
   static bool same_panel(const Run& a, const Run& b) { return a.first / kNr<T> == b.first / kNr<T>; }
 };
 
-// Row panels [panels] of the cells [cells] of one group; at most kMaxCells.
+// The operands of one product for a block of cells.
 template <class T>
-void conv2d_block(const Conv2dProduct<T>& a, i64 group, Range cells, Range panels, T* scratch) {
-  const Conv2dPass& p = a.pass;
-  const Planes planes(p, cells);
-  const RowPanels rows(p.out);
-  const bool direct = a.direct && !reads_in_place(p);
-  const Conv2dScratch<T> layout = product_scratch<T>(p, cells.end - cells.begin);
-  i64* const offsets = layout.offsets_in(scratch);
-  T *const columns = layout.columns_in(scratch), *const sums = layout.sums_in(scratch);
-  const Conv2dTiles<T> tiles(planes, p, direct);
-  const Conv2dStore<T> sink(a, group);
+class Conv2dOperands {
+ public:
+  Conv2dOperands(const Conv2dProduct<T>& product, i64 group, Range cells)
+      : a_(product), layout_(product_scratch<T>(product.pass, cells.end - cells.begin)) {
+    const Conv2dPass& p = a_.pass;
+    direct_ = a_.direct && !reads_in_place(p);
+    w_ = a_.w + group * p.packed_size();
+  }
+  bool direct() const { return direct_; }
+  T* place(T* scratch) {  // gives the rest of the scratch
+    scratch_ = scratch;
+    return scratch + layout_.total();
+  }
+  T* planes() const { return layout_.planes_in(scratch_); }
+  T* sums() const { return layout_.sums_in(scratch_); }
 
-  const T* const src = a.src + group * p.in * p.src_plane();
-  const i64 step = conv2d_pass_channels(p);
-  for (i64 c0 = 0; c0 < p.in; c0 += step) {
-    const i64 channels = min(step, p.in - c0), k = channels * p.taps;
-    const bool first = c0 == 0, last = c0 + channels == p.in;
-    const T* const w = a.w + group * p.packed_size() + c0 * p.taps * p.out;
-    const T* const image = planes.of(src, {c0, c0 + channels}, layout.planes_in(scratch));
-    set_offsets(planes, channels, p.taps, offsets);
-    if (!direct) {
-      const auto pack = reads_in_place(p) ? pack_columns<T, true> : pack_columns<T, false>;
-      pack(tiles.runs, tiles.run_count, image, offsets, k, columns);
+  void load(Range channels, const Planes& planes, const T* image, const Conv2dTiles<T>& tiles) {
+    const Conv2dPass& p = a_.pass;
+    depth_ = (channels.end - channels.begin) * p.taps;
+    filters_ = w_ + channels.begin * p.taps * p.out;
+    image_ = image;
+    set_offsets(p, planes, channels.end - channels.begin, layout_.offsets_in(scratch_));
+    if (direct_) return;
+    const auto pack = reads_in_place(p) ? pack_columns<T, true> : pack_columns<T, false>;
+    pack(tiles.runs, tiles.run_count, image_, layout_.offsets_in(scratch_), depth_, layout_.columns_in(scratch_));
+  }
+
+  // tile = the channels [m, m + height) of the tile that starts with `run`.
+  JADRO_INLINE void multiply(i64 m, i64 height, i64 width, const Run& run, T* tile) const {
+    const T* const w = filters_ + m * depth_;
+    if (direct_) {
+      micro_for<T, Operands::kGatheredB>(height, width)(depth_, w, height, image_ + run.base,
+                                                        layout_.offsets_in(scratch_), tile);
+    } else {
+      const T* const panel = layout_.columns_in(scratch_) + run.first / kNr<T> * depth_ * kNr<T>;
+      micro_for<T>(height, width)(depth_, w, height, panel, nullptr, tile);
     }
-    alignas(64) T finished[kMr * kNr<T>];
+  }
+
+ private:
+  const Conv2dProduct<T>& a_;
+  const Conv2dScratch<T> layout_;
+  T* scratch_ = nullptr;
+  bool direct_;
+  const T *w_, *filters_ = nullptr, *image_ = nullptr;
+  i64 depth_ = 0;
+};
+
+// wide[rows][kNr * count] = the columns of `count` tiles in turn.
+template <class T>
+void interleave_tiles(const T* tiles, i64 count, i64 rows, T* wide) {
+  for (i64 r = 0; r < rows; ++r, tiles += kNr<T>, wide += kNr<T> * count) {
+    if (count == 2) {
+      const VecInt<T> low = lane_numbers<T>() / 2 + (lane_numbers<T>() & 1) * kLanes<T>, high = low + kLanes<T> / 2;
+#pragma GCC unroll 4
+      for (i64 i = 0; i < kNr<T>; i += kLanes<T>) {
+        const Vec<T> even = load(tiles + i), odd = load(tiles + kMr * kNr<T> + i);
+        store(wide + 2 * i, __builtin_shuffle(even, odd, low));
+        store(wide + 2 * i + kLanes<T>, __builtin_shuffle(even, odd, high));
+      }
+      continue;
+    }
+    for (i64 f = 0; f < count; ++f) {
+      for (i64 i = 0; i < kNr<T>; ++i) wide[i * count + f] = tiles[f * kMr * kNr<T> + i];
+    }
+  }
+}
+
+// Finished tiles of all phases to the image.
+template <class T>
+JADRO_INLINE void store_phases(const Conv2dStore<T>& sink, const Conv2dPass& p, const T* tiles, i64 count, i64 m,
+                               i64 height, const Run* runs, i64 begin, i64 end) {
+  alignas(64) T wide[kConv2dPhases * kMr * kNr<T>];
+  if (count > 1) interleave_tiles(tiles, count, height, wide);
+  for (i64 i = begin; i < end; ++i) {
+    Run run = runs[i];
+    const i64 column = run.first - runs[begin].first;
+    if (count > 1) {
+      run.count = min(run.count * count, p.dst_w - run.pixel % p.dst_w);  // the last column may lack phases
+      sink(wide + column * count, kNr<T> * count, m, height, run);
+    } else if (p.dst_step_w > 1) {
+      sink.apart(tiles + column, m, height, run);
+    } else {
+      sink(tiles + column, kNr<T>, m, height, run);
+    }
+  }
+}
+
+// Row panels [panels] of the cells [cells], at most kMaxCells, of one group. With count > 1 the products are the phases
+// of a row, in order, on one grid: they differ by the columns of their taps, and share the planes.
+template <class T>
+void conv2d_block(const Conv2dProduct<T>* phases, i64 count, i64 group, Range cells, Range panels, T* scratch) {
+  const Conv2dPass& p = phases[0].pass;
+  const RowPanels rows(p.out);
+  const auto operands_of = [&](i64 f) { return Conv2dOperands<T>(phases[min(f, count - 1)], group, cells); };
+  Conv2dOperands<T> operands[kConv2dPhases] = {operands_of(0), operands_of(1), operands_of(2), operands_of(3)};
+  for (i64 f = 0; f < count; ++f) scratch = operands[f].place(scratch);
+  const Planes planes(p, cells);
+  const Conv2dTiles<T> tiles(planes, p, operands[0].direct());
+  const T* const src = phases[0].src + group * p.in * p.src_plane();
+  const Conv2dStore<T> sink(phases[0], group);
+  for (i64 c0 = 0; c0 < p.in; c0 += p.channels) {
+    const i64 channels = min(p.channels, p.in - c0);
+    const bool first = c0 == 0, last = c0 + channels == p.in;
+    const T* const image = planes.of(src, {c0, c0 + channels}, operands[0].planes());
+    for (i64 f = 0; f < count; ++f) operands[f].load({c0, c0 + channels}, planes, image, tiles);
+    alignas(64) T finished[kConv2dPhases * kMr * kNr<T>];
     tiles.for_each([&](i64 number, i64 width, i64 begin, i64 end) {
-      const Run* const runs = tiles.joined;
       for (i64 r = panels.begin; r < panels.end; ++r) {
         const i64 m = rows.start(r), height = rows.size(r);
-        T* const sum = sums + (number * rows.count + r) * kMr * kNr<T>;
-        T* const tile = first && !last ? sum : finished;
-        for (i64 i = begin; last && i < end; ++i) sink.touch(m, height, runs[i]);
-        if (direct) {
-          micro_for<T, Operands::kGatheredB>(height, width)(k, w + m * k, height, image + runs[begin].base, offsets,
-                                                            tile);
-        } else {
-          const T* const panel = columns + runs[begin].first / kNr<T> * k * kNr<T>;
-          micro_for<T>(height, width)(k, w + m * k, height, panel, nullptr, tile);
+        for (i64 i = begin; last && i < end; ++i) sink.touch(m, height, tiles.joined[i]);
+        for (i64 f = 0; f < count; ++f) {
+          T* const sum = operands[f].sums() + (number * rows.count + r) * kMr * kNr<T>;
+          T* const done = finished + f * kMr * kNr<T>;
+          operands[f].multiply(m, height, width, tiles.joined[begin], first && !last ? sum : done);
+          if (!first) add_tile(last ? sum : done, height, last ? done : sum);
         }
-        if (!first) add_tile(last ? sum : finished, height, last ? finished : sum);
-        for (i64 i = begin; last && i < end; ++i) sink(tile + (runs[i].first - runs[begin].first), m, height, runs[i]);
+        if (last) store_phases(sink, p, finished, count, m, height, tiles.joined, begin, end);
       }
     });
   }
-  if (a.past_caches) stream_fence();
+  if (phases[0].past_caches) stream_fence();
 }
 
 // --- the gradient of the weight: dw = dy columns^T, depth of the product = cells
@@ -315,7 +378,7 @@ void conv2d_weight_block(const Conv2dWeight<T>& a, i64 group, Range cells, Range
     i64 run_count = 0;
     planes.for_runs(k, false, [&](const Run& run) { runs[run_count++] = run; });
     const T* const image = planes.of(src, channels, layout.planes_in(scratch));
-    set_offsets(planes, channels.end - channels.begin, p.taps, offsets);
+    set_offsets(p, planes, channels.end - channels.begin, offsets);
     pack_columns_transposed(runs, run_count, k, image, offsets + columns.begin % p.taps, width, packed_columns);
     for (i64 r = 0; r < rows.count; ++r) {
       for (i64 q = chunk.begin; q < chunk.end;) {  // image by image

@@ -96,7 +96,8 @@ struct Run {
 
 // Whether every cell is one pixel of the source, in the same order: no copy is needed.
 JADRO_INLINE bool reads_in_place(const Conv2dPass& p) {
-  return p.taps == 1 && p.tap_d[0] == 0 && p.tap_h[0] == 0 && p.tap_w[0] == 0 && p.step_d == 1 && p.step_h == 1 &&
+  const auto single = [](const Range& reach) { return reach.begin == 0 && reach.end == 0; };
+  return p.taps == 1 && p.tap_d[0] == 0 && single(p.reach_h) && single(p.reach_w) && p.step_d == 1 && p.step_h == 1 &&
          p.step_w == 1 && p.src_d == 1 && p.src_h == 1 && p.grid_d == 1 && p.grid_h == 1 && p.grid_w == p.src_w;
 }
 
@@ -106,22 +107,15 @@ JADRO_INLINE bool reads_in_place(const Conv2dPass& p) {
 class Planes {
  public:
   Planes(const Conv2dPass& pass, Range cells) : p_(pass), cells_(cells), in_place_(reads_in_place(pass)) {
-    h_min_ = w_min_ = 0;
-    i64 h_max = 0, w_max = 0;
-    for (i64 t = 0; t < p_.taps; ++t) {
-      h_min_ = t ? min(h_min_, p_.tap_h[t]) : p_.tap_h[t];
-      w_min_ = t ? min(w_min_, p_.tap_w[t]) : p_.tap_w[t];
-      h_max = t ? max(h_max, p_.tap_h[t]) : p_.tap_h[t];
-      w_max = t ? max(w_max, p_.tap_w[t]) : p_.tap_w[t];
-    }
+    h_min_ = p_.reach_h.begin, w_min_ = p_.reach_w.begin;
     const i64 last = cells.end - 1;
     const bool one_row = cells.begin / p_.grid_w == last / p_.grid_w;
     j_low_ = one_row ? cells.begin % p_.grid_w : 0;
     const i64 j_high = one_row ? last % p_.grid_w : p_.grid_w - 1;
-    columns_ = (j_high - j_low_) * p_.step_w + w_max - w_min_ + 1;
+    columns_ = (j_high - j_low_) * p_.step_w + p_.reach_w.end - w_min_ + 1;
     phase_ = ceil_div(columns_, p_.step_w);
     pitch_ = phase_ * p_.step_w;
-    halo_ = h_max - h_min_ + 1;
+    halo_ = p_.reach_h.end - h_min_ + 1;
     rows_ = 0;
     for_slices([&](i64, i64, i64 first, i64 end) { rows_ += rows_of(first, end); });
     size_ = in_place_ ? p_.src_w : p_.depths * rows_ * pitch_;
@@ -129,11 +123,11 @@ class Planes {
 
   i64 size() const { return size_; }  // elements of one channel
 
-  // Where tap t stands from a cell's base.
-  i64 tap_offset(i64 t) const {
-    const i64 w = p_.tap_w[t] - w_min_;
-    const i64 depth = p_.depths == 1 ? 0 : t / (p_.taps / p_.depths);
-    const i64 row = depth * rows_ + p_.tap_h[t] - h_min_;
+  // Where tap t of a pass on these planes stands from a cell's base.
+  i64 tap_offset(const Conv2dPass& p, i64 t) const {
+    const i64 w = p.tap_w[t] - w_min_;
+    const i64 depth = p.depths == 1 ? 0 : t / (p.taps / p.depths);
+    const i64 row = depth * rows_ + p.tap_h[t] - h_min_;
     return row * pitch_ + w % p_.step_w * phase_ + w / p_.step_w;
   }
 
@@ -220,26 +214,12 @@ class Planes {
   i64 h_min_, w_min_, j_low_, columns_, phase_, pitch_, halo_, rows_, size_;
 };
 
-// Channels whose taps make one pass over the depth; passes are even.
-JADRO_INLINE i64 conv2d_pass_channels(const Conv2dPass& p) {
-  constexpr i64 kDepth = 640;
-  const i64 most = max(1, kDepth / max(1, p.taps));
-  return max(1, ceil_div(p.in, ceil_div(p.in, most)));
-}
-
 // Elements that the planes of `channels` channels can need for any block of `cells` cells.
 JADRO_INLINE i64 conv2d_planes_bound(const Conv2dPass& p, i64 channels, i64 cells) {
-  i64 h_low = 0, h_high = 0, w_low = 0, w_high = 0;
-  for (i64 t = 0; t < p.taps; ++t) {
-    h_low = min(h_low, p.tap_h[t]);
-    h_high = max(h_high, p.tap_h[t]);
-    w_low = min(w_low, p.tap_w[t]);
-    w_high = max(w_high, p.tap_w[t]);
-  }
   const i64 rows = min(p.n * p.grid_d * p.grid_h, (cells - 1) / p.grid_w + 2),
             slices = min(p.n * p.grid_d, (cells - 1) / (p.grid_h * p.grid_w) + 2);
-  const i64 height = rows * p.step_h + slices * (h_high - h_low + 1);
-  const i64 width = (p.grid_w - 1) * p.step_w + w_high - w_low + 1 + p.step_w;
+  const i64 height = rows * p.step_h + slices * (p.reach_h.end - p.reach_h.begin + 1);
+  const i64 width = (p.grid_w - 1) * p.step_w + p.reach_w.end - p.reach_w.begin + 1 + p.step_w;
   return channels * p.depths * height * width;
 }
 

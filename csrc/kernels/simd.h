@@ -196,25 +196,6 @@ JADRO_INLINE void store_n(T* p, Vec<T> v, i64 count) {
   }
 }
 
-// p[2 i] = v[i]; what lies between, and what follows the last, stays.
-template <class T>
-JADRO_INLINE void store_even(T* p, Vec<T> v) {
-#if defined(__AVX512F__)
-  constexpr int kN = kLanes<T>;
-  const VecInt<T> half = lane_numbers<T>() >> 1;
-  const Vec<T> low = __builtin_shuffle(v, half), high = __builtin_shuffle(v, half + kN / 2);
-  if constexpr (sizeof(T) == 4) {
-    _mm512_mask_storeu_ps(p, 0x5555, (__m512)low);
-    _mm512_mask_storeu_ps(p + kN, 0x5555, (__m512)high);
-  } else {
-    _mm512_mask_storeu_pd(p, 0x55, (__m512d)low);
-    _mm512_mask_storeu_pd(p + kN, 0x55, (__m512d)high);
-  }
-#else
-  for (int i = 0; i < kLanes<T>; ++i) p[2 * i] = v[i];
-#endif
-}
-
 // A store past the caches, for results too large to be found there again; p is aligned to a vector. A fence follows the
 // last.
 template <class T>

@@ -1,7 +1,9 @@
 #include "ops/conv2d.h"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
+#include <memory>
 #include <vector>
 
 #include "core/cpu.h"
@@ -15,6 +17,7 @@
 namespace jadro {
 namespace {
 
+constexpr i64 kPassDepth = 640;     // of one pass over the depth of a product, about
 constexpr i64 kBlockCells = 256;    // with a pass of the depth, their packed columns take a part of the L2
 constexpr i64 kBlockColumns = 288;  // of dw in one block
 constexpr i64 kWeightTasks =
@@ -36,9 +39,17 @@ struct Taps {
       }
     }
   }
+  static Range reach(const std::vector<i64>& taps) {
+    if (taps.empty()) return {0, 0};
+    const auto [least, most] = std::minmax_element(taps.begin(), taps.end());
+    return {*least, *most};
+  }
   void enter(Conv2dPass& p) const {
     p.taps = static_cast<i64>(h.size()), p.depths = p.taps ? static_cast<i64>(d.size()) : 0;
     p.tap_d = d.data(), p.tap_h = h.data(), p.tap_w = w.data();
+    p.reach_h = reach(h), p.reach_w = reach(w);
+    const i64 most = std::max<i64>(1, kPassDepth / std::max<i64>(1, p.taps)), passes = (p.in + most - 1) / most;
+    p.channels = (p.in + passes - 1) / passes;
   }
 };
 
@@ -132,29 +143,29 @@ void depthwise_weight(const Conv2dWeight<T>& a) {
                [&](int group, int rank) { k.conv2d_depthwise_weight(a, {group, group + 1}, scratch.at(rank)); });
 }
 
+// The products of the phases of a row, or of one pass, on the engine.
 template <class T>
-void run_pass(const char* op, const Conv2d& s, const Conv2dPass& p, const T* src, const T* w, T* dst,
-              const Conv2dEpilogue<T>& epilogue, Conv2dAlgorithm algorithm) {
-  const Kernels<T>& k = kernels_of<T>();
-  if (p.cells() == 0) return;
-  const bool past = past_caches<T>(p.n * p.groups * p.out * p.dst_plane());
-  const Conv2dChoice choice = choose_product<T>(p, algorithm);
-  if (choice.algorithm == Conv2dAlgorithm::kWinograd) {
-    const Verbose<T> line(op, choice.name(), [&] { return shape_text(s); });
-    if (winograd_product(choice.winograd, src, w, dst, epilogue)) return;
-  }
-  if (choice.depthwise) {
-    const Verbose<T> line(op, choice.name(), [&] { return shape_text(s); });
-    return depthwise_product<T>({p, src, w, dst, epilogue, true, past});
-  }
-  const Scratch<T> packed(p.groups * p.packed_size());
-  const int threads = threads_for(p.groups * p.cells() * p.depth() * p.out);
-  parallel_for(static_cast<int>(p.groups), threads, [&](int group, int) {
-    k.conv2d_pack(p, w + group * p.out * p.depth(), packed.data() + group * p.packed_size());
-  });
-  const bool direct = choice.algorithm == Conv2dAlgorithm::kDirect;
+void multiply(const char* op, const Conv2d& s, const std::vector<Conv2dPass>& phases, const T* src,
+              const std::vector<const T*>& w, T* dst, const Conv2dEpilogue<T>& epilogue, bool direct) {
   const Verbose<T> line(op, direct ? "direct" : "im2col", [&] { return shape_text(s); });
-  const Conv2dProduct<T> product{p, src, packed.data(), dst, epilogue, direct, past};
+  const Kernels<T>& k = kernels_of<T>();
+  const Conv2dPass& p = phases[0];
+  const i64 count = static_cast<i64>(phases.size());
+  i64 packed_size = 0, depth = 0;
+  for (const Conv2dPass& f : phases) packed_size += p.groups * f.packed_size(), depth += f.depth();
+  const int threads = threads_for(p.groups * p.cells() * depth * p.out);
+  const Scratch<T> packed(packed_size);
+  std::vector<Conv2dProduct<T>> products;
+  T* to = packed.data();
+  for (i64 f = 0; f < count; ++f, to += p.groups * phases[f - 1].packed_size()) {
+    const bool past = past_caches<T>(p.n * p.groups * p.out * p.dst_plane());
+    products.push_back({phases[f], src, to, dst, epilogue, direct, past});
+  }
+  parallel_for(static_cast<int>(count * p.groups), threads, [&](int task, int) {
+    const Conv2dProduct<T>& a = products[task / p.groups];
+    const i64 group = task % p.groups, size = a.pass.packed_size();
+    k.conv2d_pack(a.pass, w[task / p.groups] + group * p.out * a.pass.depth(), const_cast<T*>(a.w) + group * size);
+  });
   const i64 wanted = threads > 1 ? 2 * threads : 1, panels = (p.out + k.tile_rows - 1) / k.tile_rows;
   CellBlocks blocks(p, kBlockCells, k.tile_columns);
   while (p.groups * blocks.count() < wanted && blocks.halve()) {
@@ -162,12 +173,30 @@ void run_pass(const char* op, const Conv2d& s, const Conv2dPass& p, const T* src
   Split rows(panels, panels, 1);
   while (p.groups * blocks.count() * rows.count() < wanted && rows.halve()) {
   }
-  const Scratch<T> scratch(k.conv2d_scratch(p, blocks.size()), threads);
+  i64 need = 0;
+  for (const Conv2dPass& f : phases) need += k.conv2d_scratch(f, blocks.size());
+  const Scratch<T> scratch(need, threads);
   parallel_for(static_cast<int>(p.groups * blocks.count() * rows.count()), threads, [&](int task, int rank) {
     const i64 group = task / (blocks.count() * rows.count()), rest = task % (blocks.count() * rows.count());
-    k.conv2d_block(product, group, blocks.range(rest / rows.count()), rows.range(rest % rows.count()),
+    k.conv2d_block(products.data(), count, group, blocks.range(rest / rows.count()), rows.range(rest % rows.count()),
                    scratch.at(rank));
   });
+}
+
+template <class T>
+void run_pass(const char* op, const Conv2d& s, const Conv2dPass& p, const T* src, const T* w, T* dst,
+              const Conv2dEpilogue<T>& epilogue, Conv2dAlgorithm algorithm) {
+  if (p.cells() == 0) return;
+  const Conv2dChoice choice = choose_product<T>(p, algorithm);
+  if (choice.algorithm == Conv2dAlgorithm::kWinograd) {
+    const Verbose<T> line(op, choice.name(), [&] { return shape_text(s); });
+    if (winograd_product(choice.winograd, src, w, dst, epilogue)) return;
+  }
+  if (choice.depthwise) {
+    const Verbose<T> line(op, choice.name(), [&] { return shape_text(s); });
+    return depthwise_product<T>({p, src, w, dst, epilogue, true, false});
+  }
+  multiply<T>(op, s, {p}, src, {w}, dst, epilogue, choice.algorithm == Conv2dAlgorithm::kDirect);
 }
 
 // Part of an axis of the padded dx: its cells [begin, begin + size), 0 being the first of dx itself.
@@ -226,28 +255,71 @@ void bias_gradient(const Conv2d& s, const T* dy, T* db) {
   });
 }
 
-// The phase (d, h, w) of a part of the padded dx.
+// One phase of a part of the padded dx: the pass that computes it, and its filters.
 template <class T>
-void backward_phase(const Conv2d& s, const Windows& part, i64 d, i64 h, i64 w, const T* dy, const T* weights, T* dst,
-                    const Conv2dEpilogue<T>& epilogue, Conv2dAlgorithm algorithm) {
-  const AxisTaps depths = backward_taps(s.d, part.d, d), rows = backward_taps(s.h, part.h, h),
-                 columns = backward_taps(s.w, part.w, w);
-  const Taps taps(depths, rows, columns);
-  const Scratch<T> turned(s.oc * (s.ic / s.groups) * static_cast<i64>(taps.h.size()));
-  turn_weights(s, depths, rows, columns, weights, turned.data());
-  const auto cells = [](i64 size, i64 first, i64 stride) { return (size - first + stride - 1) / stride; };
-  Conv2dPass p{};
-  p.n = s.n, p.groups = s.groups, p.in = s.oc / s.groups, p.out = s.ic / s.groups;
-  p.src_d = s.d.out, p.src_h = s.h.out, p.src_w = s.w.out;
-  p.grid_d = cells(part.d.size, d, s.d.stride), p.grid_h = cells(part.h.size, h, s.h.stride),
-  p.grid_w = cells(part.w.size, w, s.w.stride);
-  p.step_d = p.step_h = p.step_w = 1;
-  p.dst_d = part.d.size, p.dst_h = part.h.size, p.dst_w = part.w.size;
-  p.dst_step_d = s.d.stride, p.dst_step_h = s.h.stride, p.dst_step_w = s.w.stride;
-  p.dst_d0 = d, p.dst_h0 = h, p.dst_w0 = w;
-  taps.enter(p);
-  flatten(p);
-  run_pass<T>("conv2d_backward_data", s, p, dy, turned.data(), dst, epilogue, algorithm);
+struct BackwardPhase {
+  Taps taps;
+  Scratch<T> filters;
+  Conv2dPass pass{};
+
+  BackwardPhase(const Conv2d& s, const Windows& part, const std::array<i64, 3>& phase, const T* w)
+      : BackwardPhase(s, part, phase, w, backward_taps(s.d, part.d, phase[0]), backward_taps(s.h, part.h, phase[1]),
+                      backward_taps(s.w, part.w, phase[2])) {}
+
+ private:
+  BackwardPhase(const Conv2d& s, const Windows& part, const std::array<i64, 3>& phase, const T* w,
+                const AxisTaps& depths, const AxisTaps& rows, const AxisTaps& columns)
+      : taps(depths, rows, columns), filters(s.oc * (s.ic / s.groups) * static_cast<i64>(taps.h.size())) {
+    turn_weights(s, depths, rows, columns, w, filters.data());
+    const auto cells = [](i64 size, i64 first, i64 stride) { return (size - first + stride - 1) / stride; };
+    Conv2dPass& p = pass;
+    p.n = s.n, p.groups = s.groups, p.in = s.oc / s.groups, p.out = s.ic / s.groups;
+    p.src_d = s.d.out, p.src_h = s.h.out, p.src_w = s.w.out;
+    p.grid_d = cells(part.d.size, phase[0], s.d.stride), p.grid_h = cells(part.h.size, phase[1], s.h.stride),
+    p.grid_w = cells(part.w.size, phase[2], s.w.stride);
+    p.step_d = p.step_h = p.step_w = 1;
+    p.dst_d = part.d.size, p.dst_h = part.h.size, p.dst_w = part.w.size;
+    p.dst_step_d = s.d.stride, p.dst_step_h = s.h.stride, p.dst_step_w = s.w.stride;
+    p.dst_d0 = phase[0], p.dst_h0 = phase[1], p.dst_w0 = phase[2];
+    taps.enter(p);
+    flatten(p);
+  }
+};
+
+// The phases (d, h, 0 ...) of a part of the padded dx: together, or each as it is computed fastest.
+template <class T>
+void backward_rows(const Conv2d& s, const Windows& part, i64 d, i64 h, const T* dy, const T* w, T* dst,
+                   const Conv2dEpilogue<T>& epilogue, Conv2dAlgorithm algorithm) {
+  const i64 count = std::min(s.w.stride, part.w.size);
+  std::vector<std::unique_ptr<BackwardPhase<T>>> phases;
+  for (i64 f = 0; f < count; ++f) {
+    phases.push_back(std::make_unique<BackwardPhase<T>>(s, part, std::array<i64, 3>{d, h, f}, w));
+  }
+  const auto most = std::max_element(phases.begin(), phases.end(),
+                                     [](const auto& a, const auto& b) { return a->pass.taps < b->pass.taps; });
+  const Conv2dChoice choice = choose_product<T>((*most)->pass, algorithm);
+  if (count == 1 || count > kConv2dPhases || choice.depthwise || (*most)->pass.cells() == 0) {
+    for (const auto& f : phases) {
+      run_pass("conv2d_backward_data", s, f->pass, dy, f->filters.data(), dst, epilogue, algorithm);
+    }
+    return;
+  }
+  Conv2dPass common = (*most)->pass;  // what the phases share: the widest grid, the planes, the passes over the depth
+  common.grid_w = phases[0]->pass.grid_w;
+  for (const auto& f : phases) {
+    if (f->pass.taps == 0) continue;
+    common.reach_w.begin = std::min(common.reach_w.begin, f->pass.reach_w.begin);
+    common.reach_w.end = std::max(common.reach_w.end, f->pass.reach_w.end);
+  }
+  std::vector<Conv2dPass> passes;
+  std::vector<const T*> filters;
+  for (const auto& f : phases) {
+    Conv2dPass p = common;
+    p.taps = f->pass.taps, p.tap_h = f->pass.tap_h, p.tap_w = f->pass.tap_w, p.dst_w0 = f->pass.dst_w0;
+    passes.push_back(p);
+    filters.push_back(f->filters.data());
+  }
+  multiply("conv2d_backward_data", s, passes, dy, filters, dst, epilogue, choice.algorithm == Conv2dAlgorithm::kDirect);
 }
 
 // A part [n, ic, windows] of the padded dx.
@@ -256,9 +328,7 @@ void backward_part(const Conv2d& s, const Windows& part, const T* dy, const T* w
                    const Conv2dEpilogue<T>& epilogue, Conv2dAlgorithm algorithm) {
   for (i64 d = 0; d < std::min(s.d.stride, part.d.size); ++d) {
     for (i64 h = 0; h < std::min(s.h.stride, part.h.size); ++h) {
-      for (i64 v = 0; v < std::min(s.w.stride, part.w.size); ++v) {
-        backward_phase(s, part, d, h, v, dy, w, dst, epilogue, algorithm);
-      }
+      backward_rows(s, part, d, h, dy, w, dst, epilogue, algorithm);
     }
   }
 }
