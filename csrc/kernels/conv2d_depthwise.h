@@ -14,31 +14,35 @@ namespace {
 class DepthwisePlane {
  public:
   explicit DepthwisePlane(const Conv2dPass& pass) : p_(pass) {
-    const i64 d_reach = reach(p_.tap_d, p_.depths, &d_min_), h_reach = reach(p_.tap_h, p_.taps, &h_min_);
+    const i64 d_reach = reach(p_.tap_d, p_.depths, &d_min_), h_reach = reach(p_.tap_h, p_.taps, &h_min_),
+              w_reach = reach(p_.tap_w, p_.taps, &w_min_);
     slices_ = p_.grid_d + d_reach / p_.step_d;
     rows_ = p_.grid_h + h_reach / p_.step_h;
-    pitch_ = p_.grid_w + reach(p_.tap_w, p_.taps, &w_min_) / p_.step_w;
+    pitch_ = p_.grid_w + w_reach / p_.step_w;
+    // Phases that a tap meets.
+    d_phases_ = min(p_.step_d, d_reach + 1), h_phases_ = min(p_.step_h, h_reach + 1);
+    w_phases_ = min(p_.step_w, w_reach + 1);
   }
 
   i64 pitch() const { return pitch_; }          // distance of the rows of a run
   i64 slice() const { return rows_ * pitch_; }  // distance of its slices
   // Length of the run that holds every cell.
   i64 cells() const { return (p_.grid_d - 1) * slice() + (p_.grid_h - 1) * pitch_ + p_.grid_w; }
-  i64 size() const { return p_.step_d * p_.step_h * p_.step_w * phase() + kSlack; }
+  i64 size() const { return d_phases_ * h_phases_ * w_phases_ * phase() + kSlack; }
   i64 run_size() const { return cells() + kSlack; }
   i64 tap_offset(i64 t) const {
     const i64 d = p_.tap_d[t / (p_.taps / p_.depths)] - d_min_, h = p_.tap_h[t] - h_min_, w = p_.tap_w[t] - w_min_;
-    return ((d % p_.step_d * p_.step_h + h % p_.step_h) * p_.step_w + w % p_.step_w) * phase() +
+    return ((d % p_.step_d * h_phases_ + h % p_.step_h) * w_phases_ + w % p_.step_w) * phase() +
            d / p_.step_d * slice() + h / p_.step_h * pitch_ + w / p_.step_w;
   }
 
   // `src`: one channel's volume.
   template <class T>
   void fill(const T* src, T* dst) const {
-    const Columns columns{w_min_, p_.step_w, pitch_, phase()};
-    for (i64 d = 0; d < p_.step_d; ++d) {
-      for (i64 h = 0; h < p_.step_h; ++h) {
-        T* to = dst + (d * p_.step_h + h) * p_.step_w * phase();
+    const Columns columns{w_min_, p_.step_w, w_phases_, pitch_, phase()};
+    for (i64 d = 0; d < d_phases_; ++d) {
+      for (i64 h = 0; h < h_phases_; ++h) {
+        T* to = dst + (d * h_phases_ + h) * w_phases_ * phase();
         for (i64 k = 0; k < slices_; ++k, to += slice()) {
           const T* const plane = source_plane(p_, src, k * p_.step_d + d + d_min_);
           if (plane && p_.step_h == 1 && p_.step_w == 1 && p_.padding_mode == PaddingMode::kZeros) {
@@ -86,7 +90,7 @@ class DepthwisePlane {
   }
 
   const Conv2dPass& p_;
-  i64 d_min_, h_min_, w_min_, slices_, rows_, pitch_;
+  i64 d_min_, h_min_, w_min_, slices_, rows_, pitch_, d_phases_, h_phases_, w_phases_;
 };
 
 // Scratch: offsets of the taps, sums for the gradient of the weight, and for a batch of items the planes of a group and
@@ -237,7 +241,7 @@ void depthwise_run(const DepthwisePlane& plane, const Conv2dPass& p, const T* dy
   for (i64 k = 0; k < p.grid_d; ++k, run += gap) {
     for (i64 i = 0; i < p.grid_h; ++i, dy += p.grid_w, run += plane.pitch()) {
       const bool last_row = i + 1 == p.grid_h, last = last_row && k + 1 == p.grid_d;
-      split_row(dy, p.grid_w, {0, 1, last ? p.grid_w + kLanes<T> : plane.pitch() + (last_row ? gap : 0), 0}, run);
+      split_row(dy, p.grid_w, {0, 1, 1, last ? p.grid_w + kLanes<T> : plane.pitch() + (last_row ? gap : 0), 0}, run);
     }
   }
 }

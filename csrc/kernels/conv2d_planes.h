@@ -11,10 +11,10 @@ namespace {
 
 constexpr i64 kMaxCells = 512;  // cells of one block at most
 
-// How the columns of a row are laid out: dst[f * phase + k] = row[left + k * step + f] for f < step and k < length,
-// zero outside the row.
+// How the columns of a row are laid out: dst[f * phase + k] = row[left + k * step + f] for f < phases and k < length,
+// zero outside the row. Phases of the step that no tap meets are left out.
 struct Columns {
-  i64 left, step, length, phase;
+  i64 left, step, phases, length, phase;
 };
 
 // With step 1 whole vectors are written, zeros past the end: rows are filled from the first to the last.
@@ -30,7 +30,7 @@ void split_row(const T* row, i64 width, const Columns& c, T* dst) {
     for (; x < columns; x += kLanes<T>) store(dst + x, Vec<T>{});
     return;
   }
-  for (i64 f = 0; f < c.step; ++f) {
+  for (i64 f = 0; f < c.phases; ++f) {
     for (i64 k = 0, x = f; k < c.length; ++k, x += c.step) {
       dst[f * c.phase + k] = x >= begin && x < end ? from[x] : T(0);
     }
@@ -42,8 +42,10 @@ template <class T>
 void pad_row(PaddingMode mode, const T* row, i64 width, const Columns& c, T* dst) {
   const i64 columns = c.length * c.step, begin = min(columns, max(0, -c.left));
   const auto show = [&](i64 first, i64 last) {
-    for (i64 x = first; x < last; ++x)
-      dst[x % c.step * c.phase + x / c.step] = row[source_cell(mode, c.left + x, width)];
+    for (i64 x = first; x < last; ++x) {
+      const i64 f = x % c.step;
+      if (f < c.phases) dst[f * c.phase + x / c.step] = row[source_cell(mode, c.left + x, width)];
+    }
   };
   show(0, begin);
   show(max(begin, min(columns, width - c.left)), columns);
@@ -68,7 +70,7 @@ void padded_rows(const Conv2dPass& p, const T* plane, i64 h, i64 step_h, i64 row
         }
         T* const to = dst + r * pitch + k;
         store_n(to, __builtin_shuffle(a, b, 2 * lane_numbers<T>()), count);
-        store_n(to + c.phase, __builtin_shuffle(a, b, 2 * lane_numbers<T>() + 1), count);
+        if (c.phases > 1) store_n(to + c.phase, __builtin_shuffle(a, b, 2 * lane_numbers<T>() + 1), count);
       }
     });
   }
@@ -113,9 +115,11 @@ class Planes {
     j_low_ = one_row ? cells.begin % p_.grid_w : 0;
     const i64 j_high = one_row ? last % p_.grid_w : p_.grid_w - 1;
     columns_ = (j_high - j_low_) * p_.step_w + p_.reach_w.end - w_min_ + 1;
+    phases_ = min(p_.step_w, p_.reach_w.end - w_min_ + 1);
     phase_ = ceil_div(columns_, p_.step_w);
-    pitch_ = phase_ * p_.step_w;
+    pitch_ = phase_ * phases_;
     halo_ = p_.reach_h.end - h_min_ + 1;
+    row_step_ = min(p_.step_h, halo_);  // rows between those of two cells are left out
     rows_ = 0;
     for_slices([&](i64, i64, i64 first, i64 end) { rows_ += rows_of(first, end); });
     size_ = in_place_ ? p_.src_w : p_.depths * rows_ * pitch_;
@@ -154,7 +158,7 @@ class Planes {
           const i64 first = cell - cells_.begin, j = cell - row;
           const i64 count = min(end - cell, aligned ? panel - first % panel : panel);
           const i64 base = in_place_ ? image * p_.groups * p_.in * size_ + j
-                                     : (slice_row + (i - first_row) * p_.step_h) * pitch_ + j - j_low_;
+                                     : (slice_row + (i - first_row) * row_step_) * pitch_ + j - j_low_;
           f(Run{first, count, base, image, (dst_rows + i * p_.dst_step_h) * p_.dst_w + j * p_.dst_step_w + p_.dst_w0});
           cell += count;
         }
@@ -169,7 +173,7 @@ class Planes {
   i64 last_slice() const { return (cells_.end - 1) / slice_cells(); }
   i64 first_row(i64 slice) const { return max(0, cells_.begin - slice * slice_cells()) / p_.grid_w; }
   i64 end_row(i64 slice) const { return ceil_div(min(slice_cells(), cells_.end - slice * slice_cells()), p_.grid_w); }
-  i64 rows_of(i64 first, i64 end) const { return (end - first - 1) * p_.step_h + halo_; }  // of the source
+  i64 rows_of(i64 first, i64 end) const { return (end - first - 1) * row_step_ + halo_; }  // of the copy
 
   // Calls f(image, depth, first row, end of the rows) for the slices of the block, all of them the grid's.
   template <class F>
@@ -183,16 +187,20 @@ class Planes {
 
   template <class T>
   void fill(const T* src, Range channels, T* dst) const {
-    const Columns columns{j_low_ * p_.step_w + w_min_, p_.step_w, phase_, phase_};
+    const Columns columns{j_low_ * p_.step_w + w_min_, p_.step_w, phases_, phase_, phase_};
     for (i64 c = channels.begin; c < channels.end; ++c) {
       for (i64 tap = 0; tap < p_.depths; ++tap) {
         for_slices([&](i64 image, i64 depth, i64 first, i64 end) {
           const T* const volume = src + (image * p_.groups * p_.in + c) * p_.src_plane();
           const T* const plane = source_plane(p_, volume, depth * p_.step_d + p_.tap_d[tap]);
-          const i64 top = first * p_.step_h + h_min_, rows = rows_of(first, end);
-          for (i64 r = 0; plane && c + 1 < channels.end && r < rows; ++r) touch_row(plane + p_.src_plane(), top + r);
-          padded_rows(p_, plane, top, 1, rows, columns, pitch_, dst);
-          dst += rows * pitch_;
+          // Rows that follow each other: all of them, or those of one cell.
+          const bool apart = row_step_ < p_.step_h;
+          const i64 rows = apart ? halo_ : rows_of(first, end), last = apart ? end : first + 1;
+          for (i64 i = first; i < last; ++i, dst += rows * pitch_) {
+            const i64 top = i * p_.step_h + h_min_;
+            for (i64 r = 0; plane && c + 1 < channels.end && r < rows; ++r) touch_row(plane + p_.src_plane(), top + r);
+            padded_rows(p_, plane, top, 1, rows, columns, pitch_, dst);
+          }
         });
       }
     }
@@ -211,15 +219,16 @@ class Planes {
   const Conv2dPass& p_;
   Range cells_;
   bool in_place_;
-  i64 h_min_, w_min_, j_low_, columns_, phase_, pitch_, halo_, rows_, size_;
+  i64 h_min_, w_min_, j_low_, columns_, phases_, phase_, pitch_, halo_, row_step_, rows_, size_;
 };
 
 // Elements that the planes of `channels` channels can need for any block of `cells` cells.
 JADRO_INLINE i64 conv2d_planes_bound(const Conv2dPass& p, i64 channels, i64 cells) {
   const i64 rows = min(p.n * p.grid_d * p.grid_h, (cells - 1) / p.grid_w + 2),
             slices = min(p.n * p.grid_d, (cells - 1) / (p.grid_h * p.grid_w) + 2);
-  const i64 height = rows * p.step_h + slices * (p.reach_h.end - p.reach_h.begin + 1);
-  const i64 width = (p.grid_w - 1) * p.step_w + p.reach_w.end - p.reach_w.begin + 1 + p.step_w;
+  const i64 h_reach = p.reach_h.end - p.reach_h.begin + 1, w_reach = p.reach_w.end - p.reach_w.begin + 1;
+  const i64 height = rows * min(p.step_h, h_reach) + slices * h_reach;
+  const i64 width = (p.grid_w + w_reach / p.step_w + 1) * min(p.step_w, w_reach);
   return channels * p.depths * height * width;
 }
 

@@ -144,7 +144,7 @@ def weight_gradient(dy: Array, x: Array, shape: Sizes, db: Array | None, options
 
 
 class Conv2dData(Elementary):
-    """(dy, w, b) -> dx, the gradient of Conv2d with respect to x; with + b and relu max(., 0), transposed convolution"""
+    """(dy, w, b) -> dx, the gradient of Conv2d with respect to x; with + b and relu max(., 0) transposed convolution"""
 
     @staticmethod
     def forward(
