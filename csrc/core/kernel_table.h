@@ -142,6 +142,8 @@ struct Kernels {
   i64 (*conv2d_depthwise_scratch)(const Conv2dPass&);
   void (*conv2d_depthwise)(const Conv2dProduct<T>&, Range items, T* scratch);
   void (*conv2d_depthwise_weight)(const Conv2dWeight<T>&, Range groups, T* scratch);
+  void (*conv2d_rows)(const Conv2dProduct<T>* phases, i64 count, Range items);
+  void (*conv2d_rows_weight)(const Conv2dWeight<T>&, Range channels);
   WinogradKernels<T> winograd23, winograd43, winograd25;
   void (*rnn_pack_forward)(const T* w, i64 gates, i64 hidden, i64 k, T* packed);
   void (*rnn_pack_backward)(const T* u, i64 rows, i64 hidden, T* packed);

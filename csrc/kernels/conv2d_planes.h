@@ -61,12 +61,13 @@ void padded_rows(const Conv2dPass& p, const T* plane, i64 h, i64 step_h, i64 row
   if (c.step == 2) {
     for_vectors<T>(c.length, [&](i64 k, i64 count) {  // the same lanes of every row
       const i64 x = c.left + 2 * k, y = x + kLanes<T>;
+      const LaneMask<T> at_x = lanes_between<T>(-x, width - x), at_y = lanes_between<T>(-y, width - y);
       for (i64 r = 0; r < rows; ++r) {
         const i64 at = shown(r);
         Vec<T> a{}, b{};
         if (at >= 0) {
           const T* const row = plane + at * width;
-          a = load_lanes(row + x, -x, width - x), b = load_lanes(row + y, -y, width - y);
+          a = load_lanes(row + x, at_x), b = load_lanes(row + y, at_y);
         }
         T* const to = dst + r * pitch + k;
         store_n(to, __builtin_shuffle(a, b, 2 * lane_numbers<T>()), count);

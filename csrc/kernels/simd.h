@@ -61,14 +61,21 @@ template <class T>
 JADRO_INLINE Vec<T> broadcast(T x) {
   return x - Vec<T>{};
 }
-// Lanes [begin, end) from memory, zero elsewhere; what is not wanted is not read.
+// LaneMask<T>: which lanes of a vector to load. lanes_between(begin, end) are lanes [begin, end); the others become
+// zero and are not read.
 #if defined(__AVX512F__)
-JADRO_INLINE u32 lane_mask(i64 end) { return _bzhi_u32(0xFFFF, static_cast<u32>(end < 0 ? 0 : end > 16 ? 16 : end)); }
-JADRO_INLINE Vec<float> load_lanes(const float* p, i64 begin, i64 end) {
-  return (Vec<float>)_mm512_maskz_loadu_ps(static_cast<__mmask16>(lane_mask(end) & ~lane_mask(begin)), p);
+template <class T>
+using LaneMask = u32;
+JADRO_INLINE u32 lanes_below(i64 end) { return _bzhi_u32(0xFFFF, static_cast<u32>(end < 0 ? 0 : end > 16 ? 16 : end)); }
+template <class T>
+JADRO_INLINE u32 lanes_between(i64 begin, i64 end) {
+  return lanes_below(end) & ~lanes_below(begin);
 }
-JADRO_INLINE Vec<double> load_lanes(const double* p, i64 begin, i64 end) {
-  return (Vec<double>)_mm512_maskz_loadu_pd(static_cast<__mmask8>(lane_mask(end) & ~lane_mask(begin)), p);
+JADRO_INLINE Vec<float> load_lanes(const float* p, u32 mask) {
+  return (Vec<float>)_mm512_maskz_loadu_ps(static_cast<__mmask16>(mask), p);
+}
+JADRO_INLINE Vec<double> load_lanes(const double* p, u32 mask) {
+  return (Vec<double>)_mm512_maskz_loadu_pd(static_cast<__mmask8>(mask), p);
 }
 JADRO_INLINE void store_part(float* p, Vec<float> v, i64 count) {
   _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << count) - 1), (__m512)v);
@@ -78,9 +85,10 @@ JADRO_INLINE void store_part(double* p, Vec<double> v, i64 count) {
 }
 #else
 #if defined(__AVX2__)
-// Lane i is all ones where begin <= i < end.
 template <class T>
-JADRO_INLINE VecInt<T> lane_mask(i64 begin, i64 end) {
+using LaneMask = VecInt<T>;
+template <class T>
+JADRO_INLINE VecInt<T> lanes_between(i64 begin, i64 end) {
   constexpr i64 kN = kLanes<T>;
   VecInt<T> lane;
   for (int i = 0; i < kN; ++i) lane[i] = i;
@@ -88,18 +96,24 @@ JADRO_INLINE VecInt<T> lane_mask(i64 begin, i64 end) {
   const int high = static_cast<int>(end < 0 ? 0 : end > kN ? kN : end);
   return (lane >= low) & (lane < high);
 }
-JADRO_INLINE Vec<float> load_lanes(const float* p, i64 begin, i64 end) {
-  return (Vec<float>)_mm256_maskload_ps(p, (__m256i)lane_mask<float>(begin, end));
+JADRO_INLINE Vec<float> load_lanes(const float* p, VecInt<float> mask) {
+  return (Vec<float>)_mm256_maskload_ps(p, (__m256i)mask);
 }
-JADRO_INLINE Vec<double> load_lanes(const double* p, i64 begin, i64 end) {
-  return (Vec<double>)_mm256_maskload_pd(p, (__m256i)lane_mask<double>(begin, end));
+JADRO_INLINE Vec<double> load_lanes(const double* p, VecInt<double> mask) {
+  return (Vec<double>)_mm256_maskload_pd(p, (__m256i)mask);
 }
 #else
 template <class T>
-JADRO_INLINE Vec<T> load_lanes(const T* p, i64 begin, i64 end) {
-  if (begin <= 0 && end >= kLanes<T>) return load(p);
+using LaneMask = Range;
+template <class T>
+JADRO_INLINE Range lanes_between(i64 begin, i64 end) {
+  return {begin < 0 ? 0 : begin, end > kLanes<T> ? kLanes<T> : end};
+}
+template <class T>
+JADRO_INLINE Vec<T> load_lanes(const T* p, Range mask) {
+  if (mask.begin == 0 && mask.end == kLanes<T>) return load(p);
   Vec<T> v{};
-  for (i64 i = begin < 0 ? 0 : begin; i < end && i < kLanes<T>; ++i) v[i] = p[i];
+  for (i64 i = mask.begin; i < mask.end; ++i) v[i] = p[i];
   return v;
 }
 #endif
@@ -111,7 +125,7 @@ JADRO_INLINE void store_part(T* p, Vec<T> v, i64 count) {
 // The first `count` < kLanes lanes from memory, zero above.
 template <class T>
 JADRO_INLINE Vec<T> load_part(const T* p, i64 count) {
-  return load_lanes(p, 0, count);
+  return load_lanes(p, lanes_between<T>(0, count));
 }
 // f over all lanes, by halves.
 template <class T, class F>

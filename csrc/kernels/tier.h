@@ -14,6 +14,7 @@ void set_adam(KernelTable&);
 void set_batch_norm(KernelTable&);
 void set_conv2d(KernelTable&);
 void set_conv2d_depthwise(KernelTable&);
+void set_conv2d_rows(KernelTable&);
 void set_conv2d_winograd(KernelTable&);
 void set_cross_entropy(KernelTable&);
 void set_dropout(KernelTable&);

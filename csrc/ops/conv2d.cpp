@@ -121,26 +121,39 @@ std::string shape_text(const Conv2d& s) {
          axes_text(s, &Conv2dAxis::dilation) + " g" + sizes_text({s.groups});
 }
 
+// Planes of (image, group), or rows of theirs where `phases` are read in place.
 template <class T>
-void depthwise_product(const Conv2dProduct<T>& a) {
+void depthwise_product(const std::vector<Conv2dProduct<T>>& phases) {
   constexpr i64 kWork = 1 << 16;  // multiply-adds of a task
   const Kernels<T>& k = kernels_of<T>();
-  const Conv2dPass& p = a.pass;
-  const i64 work = std::max<i64>(1, p.grid() * p.out * p.depth());
-  const Split items(p.n * p.groups, std::max<i64>(1, kWork / work), 1);
-  const int threads = num_threads();
-  const Scratch<T> scratch(k.conv2d_depthwise_scratch(p), threads);
-  parallel_for(static_cast<int>(items.count()), threads,
-               [&](int task, int rank) { k.conv2d_depthwise(a, items.range(task), scratch.at(rank)); });
+  const Conv2dPass& p = phases[0].pass;
+  const bool by_rows = conv2d_by_rows(p) && p.dst_step_w == static_cast<i64>(phases.size());
+  const i64 planes = p.n * p.groups * (by_rows ? p.out : 1), depth = p.depth() * (by_rows ? 1 : p.out);
+  const Split items(planes, std::max<i64>(1, kWork / std::max<i64>(1, p.grid() * depth)), 1);
+  const int threads = threads_for(planes * p.grid() * depth);
+  const Scratch<T> scratch(by_rows ? 0 : k.conv2d_depthwise_scratch(p), threads);
+  parallel_for(static_cast<int>(items.count()), threads, [&](int task, int rank) {
+    if (by_rows) {
+      k.conv2d_rows(phases.data(), static_cast<i64>(phases.size()), items.range(task));
+    } else {
+      k.conv2d_depthwise(phases[0], items.range(task), scratch.at(rank));
+    }
+  });
 }
 
 template <class T>
 void depthwise_weight(const Conv2dWeight<T>& a) {
   const Kernels<T>& k = kernels_of<T>();
-  const int threads = num_threads();
-  const Scratch<T> scratch(k.conv2d_depthwise_scratch(a.pass), threads);
-  parallel_for(static_cast<int>(a.pass.groups), threads,
-               [&](int group, int rank) { k.conv2d_depthwise_weight(a, {group, group + 1}, scratch.at(rank)); });
+  const bool by_rows = conv2d_by_rows(a.pass);
+  const int threads = threads_for(a.pass.groups * a.pass.cells() * a.pass.depth() * a.pass.out);
+  const Scratch<T> scratch(by_rows ? 0 : k.conv2d_depthwise_scratch(a.pass), threads);
+  parallel_for(static_cast<int>(a.pass.groups), threads, [&](int group, int rank) {
+    if (by_rows) {
+      k.conv2d_rows_weight(a, {group * a.pass.out, (group + 1) * a.pass.out});
+    } else {
+      k.conv2d_depthwise_weight(a, {group, group + 1}, scratch.at(rank));
+    }
+  });
 }
 
 // The products of the phases of a row, or of one pass, on the engine.
@@ -194,7 +207,7 @@ void run_pass(const char* op, const Conv2d& s, const Conv2dPass& p, const T* src
   }
   if (choice.depthwise) {
     const Verbose<T> line(op, choice.name(), [&] { return shape_text(s); });
-    return depthwise_product<T>({p, src, w, dst, epilogue, true, false});
+    return depthwise_product<T>({{p, src, w, dst, epilogue, true, false}});
   }
   multiply<T>(op, s, {p}, src, {w}, dst, epilogue, choice.algorithm == Conv2dAlgorithm::kDirect);
 }
@@ -298,7 +311,9 @@ void backward_rows(const Conv2d& s, const Windows& part, i64 d, i64 h, const T* 
   const auto most = std::max_element(phases.begin(), phases.end(),
                                      [](const auto& a, const auto& b) { return a->pass.taps < b->pass.taps; });
   const Conv2dChoice choice = choose_product<T>((*most)->pass, algorithm);
-  if (count == 1 || count > kConv2dPhases || choice.depthwise || (*most)->pass.cells() == 0) {
+  const bool by_rows = choice.depthwise && conv2d_by_rows((*most)->pass) && count == 2;
+  const bool together = count > 1 && count <= kConv2dPhases && (!choice.depthwise || by_rows);
+  if (!together || (*most)->pass.cells() == 0) {
     for (const auto& f : phases) {
       run_pass("conv2d_backward_data", s, f->pass, dy, f->filters.data(), dst, epilogue, algorithm);
     }
@@ -318,6 +333,12 @@ void backward_rows(const Conv2d& s, const Windows& part, i64 d, i64 h, const T* 
     p.taps = f->pass.taps, p.tap_h = f->pass.tap_h, p.tap_w = f->pass.tap_w, p.dst_w0 = f->pass.dst_w0;
     passes.push_back(p);
     filters.push_back(f->filters.data());
+  }
+  if (by_rows) {
+    const Verbose<T> line("conv2d_backward_data", choice.name(), [&] { return shape_text(s); });
+    std::vector<Conv2dProduct<T>> products;
+    for (i64 f = 0; f < count; ++f) products.push_back({passes[f], dy, filters[f], dst, epilogue, true, false});
+    return depthwise_product(products);
   }
   multiply("conv2d_backward_data", s, passes, dy, filters, dst, epilogue, choice.algorithm == Conv2dAlgorithm::kDirect);
 }

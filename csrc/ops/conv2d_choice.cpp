@@ -72,9 +72,11 @@ double winograd_weight(const Winograd& w, const Sizes& s, double element) {
           filters * (9.9 + filter_cost(w, filters, s, element)));
 }
 
-// Plane by plane: where a group's planes stay in the second-level cache and the engine would multiply few rows.
+// A plane at a time: always where it is read in place, else where a group's planes stay in the second-level cache and
+// the engine would multiply few rows.
 template <class T>
 bool depthwise_pays(const Conv2dPass& p, double cost, double engine) {
+  if (p.groups > 1 && conv2d_by_rows(p)) return true;
   return p.groups > 1 && cost < engine && kernels_of<T>().conv2d_depthwise_scratch(p) < kDepthwiseElements;
 }
 
@@ -110,6 +112,11 @@ const char* Conv2dChoice::name() const {
     default:
       return "im2col";
   }
+}
+
+bool conv2d_by_rows(const Conv2dPass& p) {
+  return p.in == 1 && p.padding_mode == PaddingMode::kZeros && p.src_d == 1 && p.dst_d == 1 && p.depths == 1 &&
+         p.tap_d[0] == 0 && p.step_w <= 2 && p.dst_step_w <= 2;
 }
 
 std::optional<Winograd> winograd_shape(const Conv2dPass& p, i64 m) {

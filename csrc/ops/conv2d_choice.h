@@ -12,6 +12,9 @@ namespace jadro {
 // F(2x2, 3x3), F(4x4, 3x3) or F(2x2, 5x5).
 std::optional<Winograd> winograd_shape(const Conv2dPass&, i64 m);
 
+// Whether a depthwise pass over planes can read them in place, row by row.
+bool conv2d_by_rows(const Conv2dPass&);
+
 // The form to run: kDirect, on the engine or plane by plane; kIm2col; or kWinograd with its tiles.
 struct Conv2dChoice {
   Conv2dAlgorithm algorithm;

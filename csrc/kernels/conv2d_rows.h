@@ -1,0 +1,240 @@
+// Depthwise convolution straight from the rows of the image: a channel at a time, vectors along a row, the lanes that
+// lie outside it masked away. No plane is copied.
+#pragma once
+
+#include "core/kernel_table.h"
+#include "kernels/simd.h"
+
+namespace jadro {
+namespace {
+
+constexpr int kRowsAtOnce = 4, kTapsAtOnce = 3, kRowBlock = 32;
+constexpr i64 kAddends = 512;
+
+// Taps of a pass in rows of `columns`, and the steps between its cells.
+struct RowTaps {
+  i64 rows, columns;
+  const i64 *h, *w;
+
+  explicit RowTaps(const Conv2dPass& p) : rows(0), columns(0), h(p.tap_h), w(p.tap_w) {
+    while (columns < p.taps && h[columns] == h[0]) ++columns;
+    if (columns > 0) rows = p.taps / columns;
+  }
+};
+
+// Every kStep-th pixel of a row from column x on, for a vector of cells: zero outside [0, width).
+template <class T, int kStep, bool kInside>
+struct RowCells {
+  i64 x = 0;
+  LaneMask<T> first{}, second{};
+
+  RowCells() = default;
+  RowCells(i64 column, i64 width, i64 lanes)
+      : x(column),
+        first(lanes_between<T>(-x, min(width - x, kStep * lanes))),
+        second(lanes_between<T>(-x - kLanes<T>, min(width - x, kStep * lanes) - kLanes<T>)) {}
+  JADRO_INLINE Vec<T> operator()(const T* row) const {
+    const T* const p = row + x;
+    const Vec<T> a = kInside ? load(p) : load_lanes(p, first);
+    if constexpr (kStep == 1) return a;
+    const Vec<T> b = kInside ? load(p + kLanes<T>) : load_lanes(p + kLanes<T>, second);
+    return __builtin_shuffle(a, b, 2 * lane_numbers<T>());
+  }
+};
+
+// acc[q] += the taps of kColumns columns, for a vector of cells in each of the rows i + q, q < rows, from column j on;
+// up to kRowsAtOnce - 1 more are computed.
+template <class T, int kStep, int kColumns, bool kInside>
+void add_row_taps(const Conv2dPass& p, const RowTaps& all, i64 first, const T* plane, const T* w, i64 i, i64 rows,
+                  i64 j, Vec<T>* acc) {
+  const i64 height = p.src_h, width = p.src_w, step_h = p.step_h;
+  const RowTaps taps = all;
+  RowCells<T, kStep, kInside> cells[kColumns];
+  for (int c = 0; c < kColumns; ++c) cells[c] = {j * kStep + taps.w[first + c], width, kLanes<T>};
+  for (i64 q0 = 0; q0 < rows; q0 += kRowsAtOnce) {
+    Vec<T> sum[kRowsAtOnce];
+#pragma GCC unroll 4
+    for (int q = 0; q < kRowsAtOnce; ++q) sum[q] = acc[q0 + q];
+    for (i64 r = 0; r < taps.rows; ++r) {
+      Vec<T> tap[kColumns];
+#pragma GCC unroll 4
+      for (int c = 0; c < kColumns; ++c) tap[c] = broadcast(w[r * taps.columns + first + c]);
+      const i64 top = (i + q0) * step_h + taps.h[r * taps.columns];
+      const T* row = plane + top * width;
+#pragma GCC unroll 4
+      for (int q = 0; q < kRowsAtOnce; ++q, row += step_h * width) {
+        if (top + q * step_h >= 0 && top + q * step_h < height) {
+#pragma GCC unroll 4
+          for (int c = 0; c < kColumns; ++c) sum[q] += tap[c] * cells[c](row);
+        } else {  // zeros, times a tap that may be infinite
+#pragma GCC unroll 4
+          for (int c = 0; c < kColumns; ++c) sum[q] += tap[c] * T(0);
+        }
+      }
+    }
+#pragma GCC unroll 4
+    for (int q = 0; q < kRowsAtOnce; ++q) acc[q0 + q] = sum[q];
+  }
+}
+
+template <class T>
+using AddRowTaps = void (*)(const Conv2dPass&, const RowTaps&, i64, const T*, const T*, i64, i64, i64, Vec<T>*);
+template <class T, int kStep, bool kInside>
+AddRowTaps<T> add_row_taps_of(i64 columns) {
+  return columns == 1   ? add_row_taps<T, kStep, 1, kInside>
+         : columns == 2 ? add_row_taps<T, kStep, 2, kInside>
+                        : add_row_taps<T, kStep, 3, kInside>;
+}
+
+// Whether a vector of cells from column j on lies inside the row for every tap [begin, end).
+template <class T>
+bool row_inside(const Conv2dPass& p, const RowTaps& taps, i64 begin, i64 end, i64 j) {
+  bool inside = true;
+  for (i64 c = begin; c < end; ++c) {
+    const i64 x = j * p.step_w + taps.w[c];
+    inside &= x >= 0 && x + p.step_w * kLanes<T> <= p.src_w;
+  }
+  return inside;
+}
+
+// acc[q] = a vector of cells in each of `rows` <= kRowBlock rows.
+template <class T>
+void row_cells(const Conv2dPass& p, const RowTaps& taps, const T* plane, const T* w, i64 i, i64 rows, i64 j,
+               Vec<T>* acc) {
+  for (i64 q = 0; q < rows + kRowsAtOnce - 1; ++q) acc[q] = Vec<T>{};
+  for (i64 c = 0; c < taps.columns; c += kTapsAtOnce) {
+    const i64 columns = min(kTapsAtOnce, taps.columns - c);
+    const bool inside = row_inside<T>(p, taps, c, c + columns, j);
+    const auto add = p.step_w == 1
+                         ? inside ? add_row_taps_of<T, 1, true>(columns) : add_row_taps_of<T, 1, false>(columns)
+                     : inside ? add_row_taps_of<T, 2, true>(columns)
+                              : add_row_taps_of<T, 2, false>(columns);
+    add(p, taps, c, plane, w, i, rows, j, acc);
+  }
+}
+
+// The planes [items] of (image, channel). With count == 2 the products are the phases of a row, in order, on one grid;
+// w is [groups*out, taps] as it stands; one channel comes into each group.
+template <class T>
+void conv2d_rows(const Conv2dProduct<T>* phases, i64 count, Range items) {
+  const Conv2dPass& p = phases[0].pass;
+  const Conv2dEpilogue<T>& e = phases[0].epilogue;
+  const RowTaps taps[2] = {RowTaps(p), RowTaps(phases[count - 1].pass)};
+  const VecInt<T> low = lane_numbers<T>() / 2 + (lane_numbers<T>() & 1) * kLanes<T>, high = low + kLanes<T> / 2;
+  for (i64 item = items.begin; item < items.end; ++item) {
+    const i64 channel = item % (p.groups * p.out);
+    const T* const plane = phases[0].src + item / p.out * p.src_h * p.src_w;
+    const T bias = e.bias ? e.bias[channel] : T(0), scale = e.scale ? e.scale[channel] : T(1);
+    const i64 start = item * p.dst_h * p.dst_w;
+    const auto put = [&](i64 at, Vec<T> v, i64 lanes) {
+      v = v * scale + bias;
+      if (e.add) v += load_n(e.add + at, lanes);
+      if (e.relu) v = v < T(0) ? Vec<T>{} : v;
+      store_n(phases[0].dst + at, v, lanes);
+    };
+    for (i64 j = 0; j < p.grid_w; j += kLanes<T>) {
+      for (i64 i = 0; i < p.grid_h; i += kRowBlock) {
+        const i64 rows = min(kRowBlock, p.grid_h - i);
+        Vec<T> acc[2][kRowBlock + kRowsAtOnce - 1];
+        for (i64 f = 0; f < count; ++f) {
+          const Conv2dPass& phase = phases[f].pass;
+          row_cells(phase, taps[f], plane, phases[f].w + channel * phase.taps, i, rows, j, acc[f]);
+        }
+        const i64 lanes = p.dst_w - j * count;
+        for (i64 q = 0; q < rows; ++q) {
+          const i64 at = start + ((i + q) * p.dst_step_h + p.dst_h0) * p.dst_w + j * count;
+          if (count == 1) {
+            put(at, acc[0][q], min(kLanes<T>, lanes));
+            continue;
+          }
+          put(at, __builtin_shuffle(acc[0][q], acc[1][q], low), min(kLanes<T>, lanes));
+          if (lanes > kLanes<T>) {
+            put(at + kLanes<T>, __builtin_shuffle(acc[0][q], acc[1][q], high), min(kLanes<T>, lanes - kLanes<T>));
+          }
+        }
+      }
+    }
+  }
+}
+
+// --- the gradient of the weight ----------------------------------------------------------------------------------
+
+// acc[r][c] += the products of dy with x a tap on, over all rows of the grid, for a vector of columns from j on.
+template <class T, int kStep, int kColumns, bool kInside>
+void add_row_products(const Conv2dPass& p, const RowTaps& taps, i64 row, i64 column, const T* plane, const T* dy, i64 j,
+                      Vec<T>* sums) {
+  const i64 height = p.src_h, width = p.src_w, step_h = p.step_h, grid_w = p.grid_w, grid_h = p.grid_h;
+  const i64 lanes = min(kLanes<T>, p.grid_w - j);  // x in lanes without dy is masked too: it may be infinite
+  const LaneMask<T> there = lanes_between<T>(0, lanes);
+  RowCells<T, kStep, kInside> cells[kColumns];
+  for (int c = 0; c < kColumns; ++c) cells[c] = {j * kStep + taps.w[column + c], p.src_w, lanes};
+  Vec<T> acc[kTapsAtOnce][kColumns];
+  for (int k = 0; k < kTapsAtOnce * kColumns; ++k) acc[k / kColumns][k % kColumns] = sums[k];
+  i64 tap_h[kTapsAtOnce];
+  for (i64 r = 0; r < kTapsAtOnce; ++r) tap_h[r] = taps.h[min(row + r, taps.rows - 1) * taps.columns];
+  for (i64 i = 0; i < grid_h; ++i) {
+    const T* const from = dy + i * grid_w + j;
+    const Vec<T> d = kInside ? load(from) : load_lanes(from, there);
+#pragma GCC unroll 4
+    for (int r = 0; r < kTapsAtOnce; ++r) {
+      const i64 h = i * step_h + tap_h[r];
+      if (h < 0 || h >= height) continue;
+#pragma GCC unroll 4
+      for (int c = 0; c < kColumns; ++c) acc[r][c] += d * cells[c](plane + h * width);
+    }
+  }
+  for (int k = 0; k < kTapsAtOnce * kColumns; ++k) sums[k] = acc[k / kColumns][k % kColumns];
+}
+
+template <class T>
+using AddRowProducts = void (*)(const Conv2dPass&, const RowTaps&, i64, i64, const T*, const T*, i64, Vec<T>*);
+template <class T, int kStep, bool kInside>
+AddRowProducts<T> add_row_products_of(i64 columns) {
+  return columns == 1   ? add_row_products<T, kStep, 1, kInside>
+         : columns == 2 ? add_row_products<T, kStep, 2, kInside>
+                        : add_row_products<T, kStep, 3, kInside>;
+}
+
+// dw of the channels [channels], image by image; vectors add up some kAddends products before they are summed exactly.
+template <class T>
+void conv2d_rows_weight(const Conv2dWeight<T>& a, Range channels) {
+  const Conv2dPass& p = a.pass;
+  const RowTaps taps(p);
+  for (i64 channel = channels.begin; channel < channels.end; ++channel) {
+    for (i64 block = 0; block < ceil_div(taps.rows, kTapsAtOnce) * ceil_div(taps.columns, kTapsAtOnce); ++block) {
+      const i64 across = ceil_div(taps.columns, kTapsAtOnce), row = block / across * kTapsAtOnce;
+      const i64 column = block % across * kTapsAtOnce, columns = min(kTapsAtOnce, taps.columns - column);
+      double total[kTapsAtOnce * kTapsAtOnce] = {};
+      Vec<T> sums[kTapsAtOnce * kTapsAtOnce] = {};
+      i64 added = 0;
+      for (i64 n = 0; n < p.n; ++n) {
+        const i64 item = n * p.groups * p.out + channel;
+        const T* const plane = a.src + item / p.out * p.src_h * p.src_w;
+        const T* const dy = a.dy + item * p.grid_h * p.grid_w;
+        for (i64 j = 0; j < p.grid_w; j += kLanes<T>) {
+          const bool inside = j + kLanes<T> <= p.grid_w && row_inside<T>(p, taps, column, column + columns, j);
+          const auto add = p.step_w == 1 ? inside ? add_row_products_of<T, 1, true>(columns)
+                                                  : add_row_products_of<T, 1, false>(columns)
+                           : inside      ? add_row_products_of<T, 2, true>(columns)
+                                         : add_row_products_of<T, 2, false>(columns);
+          add(p, taps, row, column, plane, dy, j, sums);
+        }
+        added += p.grid_h * ceil_div(p.grid_w, kLanes<T>);
+        if (added < kAddends && n + 1 < p.n) continue;
+        for (i64 k = 0; k < kTapsAtOnce * columns; ++k) {
+          total[k] += sum_lanes<T>(sums[k]);
+          sums[k] = Vec<T>{};
+        }
+        added = 0;
+      }
+      for (i64 r = 0; r < min(kTapsAtOnce, taps.rows - row); ++r) {
+        for (i64 c = 0; c < columns; ++c) {
+          a.dw[channel * p.taps + (row + r) * taps.columns + column + c] = static_cast<T>(total[r * columns + c]);
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace jadro
