@@ -1,7 +1,7 @@
 """The convolutions of two networks for ImageNet, each shape once, for one image and for 32.
 
-  resnet50   He et al. 2015, with the stride in the 3x3 convolutions
-  mobilenet  Howard et al. 2017: depthwise and 1x1 convolutions in turn
+resnet50   He et al. 2015, with the stride in the 3x3 convolutions
+mobilenet  Howard et al. 2017: depthwise and 1x1 convolutions in turn
 """
 
 from __future__ import annotations
