@@ -93,8 +93,8 @@ BINDINGS = {
 }
 # An op, not a second door to one, as rnn_stepper is to rnn.
 STEMS = sorted(b for b in BINDINGS if not b.startswith(("cuda_", *(other + "_" for other in BINDINGS))))
-# The matrix product is the Python op `linear`; the Adam step belongs to the optimizers.
-PYTHON = {"gemm": "ops/linear.py", "adam": "optim/adam.py"}
+# The matrix product is the Python op `linear`; the steps belong to the optimizers.
+PYTHON = {"gemm": "ops/linear.py", "optim": "optim/optimizer.py"}
 
 
 @pytest.mark.parametrize("stem", STEMS)

@@ -12,7 +12,7 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   jadro::bind_dropout(m);
   jadro::bind_cross_entropy(m);
   jadro::bind_embedding(m);
-  jadro::bind_adam(m);
+  jadro::bind_optim(m);
   jadro::bind_rnn(m);
   jadro::bind_rnn_stepper(m);
 }

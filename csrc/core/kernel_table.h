@@ -160,7 +160,9 @@ struct Kernels {
   void (*cross_entropy_backward)(const CrossEntropy<T>&, Range rows, const T* lse, const T* dlosses, T* dx);
   void (*embedding_forward)(const T* weight, i64 width, const i64* ids, i64 rows, T* y);
   void (*embedding_backward)(const T* dy, i64 width, const i64* ids, i64 rows, i64 skip, Range columns, T* dweight);
-  void (*adam_step)(const AdamStep<T>&, const AdamParameter<T>&, Range);
+  void (*optim_step[kOptimRules])(const OptimStep<T>&, const OptimParameter<T>&, Range);
+  double (*grad_norm)(Norm, const T* x, i64 n);
+  void (*grad_clip)(T scale, T low, T high, T* x, i64 n);
   void (*batch_norm_moments)(const BatchNorm&, const T* x, Range channels, Range items, T* mean, Moments* out);
   void (*batch_norm_apply)(const BatchNorm&, const T* x, Range channels, Range items, const T* mean, const T* scale,
                            const T* bias, const T* add, bool relu, T* y, bool past_caches);

@@ -374,12 +374,50 @@ def embedding_forward(weight: Array, ids: Ints, y: Array) -> None: ...
 def embedding_backward(dy: Array, ids: Ints, dweight: Array, padding_idx: int) -> None:
     """dweight is overwritten (zeros where no id points); rows with padding_idx (-1: none) get no gradient."""
 
-# --- optimizer --------------------------------------------------------------------------------------------------------
+# --- optimizers: all parameters in one call, in place, as PyTorch computes them -----------------
+def sgd_step(
+    params: Sequence[Array],
+    grads: Sequence[Array],
+    momentum_buffers: Sequence[Array],
+    lr: float,
+    momentum: float,
+    dampening: float,
+    weight_decay: float,
+    nesterov: bool,
+    maximize: bool = False,
+) -> None:
+    """momentum_buffers: empty for none."""
+
+def adagrad_step(
+    params: Sequence[Array],
+    grads: Sequence[Array],
+    sums: Sequence[Array],
+    lr: float,
+    eps: float,
+    weight_decay: float,
+    maximize: bool = False,
+) -> None: ...
+def rmsprop_step(
+    params: Sequence[Array],
+    grads: Sequence[Array],
+    v: Sequence[Array],
+    means: Sequence[Array],
+    momentum_buffers: Sequence[Array],
+    lr: float,
+    alpha: float,
+    eps: float,
+    weight_decay: float,
+    momentum: float,
+    maximize: bool = False,
+) -> None:
+    """means: empty unless centered; momentum_buffers: empty for none."""
+
 def adam_step(
     params: Sequence[Array],
     grads: Sequence[Array],
     m: Sequence[Array],
     v: Sequence[Array],
+    largest_v: Sequence[Array],
     lr: float,
     beta1: float,
     beta2: float,
@@ -387,5 +425,12 @@ def adam_step(
     weight_decay: float,
     decoupled: bool,
     step: int,
+    maximize: bool = False,
 ) -> None:
-    """All parameters in one call, in place, PyTorch's Adam (decoupled=False) and AdamW (True); step counts from 1."""
+    """Adam (decoupled=False) and AdamW (True); largest_v: empty unless amsgrad; step counts from 1."""
+
+def grad_norm(grads: Sequence[Array], of: str) -> float:
+    """Of all arrays together: the sum of |x| ("sizes"), of x^2 ("squares"), or the largest |x| ("largest")."""
+
+def grad_clip(grads: Sequence[Array], scale: float, bound: float) -> None:
+    """x = min(max(scale x, -bound), bound) in all arrays, in place; bound may be infinity."""
