@@ -131,7 +131,9 @@ struct Kernels {
   i64 tile_rows, tile_columns, pass_depth, lanes;
   i64 (*gemm_scratch)(i64 m, i64 n);
   void (*gemm_block)(const Gemm<T>&, Range m, Range n, T* scratch);
-  i64 thin_rows;  // most rows of A for gemm_thin, which wants B with contiguous rows, or A's rows and B's columns so
+  // Most rows of A, or terms of the sums, for gemm_thin. It wants B with contiguous rows, or, for few rows of A, those
+  // and B's columns so.
+  i64 thin_rows, thin_terms;
   void (*gemm_thin)(const Gemm<T>&, Range n);
   i64 (*conv2d_scratch)(const Conv2dPass&, i64 cells);
   void (*conv2d_pack)(const Conv2dPass&, const T* w, T* packed);
