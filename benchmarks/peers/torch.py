@@ -17,6 +17,7 @@ from benchmarks.bench_dropout import Dropout
 from benchmarks.bench_embedding import Embedding
 from benchmarks.bench_gemm import Linear
 from benchmarks.bench_optim import HIGH, OptimStep
+from benchmarks.bench_overhead import BINARY, OPERATORS, Overhead
 from benchmarks.bench_pool2d import MaxPool2d
 from benchmarks.bench_rnn import Rnn
 from benchmarks.bench_step import CHARACTERS, HIDDEN, LEARNING_RATE, Step, resnet20_blocks
@@ -94,6 +95,15 @@ class Peer:
     def dropout(self, case: Dropout) -> Job:
         job = self.job(case, lambda x: F.dropout(x, case.p), "x")
         return Job(job.run, case.summarise(job.results))
+
+    def overhead(self, case: Overhead) -> Job:
+        a = case.arrays()
+        function = OPERATORS[case.operator]
+        x, y = (torch.from_numpy(a[k]).requires_grad_(case.train or case.recorded) for k in "ab")
+        if not case.train:
+            return Job(lambda: function(x, y), lambda out: [out.detach().numpy()])
+        inputs = [x, y] if case.operator in BINARY else [x]
+        return grad_job(lambda: function(x, y), inputs, torch.from_numpy(a["dy"]))
 
     def optim(self, case: OptimStep) -> Job:
         pairs = [(torch.from_numpy(p), torch.from_numpy(g)) for p, g in case.pairs()]
