@@ -17,7 +17,7 @@ namespace py = pybind11;
 struct TensorObject {
   PyObject ob_base;
   PyObject *data, *grad;
-  PyObject* node;     // the call that made it; NULL or None for a leaf
+  PyObject* node;     // the call that made it; NULL for a leaf
   PyObject* version;  // [writes to the memory behind data], one list for all views of it; NULL until it is asked for
   PyObject* weakrefs;
   Py_ssize_t index;  // which output of that call

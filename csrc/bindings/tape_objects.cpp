@@ -1,4 +1,4 @@
-// The types TensorBase and Node.
+// The types _TensorBase and Node.
 #include <atomic>
 #include <cstddef>
 #include <string>
@@ -11,7 +11,7 @@ namespace {
 
 std::atomic<std::uint64_t> next_number{0};
 
-// --- TensorBase --------------------------------------------------------------------------------------------------
+// --- _TensorBase -------------------------------------------------------------------------------------------------
 int tensor_traverse(PyObject* self, visitproc visit, void* arg) {
   TensorObject* t = as_tensor(self);
   Py_VISIT(Py_TYPE(self));
@@ -59,8 +59,8 @@ int set_version(PyObject* self, PyObject* value, void*) {
 PyMemberDef tensor_members[] = {
     {"data", T_OBJECT_EX, offsetof(TensorObject, data), 0, nullptr},
     {"grad", T_OBJECT, offsetof(TensorObject, grad), 0, nullptr},
-    {"_node", T_OBJECT, offsetof(TensorObject, node), 0, nullptr},
-    {"_index", T_PYSSIZET, offsetof(TensorObject, index), 0, nullptr},
+    {"_node", T_OBJECT, offsetof(TensorObject, node), READONLY, nullptr},
+    {"_index", T_PYSSIZET, offsetof(TensorObject, index), READONLY, nullptr},
     {"_requires_grad", T_BOOL, offsetof(TensorObject, requires_grad), 0, nullptr},
     {"__weaklistoffset__", T_PYSSIZET, offsetof(TensorObject, weakrefs), READONLY, nullptr},
     {},
@@ -74,7 +74,7 @@ PyType_Slot tensor_slots[] = {
     {Py_tp_getset, tensor_properties},
     {0, nullptr},
 };
-PyType_Spec tensor_spec = {"jadro._core.TensorBase", sizeof(TensorObject), 0,
+PyType_Spec tensor_spec = {"jadro._core._TensorBase", sizeof(TensorObject), 0,
                            Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, tensor_slots};
 
 // --- Node ----------------------------------------------------------------------------------------------------------
@@ -116,6 +116,10 @@ void node_dealloc(PyObject* self) {
 }
 
 PyObject* node_save(PyObject* self, PyObject* const* args, Py_ssize_t count) {
+  if (as_node(self)->record) {
+    PyErr_SetString(PyExc_RuntimeError, "save: the call is recorded already; save in forward");
+    return nullptr;
+  }
   PyObject* saved = PyTuple_New(count);
   if (!saved) return nullptr;
   for (Py_ssize_t i = 0; i < count; ++i) {
@@ -126,13 +130,18 @@ PyObject* node_save(PyObject* self, PyObject* const* args, Py_ssize_t count) {
   Py_RETURN_NONE;
 }
 
+// The count of a version list, -1 where it holds none.
+Py_ssize_t count_of(const py::object& version) {
+  if (PyList_GET_SIZE(version.ptr()) != 1) return -1;
+  const Py_ssize_t count = PyLong_AsSsize_t(PyList_GET_ITEM(version.ptr(), 0));
+  if (count == -1) PyErr_Clear();
+  return count;
+}
+
 void check_versions(NodeObject* node) {
   for (const Origin& origin : node->record->origins) {
     if (!origin.version) continue;
-    if (PyList_GET_SIZE(origin.version.ptr()) == 1 &&
-        PyLong_AsSsize_t(PyList_GET_ITEM(origin.version.ptr(), 0)) == origin.count) {
-      continue;
-    }
+    if (count_of(origin.version) == origin.count) continue;
     const std::string name = py::str(steal(PyObject_GetAttr(node->fn, tape.name)));
     PyErr_SetString(PyExc_RuntimeError,
                     ("backward: a tensor that " + name + " needs was modified in place since it was saved").c_str());
@@ -243,7 +252,7 @@ py::object version_of(TensorObject* tensor) {
 
 Edge edge_of(TensorObject* tensor) {
   py::object node = load(tensor, tensor->node);
-  if (node && !node.is_none()) return {std::move(node), tensor->index};
+  if (node) return {std::move(node), tensor->index};
   return {py::reinterpret_borrow<py::object>(reinterpret_cast<PyObject*>(tensor)), 0};
 }
 
@@ -296,7 +305,7 @@ void record_call(NodeObject* node, PyObject* const* args, Py_ssize_t count, cons
   record->origins.resize(saved);
   const auto fill = [](Origin& origin, PyObject* tensor) {
     origin.version = version_of(as_tensor(tensor));
-    origin.count = PyLong_AsSsize_t(PyList_GET_ITEM(origin.version.ptr(), 0));
+    origin.count = count_of(origin.version);
   };
   for (Py_ssize_t s = 0; s < saved; ++s) {
     PyObject* array = PyTuple_GET_ITEM(node->saved, s);

@@ -137,7 +137,7 @@ def _seed(call: str, out: Tensor, grad: Any) -> Any:
             raise ValueError(f"{call}: grad is missing and the tensor has shape {out.shape}, expected one element")
         return wrap(np.ones_like(out.data))
     grad = as_tensor(grad)
-    if grad.shape != out.shape:
+    if grad.data.shape != out.data.shape:
         raise ValueError(f"{call}: grad has shape {grad.shape}, expected {out.shape}")
     return grad
 
@@ -210,9 +210,7 @@ def grad(
     seeds = [_seed("grad", out, g) for out, g in zip(outs, grad_outputs, strict=True)]
     retain = create_graph if retain_graph is None else retain_graph
     results = _core.tape_walk(outs, seeds, ins, bool(create_graph), bool(retain))
-    unused = [i for i, r in enumerate(results) if r is None]
-    if unused and not allow_unused:
-        raise RuntimeError(
-            f"grad: the outputs do not depend on inputs[{unused[0]}]; allow_unused=True gives None there"
-        )
+    for i, result in enumerate(results):
+        if result is None and not allow_unused:
+            raise RuntimeError(f"grad: the outputs do not depend on inputs[{i}]; allow_unused=True gives None there")
     return tuple(results)

@@ -137,6 +137,11 @@ class Module:
                 return attributes[registry][name]
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
+    def _parameter(self, name: str) -> Any:
+        """The attribute `name`, sooner than by way of `__getattr__` where it is a parameter."""
+        found = self._parameters.get(name)
+        return getattr(self, name) if found is None else found
+
     def __delattr__(self, name: str) -> None:
         if not self._forget(name):
             object.__delattr__(self, name)

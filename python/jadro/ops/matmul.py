@@ -14,6 +14,8 @@ from ..tensor import Tensor, as_tensor
 from .common import promote
 from .shape import Permute, Reshape, unbroadcast
 
+_NATIVE = (np.dtype(np.float32), np.dtype(np.float64))
+
 
 def _operand(x: Array) -> tuple[Array, bool]:
     """A matrix as the kernel takes it: contiguous, perhaps transposed."""
@@ -25,7 +27,7 @@ def _operand(x: Array) -> tuple[Array, bool]:
 
 def product(a: Array, b: Array) -> Array:
     """a[..., M, K] @ b[..., K, N] of one dtype."""
-    if a.ndim != 2 or b.ndim != 2 or not isinstance(a, np.ndarray) or a.dtype.kind != "f" or a.dtype.itemsize < 4:
+    if a.ndim != 2 or b.ndim != 2 or not isinstance(a, np.ndarray) or a.dtype not in _NATIVE:
         return np.matmul(a, b)
     if a.size == 0 or b.size == 0:
         return np.zeros((a.shape[0], b.shape[1]), a.dtype)
