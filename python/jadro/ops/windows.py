@@ -55,7 +55,8 @@ def sides(call: str, padding: Any, sizes: Sequence[int], kernel: Sizes, stride: 
 
 def fixed_sides(call: str, padding: Any, n: int) -> Sides:
     """The `sides` of a padding that says how many cells."""
-    if isinstance(padding, (tuple, list)) and padding and all(isinstance(p, (tuple, list)) for p in padding):
+    pairs_given = isinstance(padding, (tuple, list)) and padding and isinstance(padding[0], (tuple, list))
+    if pairs_given and all(isinstance(p, (tuple, list)) for p in padding):
         if len(padding) != n:
             raise ValueError(f"{call}: padding is {padding!r}, expected {n} pairs (before, after)")
         pairs = [per_axis(call, "padding", tuple(p) * (2 if len(p) == 1 else 1), 2, 0) for p in padding]
