@@ -132,7 +132,7 @@ def flat_ints(call: str, name: str, values: tuple[Any, ...]) -> tuple[int, ...]:
 def check_float(call: str, name: str, x: Array, like: Array | None = None) -> None:
     """TypeError where x is not float32 or float64 (on CUDA also 16-bit), or has not the dtype of `like`."""
     dtype = x.dtype
-    if dtype is FLOAT32 and (like is None or like.dtype is dtype):
+    if dtype is FLOAT32 and (like is None or (like.dtype is dtype and like.__class__ is x.__class__)):
         return
     if dtype.kind not in "fV" or (dtype.itemsize == 2 and isinstance(x, np.ndarray)):
         raise TypeError(f"{call}: {name} has dtype {dtype}, expected float32 or float64")
