@@ -35,10 +35,14 @@ class _SetGrad(ContextDecorator):
     """Sets the recording mode of the thread inside a `with` block, or inside the decorated function."""
 
     _value: ClassVar[bool]
+    _shared: ClassVar[Any]  # the only instance: what it replaced is kept by the thread
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls._shared = object.__new__(cls)
 
     def __new__(cls, function: Callable | None = None) -> Any:
-        self = super().__new__(cls)
-        return self if function is None else self(function)  # also as a bare decorator
+        return cls._shared if function is None else cls._shared(function)  # also as a bare decorator
 
     def __enter__(self) -> None:
         _core.enter_mode(self._value)
