@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from benchmarks.bench_activation import Activation
 from benchmarks.bench_adam import AdamStep
+from benchmarks.bench_avg_pool import AvgPool
 from benchmarks.bench_batch_norm import BatchNorm
 from benchmarks.bench_conv2d import Conv2d
 from benchmarks.bench_cross_entropy import CrossEntropy
@@ -60,6 +61,9 @@ class Peer:
 
     def max_pool2d(self, case: MaxPool2d) -> Job:
         return self.job(case, lambda x: F.max_pool2d(x, case.kernel, case.stride, case.padding), "x")
+
+    def avg_pool(self, case: AvgPool) -> Job:
+        return self.job(case, lambda x: getattr(F, case.function)(x, case.size), "x")
 
     def rnn(self, case: Rnn) -> Job:
         a, weights = case.arrays(), case.weights()

@@ -4,6 +4,7 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   m.attr("__version__") = JADRO_VERSION;
   jadro::bind_runtime(m);
   jadro::bind_gemm(m);
+  jadro::bind_avg_pool(m);
   jadro::bind_batch_norm(m);
   jadro::bind_pool2d(m);
   jadro::bind_conv2d(m);

@@ -174,6 +174,11 @@ struct Kernels {
   bool (*max_pool2d_indices_inside)(const std::int32_t* indices, i64 count, i64 size);
   void (*max_pool2d_backward)(const T* dy, const std::int32_t* indices, Range planes, i64 outputs, i64 size, T* dx,
                               T* scratch);
+  void (*max_unpool2d_forward)(const T* x, const std::int32_t* indices, Range planes, i64 inputs, i64 size, T* y);
+  void (*max_unpool2d_backward)(const T* dy, const std::int32_t* indices, Range planes, i64 inputs, i64 size, T* dx);
+  i64 (*avg_pool_scratch)(const AvgPool<T>&);
+  void (*avg_pool_forward)(const AvgPool<T>&, const T* x, Range rows, T* y, T* scratch, bool past_caches);
+  void (*avg_pool_backward)(const AvgPool<T>&, const T* dy, Range rows, T* dx, T* scratch, bool past_caches);
 };
 
 struct KernelTable {

@@ -54,9 +54,27 @@ struct Conv2d {
   PaddingMode padding_mode;
 };
 
+// Windows of x[planes,id,ih,iw]; an image has one plane. Adaptive windows are the bins floor(o I / O) .. ceil((o + 1) I
+// / O), whatever kernel, stride, padding and dilation say.
 struct Pool2d {
   i64 planes, ih, iw, oh, ow;
   i64 kh, kw, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w;
+  i64 id = 1, od = 1, kd = 1, stride_d = 1, pad_front = 0, dilation_d = 1;
+  bool adaptive = false;
+};
+
+// One axis of average pooling. Output o is the sum over places begin[o] .. end[o] - 1, divided by count[o]; place i is
+// under the windows first[i] .. last[i] - 1. Windows that start at o stride - pad say so by their kernel; else it is 0.
+template <class T>
+struct AvgPoolAxis {
+  i64 in, out, kernel, stride, pad;
+  const i64 *begin, *end, *first, *last;
+  const T* count;
+};
+template <class T>
+struct AvgPool {
+  i64 planes;
+  AvgPoolAxis<T> d, h, w;
 };
 
 enum class Activation : int { kRelu, kTanh, kSigmoid };

@@ -11,6 +11,7 @@ const KernelTable& kernel_table();
 
 void set_activation(KernelTable&);
 void set_adam(KernelTable&);
+void set_avg_pool(KernelTable&);
 void set_batch_norm(KernelTable&);
 void set_conv2d(KernelTable&);
 void set_conv2d_depthwise(KernelTable&);

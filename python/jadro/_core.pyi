@@ -100,11 +100,47 @@ def conv2d_backward_weight(
     padding_mode: str = "zeros",
 ) -> None: ...
 
-# --- max pooling: x[n,c,ih,iw], y[n,c,oh,ow]; indices: int32 offsets ih*IW+iw of the maxima in their plane -----------
+# --- max pooling: x[n,c,(id,)ih,iw], y[n,c,(od,)oh,ow]; indices: int32 offsets (id*IH+ih)*IW+iw of the maxima in their
+# plane or volume; padding: before and after each axis in turn
 def max_pool2d_forward(
-    x: Array, y: Array, indices: NDArray[np.int32] | None, kernel: Pair, stride: Pair, padding: Sides, dilation: Pair
+    x: Array,
+    y: Array,
+    indices: NDArray[np.int32] | None,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
 ) -> None: ...
+def adaptive_max_pool2d_forward(x: Array, y: Array, indices: NDArray[np.int32] | None) -> None:
+    """The maxima of bins floor(o*I/O) .. ceil((o+1)*I/O) of each axis."""
+
 def max_pool2d_backward(dy: Array, indices: NDArray[np.int32], dx: Array) -> None: ...
+def max_unpool2d_forward(x: Array, indices: NDArray[np.int32], y: Array) -> None:
+    """y is 0 but for each x at its index; the last of two with the same."""
+
+def max_unpool2d_backward(dy: Array, indices: NDArray[np.int32], dx: Array) -> None:
+    """dx: what stands in dy at each index, 0 for -1."""
+
+# --- average pooling of one to three axes: x[n,c,...], y[n,c,...], sizes rounded up or down. Without a kernel: bins
+# floor(o*I/O) .. ceil((o+1)*I/O). divisor 0: the places of the window, with padding_counts those in the padding too
+def avg_pool_forward(
+    x: Array,
+    y: Array,
+    kernel: Sequence[int] = (),
+    stride: Sequence[int] = (),
+    padding: Sequence[int] = (),
+    padding_counts: bool = False,
+    divisor: int = 0,
+) -> None: ...
+def avg_pool_backward(
+    dy: Array,
+    dx: Array,
+    kernel: Sequence[int] = (),
+    stride: Sequence[int] = (),
+    padding: Sequence[int] = (),
+    padding_counts: bool = False,
+    divisor: int = 0,
+) -> None: ...
 
 # --- recurrent layers -----------------------------------------------------------------------------------------------
 # x[T,N,I], h0 hn [L*D,N,H], y[T,N,D*H]. weights: for each layer, for each direction: w_ih[G*H,I or D*H], w_hh[G*H,H],

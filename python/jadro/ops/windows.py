@@ -6,6 +6,8 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
+from .common import check_float
+
 Sizes = tuple[int, ...]
 LARGEST = 2**31 - 1  # of a size, step or padding: sums of a few stay inside 64 bits
 Sides = tuple[tuple[int, int], ...]  # (before, after) of each axis
@@ -80,3 +82,46 @@ def ceil_sides(sizes: Sequence[int], kernel: Sizes, stride: Sizes, padding: Side
             out -= 1
         found.append((before, max(after, (out - 1) * s + e - m - before)))
     return tuple(found)
+
+
+def pool_windows(
+    call: str, x: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
+) -> tuple[Sizes, Sizes, Sizes, Sizes, Sides, Sides]:
+    """Checks pooling of the array x [N, C, ...], and gives output sizes, kernel, stride, dilation, the padding asked
+    for, and that with ceil_mode's share."""
+    n = x.ndim - 2
+    kernel = per_axis(call, "kernel_size", kernel_size, n)
+    strides = kernel if stride is None or stride == () or stride == [] else per_axis(call, "stride", stride, n)
+    dilations = per_axis(call, "dilation", dilation, n)
+    around = sides(call, padding, x.shape[2:], kernel, strides, dilations)
+    reach = extents(kernel, dilations)
+    if any(max(pair) >= e for pair, e in zip(around, reach, strict=True)):
+        raise ValueError(
+            f"{call}: padding is {around}, expected less than the window's {reach}: some would see padding only"
+        )
+    sizes = output_sizes(call, x.shape[2:], kernel, strides, around, dilations)
+    if not ceil_mode:
+        return sizes, kernel, strides, dilations, around, around
+    wide = ceil_sides(x.shape[2:], kernel, strides, around, dilations)
+    sizes = output_sizes(call, x.shape[2:], kernel, strides, wide, dilations)
+    return sizes, kernel, strides, dilations, around, wide
+
+
+def pool_input(call: str, n: int, x: Any) -> tuple[Any, bool]:
+    """x with its batch axis, and whether it came without one; TypeError and ValueError for what pools cannot take."""
+    if x.ndim not in (n + 1, n + 2):
+        raise ValueError(f"{call}: x has shape {x.shape}, expected {n + 2} axes, or {n + 1} without the batch")
+    check_float(call, "x", x.data)
+    single = x.ndim == n + 1
+    if min(x.shape[0 if single else 1 :]) < 1:
+        raise ValueError(f"{call}: x has shape {x.shape}, expected no empty axis but the batch")
+    return (x.unsqueeze(0) if single else x), single
+
+
+def adaptive_sizes(call: str, output_size: Any, space: Sizes) -> Sizes:
+    """`output_size`, an int or one an axis, as sizes; None keeps the input's."""
+    n = len(space)
+    given = tuple(output_size) if isinstance(output_size, (tuple, list)) else (output_size,) * n
+    if len(given) != n:
+        raise ValueError(f"{call}: output_size is {output_size!r}, expected an integer or {n} of them")
+    return per_axis(call, "output_size", tuple(m if o is None else o for o, m in zip(given, space, strict=True)), n)

@@ -8,6 +8,7 @@ bytes. `assert_close_to_reference` is the rule that results are held to.
 from jadro.testing.cases import (
     activation,
     adam,
+    avg_pool,
     batch_norm,
     conv2d,
     cross_entropy,
@@ -22,7 +23,7 @@ from jadro.testing.cases.large import LARGE
 
 ALL: list[Case] = [
     case
-    for stem in (gemm, conv2d, pool2d, rnn, batch_norm, activation, cross_entropy, embedding, dropout, adam)
+    for stem in (gemm, conv2d, pool2d, avg_pool, rnn, batch_norm, activation, cross_entropy, embedding, dropout, adam)
     for case in stem.CASES
 ]
 
