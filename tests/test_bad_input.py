@@ -22,6 +22,7 @@ REPRESENTATIVES = [
     "lstm-three_layers_bidirectional",
     "gru-three_layers_bidirectional",
     "batch_norm-add_relu",
+    "group_norm-instances",
     "tanh-image",
     "cross_entropy-smoothed_weighted_ignored",
     "embedding-every_id_repeats",

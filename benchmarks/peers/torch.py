@@ -18,6 +18,7 @@ from benchmarks.bench_cross_entropy import CrossEntropy
 from benchmarks.bench_dropout import Dropout
 from benchmarks.bench_embedding import Embedding
 from benchmarks.bench_gemm import Linear
+from benchmarks.bench_group_norm import GroupNorm
 from benchmarks.bench_pool2d import MaxPool2d
 from benchmarks.bench_rnn import Rnn
 from benchmarks.bench_step import CHARACTERS, HIDDEN, LEARNING_RATE, Step, resnet20_blocks
@@ -81,6 +82,12 @@ class Peer:
 
         def forward(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
             return F.batch_norm(x, mean, var, w, b, training=True)
+
+        return self.job(case, forward, "xwb")
+
+    def group_norm(self, case: GroupNorm) -> Job:
+        def forward(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
+            return F.group_norm(x, case.groups, w, b) if case.groups else F.layer_norm(x, x.shape[-1:], w, b)
 
         return self.job(case, forward, "xwb")
 

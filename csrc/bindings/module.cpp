@@ -6,6 +6,7 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   jadro::bind_gemm(m);
   jadro::bind_avg_pool(m);
   jadro::bind_batch_norm(m);
+  jadro::bind_group_norm(m);
   jadro::bind_pool2d(m);
   jadro::bind_conv2d(m);
   jadro::bind_activation(m);

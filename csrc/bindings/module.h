@@ -8,6 +8,7 @@ void bind_runtime(pybind11::module_& m);
 void bind_gemm(pybind11::module_& m);
 void bind_avg_pool(pybind11::module_& m);
 void bind_batch_norm(pybind11::module_& m);
+void bind_group_norm(pybind11::module_& m);
 void bind_pool2d(pybind11::module_& m);
 void bind_conv2d(pybind11::module_& m);
 void bind_activation(pybind11::module_& m);

@@ -169,6 +169,10 @@ struct Kernels {
   void (*batch_norm_gradient)(const BatchNorm&, const T* dy, const T* x, const BatchNormMask<T>&, Range channels,
                               Range items, const T* mean, const T* shift, const T* slope, const T* scale, T* dx,
                               bool past_caches);
+  void (*group_norm_rows_forward)(const GroupNormRows<T>&, const T* x, Range rows, T* y, T* mean, T* rstd,
+                                  bool past_caches);
+  void (*group_norm_rows_backward)(const GroupNormRows<T>&, const T* dy, const T* x, Range rows, const T* mean,
+                                   const T* rstd, T* dx, T* dweight, T* dbias, bool past_caches);
   i64 (*max_pool2d_scratch)(const Pool2d&);
   void (*max_pool2d_forward)(const Pool2d&, const T* x, Range rows, T* y, std::int32_t* indices, T* scratch);
   bool (*max_pool2d_indices_inside)(const std::int32_t* indices, i64 count, i64 size);

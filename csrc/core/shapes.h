@@ -109,6 +109,14 @@ struct BatchNormSums {
   double dy, dy_x;
 };
 
+// Rows of k numbers, normalised one by one; row r has the weights and biases (r % groups) k ..., which may be null.
+template <class T>
+struct GroupNormRows {
+  i64 groups, k;
+  const T *weight, *bias;
+  double eps;
+};
+
 // x[rows,classes], target[rows], weight[classes] or null. In the loss of a row class k counts q[k] = weight[k] (smooth
 // + hard [k == target]): smooth = label_smoothing / classes, hard = 1 - label_smoothing; weight_sum is the sum of the
 // weights.

@@ -226,8 +226,8 @@ void batch_norm_sums(const BatchNorm& b, const T* dy, const T* x, const BatchNor
   });
 }
 
-// dx = (dy - shift - (x - mean) slope) scale, dy where the mask lets it pass, which goes to mask.dadd as well; x is
-// null where shift and slope are 0 and no mask needs it.
+// dx = dy scale - shift - (x - mean) slope, dy where the mask lets it pass, which goes to mask.dadd as well; x is null
+// where shift and slope are 0 and no mask needs it.
 template <class T>
 void batch_norm_gradient(const BatchNorm& b, const T* dy, const T* x, const BatchNormMask<T>& mask, Range channels,
                          Range items, const T* mean, const T* shift, const T* slope, const T* scale, T* dx,
@@ -259,7 +259,7 @@ void batch_norm_gradient(const BatchNorm& b, const T* dy, const T* x, const Batc
               store_n(dadd + at, g, count);
             }
           }
-          return (g - p.shift - d * p.slope) * p.scale;
+          return g * p.scale - (d * p.slope + p.shift);
         });
   });
 }

@@ -19,6 +19,7 @@ KernelTable make_table() {
   JADRO_TIER::set_dropout(table);
   JADRO_TIER::set_embedding(table);
   JADRO_TIER::set_gemm(table);
+  JADRO_TIER::set_group_norm(table);
   JADRO_TIER::set_pool2d(table);
   JADRO_TIER::set_rnn(table);
   return table;

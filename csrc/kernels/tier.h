@@ -21,6 +21,7 @@ void set_cross_entropy(KernelTable&);
 void set_dropout(KernelTable&);
 void set_embedding(KernelTable&);
 void set_gemm(KernelTable&);
+void set_group_norm(KernelTable&);
 void set_pool2d(KernelTable&);
 void set_rnn(KernelTable&);
 

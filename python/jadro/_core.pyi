@@ -317,6 +317,33 @@ def batch_norm_backward(
     for its gradient."""
 
 # --- pointwise ------------------------------------------------------------------------------------------------------
+def group_norm_forward(
+    x: Array,
+    groups: int,
+    weight: Array | None,
+    bias: Array | None,
+    running_mean: Array | None,
+    running_var: Array | None,
+    y: Array,
+    save_mean: Array,
+    save_rstd: Array,
+    momentum: float,
+    eps: float,
+) -> None:
+    """x[n,c,s], each row's channels in groups; save_mean, save_rstd [n,groups]. Running moments [c], for one group a
+    channel, move towards the mean of the rows' moments."""
+
+def group_norm_backward(
+    dy: Array,
+    x: Array,
+    groups: int,
+    weight: Array | None,
+    save_mean: Array,
+    save_rstd: Array,
+    dx: Array | None,
+    dweight: Array | None,
+    dbias: Array | None,
+) -> None: ...
 def activation_forward(name: str, x: Array, y: Array) -> None:
     """name: "relu", "tanh" or "sigmoid". y may be x."""
 

@@ -16,12 +16,13 @@ from ..ops import avg_pool as _avg_pool
 from ..ops import conv2d as _conv2d
 from ..ops import pool2d as _pool2d
 from ..ops.activation import relu, sigmoid, tanh
-from ..ops.batch_norm import batch_norm, group_norm, instance_norm, layer_norm
+from ..ops.batch_norm import batch_norm
 from ..ops.cross_entropy import check_reduction, cross_entropy, nll_loss
 from ..ops.cross_entropy import reduce as _reduce
 from ..ops.dropout import dropout
 from ..ops.elementwise import check_broadcast, expm1, where
 from ..ops.embedding import embedding
+from ..ops.group_norm import group_norm, instance_norm, layer_norm
 from ..ops.linear import linear
 from ..ops.pad import pad
 from ..ops.reduce import log_softmax, softmax

@@ -15,16 +15,27 @@ from jadro.testing.cases import (
     dropout,
     embedding,
     gemm,
+    group_norm,
     pool2d,
     rnn,
 )
 from jadro.testing.cases.base import Case, assert_close, assert_close_to_reference, expected
 from jadro.testing.cases.large import LARGE
 
-ALL: list[Case] = [
-    case
-    for stem in (gemm, conv2d, pool2d, avg_pool, rnn, batch_norm, activation, cross_entropy, embedding, dropout, adam)
-    for case in stem.CASES
-]
+STEMS = (
+    gemm,
+    conv2d,
+    pool2d,
+    avg_pool,
+    rnn,
+    batch_norm,
+    group_norm,
+    activation,
+    cross_entropy,
+    embedding,
+    dropout,
+    adam,
+)
+ALL: list[Case] = [case for stem in STEMS for case in stem.CASES]
 
 __all__ = ["ALL", "LARGE", "Case", "assert_close", "assert_close_to_reference", "expected"]

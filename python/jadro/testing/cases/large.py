@@ -10,6 +10,7 @@ from jadro.testing.cases.cross_entropy import CrossEntropyCase
 from jadro.testing.cases.dropout import DropoutCase, UniformCase
 from jadro.testing.cases.embedding import EmbeddingCase
 from jadro.testing.cases.gemm import GemmCase
+from jadro.testing.cases.group_norm import GroupNormCase
 from jadro.testing.cases.pool2d import MaxPool2dCase, MaxUnpool2dCase
 from jadro.testing.cases.rnn import RnnCase
 
@@ -40,6 +41,8 @@ LARGE: list[Case] = [
     BatchNormCase("images", 16, 20, 300),
     BatchNormCase("rows", 3000, 9, 1),
     BatchNormCase("add_relu", 16, 20, 300, add=True, relu=True),
+    GroupNormCase("images", 16, 20, 300, 4),
+    GroupNormCase("layers", 700, 130, 1, 1),
     ActivationCase("large", "tanh", (100003,)),
     CrossEntropyCase("large", 700, 90, weighted=True, label_smoothing=0.1),
     EmbeddingCase("large", 300, 64, 3000),

@@ -15,6 +15,7 @@ from jadro.testing.reference.cross_entropy import cross_entropy_backward, cross_
 from jadro.testing.reference.dropout import dropout, philox4x32, random_uniform
 from jadro.testing.reference.embedding import embedding_backward, embedding_forward
 from jadro.testing.reference.gemm import gemm
+from jadro.testing.reference.group_norm import group_norm_backward, group_norm_forward, group_norm_running
 from jadro.testing.reference.pool2d import (
     adaptive_max_pool2d_forward,
     max_pool2d_backward,
@@ -43,6 +44,9 @@ __all__ = [
     "embedding_backward",
     "embedding_forward",
     "gemm",
+    "group_norm_backward",
+    "group_norm_forward",
+    "group_norm_running",
     "max_pool2d_backward",
     "max_pool2d_forward",
     "max_unpool2d_backward",
