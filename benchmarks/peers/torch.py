@@ -92,7 +92,7 @@ class Peer:
         return self.job(case, forward, "xwb")
 
     def activation(self, case: Activation) -> Job:
-        return self.job(case, getattr(torch, case.function), "x")
+        return self.job(case, getattr(torch, case.function, None) or getattr(F, case.function), "x")
 
     def embedding(self, case: Embedding) -> Job:
         ids = torch.from_numpy(case.arrays()["ids"])

@@ -152,8 +152,8 @@ struct Kernels {
   void (*rnn_forward)(const RnnForward<T>&, Range rows, Range units, T* scratch, Barrier*);
   void (*rnn_backward)(const RnnBackward<T>&, Range rows, Range units, T* scratch, Barrier*);
   void (*sum_rows)(const T* a, i64 rows, i64 row, Range columns, bool accumulate, T* out);
-  void (*activation_forward)(Activation, const T* x, T* y, i64 n, bool past_caches);
-  void (*activation_backward)(Activation, const T* dy, const T* y, T* dx, i64 n, bool past_caches);
+  void (*activation_forward)(Activation, T a, T b, const T* x, T* y, i64 n, bool past_caches);
+  void (*activation_backward)(Activation, T a, T b, const T* dy, const T* v, T* dx, i64 n, bool past_caches);
   void (*random_uniform)(T* out, i64 n, u64 seed, u64 offset);
   void (*dropout)(const T* x, T* y, i64 n, u32 threshold, T keep, u64 seed, u64 offset);
   void (*cross_entropy_forward)(const CrossEntropy<T>&, Range rows, T* losses, T* lse);

@@ -77,7 +77,19 @@ struct AvgPool {
   AvgPoolAxis<T> d, h, w;
 };
 
-enum class Activation : int { kRelu, kTanh, kSigmoid };
+// Pointwise functions, and their numbers a and b.
+enum class Activation : int {
+  kRelu,
+  kTanh,
+  kSigmoid,
+  kLeakyRelu,  // x > 0 ? x : a x
+  kElu,        // x > 0 ? x : a (exp(x) - 1)
+  kGelu,       // x Phi(x), Phi the normal distribution function
+  kGeluTanh,   // x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2
+  kSilu,       // x / (1 + exp(-x))
+  kHardtanh,   // x bounded to a .. b
+  kSoftplus    // a x > b ? x : log(1 + exp(a x)) / a
+};
 
 // Channels of x[n,c,s].
 struct BatchNorm {

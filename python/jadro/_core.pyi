@@ -344,11 +344,13 @@ def group_norm_backward(
     dweight: Array | None,
     dbias: Array | None,
 ) -> None: ...
-def activation_forward(name: str, x: Array, y: Array) -> None:
-    """name: "relu", "tanh" or "sigmoid". y may be x."""
+def activation_forward(name: str, x: Array, y: Array, a: float = 0.0, b: float = 0.0) -> None:
+    """name: "relu", "tanh", "sigmoid", "leaky_relu" (a: the slope), "elu" (a: alpha), "gelu", "gelu_tanh", "silu",
+    "hardtanh" (a, b: the bounds) or "softplus" (a: beta, b: the threshold). y may be x."""
 
-def activation_backward(name: str, dy: Array, y: Array, dx: Array) -> None:
-    """From the output y: relu dy*(y>0), tanh dy*(1-y^2), sigmoid dy*y*(1-y). dx may be dy."""
+def activation_backward(name: str, dy: Array, v: Array, dx: Array, a: float = 0.0, b: float = 0.0) -> None:
+    """From the output v = y: relu dy*(y>0), tanh dy*(1-y^2), sigmoid dy*y*(1-y); the others from v = x. dx may be
+    dy."""
 
 def dropout(x: Array, y: Array, p: float, seed: int, offset: int) -> None:
     """y = x * mask / (1-p); element j is kept where uniform number offset+j of the stream `seed` is >= p. Its own

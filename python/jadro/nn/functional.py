@@ -15,18 +15,29 @@ import numpy as np
 from ..ops import avg_pool as _avg_pool
 from ..ops import conv2d as _conv2d
 from ..ops import pool2d as _pool2d
-from ..ops.activation import relu, sigmoid, tanh
+from ..ops.activation import (
+    elu,
+    gelu,
+    hardtanh,
+    leaky_relu,
+    prelu,
+    relu,
+    relu6,
+    sigmoid,
+    silu,
+    softplus,
+    tanh,
+)
 from ..ops.batch_norm import batch_norm
 from ..ops.cross_entropy import check_reduction, cross_entropy, nll_loss
 from ..ops.cross_entropy import reduce as _reduce
 from ..ops.dropout import dropout
-from ..ops.elementwise import check_broadcast, expm1, where
+from ..ops.elementwise import check_broadcast, where
 from ..ops.embedding import embedding
 from ..ops.group_norm import group_norm, instance_norm, layer_norm
 from ..ops.linear import linear
 from ..ops.pad import pad
 from ..ops.reduce import log_softmax, softmax
-from ..ops.special import normal_cdf, softplus
 from ..tensor import Tensor, as_tensor, wrap
 
 __all__ = [
@@ -70,6 +81,7 @@ __all__ = [
     "nll_loss",
     "one_hot",
     "pad",
+    "prelu",
     "relu",
     "relu6",
     "sigmoid",
@@ -283,50 +295,6 @@ def one_hot(x: Any, num_classes: int = -1) -> Tensor:
     if classes < 1 or (ids.size and (ids.min() < 0 or ids.max() >= classes)):
         raise ValueError(f"one_hot: x reaches outside 0..{classes - 1}: num_classes is {num_classes}")
     return wrap((ids[..., None] == np.arange(classes)).astype(np.int64))
-
-
-def leaky_relu(x: Any, negative_slope: float = 0.01) -> Tensor:
-    """x where x > 0, else negative_slope x."""
-    x = as_tensor(x)
-    return where(x > 0, x, x * negative_slope)
-
-
-def elu(x: Any, alpha: float = 1.0) -> Tensor:
-    """x where x > 0, else alpha (exp(x) - 1) (Clevert et al. 2015)."""
-    x = as_tensor(x)
-    return where(x > 0, x, expm1(x.clamp(max=0)) * alpha)
-
-
-def gelu(x: Any, approximate: str = "none") -> Tensor:
-    """x Phi(x), Phi the normal distribution function (Hendrycks and Gimpel 2016).
-
-    approximate: "none", or "tanh" for 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))).
-    """
-    x = as_tensor(x)
-    if approximate == "none":
-        return x * normal_cdf(x)
-    if approximate != "tanh":
-        raise ValueError(f"gelu: approximate is {approximate!r}, expected 'none' or 'tanh'")
-    return 0.5 * x * (1 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))))
-
-
-def silu(x: Any) -> Tensor:
-    """x sigmoid(x)."""
-    x = as_tensor(x)
-    return x * sigmoid(x)
-
-
-def hardtanh(x: Any, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
-    """x bounded to min_val..max_val; the gradient is 0 at the bounds."""
-    x = as_tensor(x)
-    if not min_val <= max_val:
-        raise ValueError(f"hardtanh: min_val is {min_val} and max_val is {max_val}, expected min_val <= max_val")
-    return where((x > min_val) & (x < max_val), x, x.detach().clamp(min_val, max_val))
-
-
-def relu6(x: Any) -> Tensor:
-    """x bounded to 0..6."""
-    return hardtanh(x, 0.0, 6.0)
 
 
 def _pair(call: str, x: Any, target: Any, reduction: str) -> tuple[Tensor, Tensor]:

@@ -44,6 +44,7 @@ LARGE: list[Case] = [
     GroupNormCase("images", 16, 20, 300, 4),
     GroupNormCase("layers", 700, 130, 1, 1),
     ActivationCase("large", "tanh", (100003,)),
+    ActivationCase("large", "gelu", (100003,)),
     CrossEntropyCase("large", 700, 90, weighted=True, label_smoothing=0.1),
     EmbeddingCase("large", 300, 64, 3000),
     DropoutCase("large", (200003,)),
