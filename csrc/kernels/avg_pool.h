@@ -44,6 +44,24 @@ i64 avg_pool_scratch(const AvgPool<T>& p) {
   return AvgPoolBuffers<T>(p).size;
 }
 
+// The row's place in its plane, counted up: a division costs as much as a row.
+struct RowCounter {
+  i64 row, plane, d, h, depth, height;
+  RowCounter(i64 first, i64 height_, i64 depth_)
+      : row(first),
+        plane(first / height_ / depth_),
+        d(first / height_ % depth_),
+        h(first % height_),
+        depth(depth_),
+        height(height_) {}
+  JADRO_INLINE void next() {
+    ++row;
+    if (++h < height) return;
+    h = 0;
+    if (++d == depth) d = 0, ++plane;
+  }
+};
+
 // Stores rows one behind the other; past the caches whole vectors of several rows at a time.
 template <class T>
 class RowWriter {
@@ -144,6 +162,22 @@ JADRO_INLINE void pool_columns(const AvgPool<T>& p, const Phases<T>& s, const T*
   });
 }
 
+// y[ow] of windows of two columns, two apart and inside: the sums of neighbours, as they are loaded; up to four rows.
+template <class T>
+void pool_pairs(const AvgPool<T>& p, const T* x, i64 rows, T count, T* y) {
+  constexpr i64 kN = kLanes<T>;
+  const i64 n = p.w.in;
+  const T share = T(1) / (count * p.w.count[0]);
+  const VecInt<T> even = 2 * lane_numbers<T>();
+  with_count(rows, [&](auto kCount) {
+    const auto pair = [&](i64 i) {
+      const Vec<T> a = add_rows<T, kCount.value>(x, n, i, n), b = add_rows<T, kCount.value>(x, n, i + kN, n);
+      return (__builtin_shuffle(a, b, even) + __builtin_shuffle(a, b, even + 1)) * share;
+    };
+    for_vectors<T>(p.w.out, [&](i64 o, i64 left) { store_n(y + o, pair(2 * o), left); });
+  });
+}
+
 // Splits the sum of rows d, h of x[ih,iw] into phases; up to four rows are added on the way.
 template <class T, int kStride>
 void split_sum(const AvgPool<T>& p, const Phases<T>& s, const T* x, Range d, Range h, T* sums, T* phases) {
@@ -167,13 +201,19 @@ void avg_pool_forward(const AvgPool<T>& p, const T* x, Range rows, T* y, T* scra
   const Phases<T>& s = buffers.forward;
   T *const phases = scratch, *const sums = phases + max(s.row, buffers.outputs), *const waiting = sums + buffers.places;
   const auto split = p.w.stride == 1 ? split_sum<T, 1> : p.w.stride == 2 ? split_sum<T, 2> : split_sum<T, 0>;
+  const bool pairs = s.used && p.w.kernel == 2 && p.w.stride == 2 && p.w.pad == 0 && 2 * p.w.out <= p.w.in;
   if (s.used) std::memset(phases, 0, static_cast<std::size_t>(s.row) * sizeof(T));
   RowWriter<T> out(y + rows.begin * p.w.out, past_caches, waiting);
-  for (i64 r = rows.begin; r < rows.end; ++r) {
-    const i64 slab = r / p.h.out, oh = r % p.h.out, od = slab % p.d.out;
-    const T* const volume = x + slab / p.d.out * p.d.in * p.h.in * p.w.in;
+  for (RowCounter at(rows.begin, p.h.out, p.d.out); at.row < rows.end; at.next()) {
+    const i64 oh = at.h, od = at.d;
+    const T* const volume = x + at.plane * p.d.in * p.h.in * p.w.in;
     const Range d{p.d.begin[od], p.d.end[od]}, h{p.h.begin[oh], p.h.end[oh]};
     const T count = p.d.count[od] * p.h.count[oh];
+    if (pairs && d.end - d.begin == 1 && h.end - h.begin <= 4) {
+      pool_pairs(p, volume + (d.begin * p.h.in + h.begin) * p.w.in, h.end - h.begin, count, sums);
+      out.add(sums, p.w.out);
+      continue;
+    }
     if (s.used) {
       split(p, s, volume, d, h, sums, phases);
       pool_columns(p, s, phases, count, sums);
@@ -247,9 +287,9 @@ void avg_pool_backward(const AvgPool<T>& p, const T* dy, Range rows, T* dx, T* s
   const T* const row = places + (uniform ? p.w.pad : 0);
   Range seen_d{-1, -1}, seen_h{-1, -1};
   i64 seen = -1;  // the plane, and the windows, whose sum `places` holds
-  for (i64 r = rows.begin; r < rows.end; ++r) {
-    const i64 slab = r / p.h.in, ih = r % p.h.in, id = slab % p.d.in, plane = slab / p.d.in;
-    const Range d{p.d.first[id], p.d.last[id]}, h{p.h.first[ih], p.h.last[ih]};
+  for (RowCounter at(rows.begin, p.h.in, p.d.in); at.row < rows.end; at.next()) {
+    const i64 plane = at.plane;
+    const Range d{p.d.first[at.d], p.d.last[at.d]}, h{p.h.first[at.h], p.h.last[at.h]};
     if (plane != seen || d.begin != seen_d.begin || d.end != seen_d.end || h.begin != seen_h.begin ||
         h.end != seen_h.end) {
       for_vectors<T>(p.w.out, [&](i64 i, i64 count) { store_n(g + i, Vec<T>{}, count); });

@@ -143,29 +143,52 @@ struct Best {
   }
 };
 
+// top and index: the best of each lane, and where it is, after the vectors of x[at .. at + size); true where kNan is
+// false and a NaN was met.
+template <class T, bool kNan>
+JADRO_INLINE bool meet_run(const T* x, i64 at, i64 size, Vec<T>* top, VecInt<T>* index) {
+  constexpr i64 kN = kLanes<T>;
+  VecInt<T> here = lane_numbers<T>() + static_cast<Int<T>>(at), nan{};
+  Vec<T> best = *top;
+  VecInt<T> place = *index;
+  const auto meet = [&](Vec<T> v) {
+    const auto wins = beats<T, kNan>(v, best);
+    place = wins ? here : place;
+    best = kNan ? (wins ? v : best) : maximum<T>(v, best);
+    nan |= v != v;
+    here += static_cast<Int<T>>(kN);
+  };
+  i64 i = 0;
+  for (; i + kN <= size; i += kN) meet(load(x + at + i));
+  if (i < size) meet(load_or_lowest(x + at + i, size - i));
+  *top = best;
+  *index = place;
+  return !kNan && any_lane<T>(nan);
+}
+
 // The run x[at .. at + size) meets the best, with vectors along it.
 template <class T>
 void pool_run(const T* x, i64 at, i64 size, Best<T>* best) {
-  constexpr i64 kN = kLanes<T>;
-  Vec<T> top = broadcast(best->index < 0 ? x[at] : best->value);
-  VecInt<T> index = VecInt<T>{} + static_cast<Int<T>>(best->index < 0 ? at : best->index), here = lane_numbers<T>();
-  here += static_cast<Int<T>>(at);
-  for (i64 i = 0; i < size; i += kN, here += static_cast<Int<T>>(kN)) {
-    const Vec<T> v = load_or_lowest(x + at + i, size - i);
-    const auto wins = beats<T, true>(v, top);
-    index = wins ? here : index;
-    top = wins ? v : top;
+  const T start = best->index < 0 ? x[at] : best->value;
+  const VecInt<T> from = VecInt<T>{} + static_cast<Int<T>>(best->index < 0 ? at : best->index);
+  Vec<T> top = broadcast(start);
+  VecInt<T> index = from;
+  if (start != start || meet_run<T, false>(x, at, size, &top, &index)) {
+    top = broadcast(start), index = from;
+    meet_run<T, true>(x, at, size, &top, &index);
   }
   // Lanes hold the first of their own places: of equal values, or of NaN, the lowest place is the first.
-  for (int lane = 0; lane < kN; ++lane) {
-    const T v = top[lane];
-    const bool equal = v == best->value || (v != v && best->value != best->value);
-    if (best->index >= 0 && equal) {
-      if (index[lane] < best->index) best->index = index[lane];
-    } else {
-      best->meet(v, index[lane]);
-    }
+  const VecInt<T> nans = top != top;
+  best->value = any_lane<T>(nans) ? T(__builtin_nanf("")) : max_lanes<T>(top);
+  const VecInt<T> wins = any_lane<T>(nans) ? nans : top == broadcast(best->value);
+  const Int<T> most = sizeof(T) == 4 ? Int<T>(INT32_MAX) : Int<T>(INT64_MAX);
+  VecInt<T> places = wins ? index : VecInt<T>{} + most;
+  for (int half = kLanes<T> / 2; half > 0; half /= 2) {
+    const VecInt<T> other = __builtin_shuffle(places, (lane_numbers<T>() + half) % kLanes<T>);
+    places = other < places ? other : places;
   }
+  best->index = places[0];
+  best->value = x[best->index];  // the very zero or NaN
 }
 
 // One output by its window: where few outputs stand side by side, or too far apart for a split row to pay.
@@ -235,15 +258,21 @@ void max_pool2d_forward(const Pool2d& p, const T* x, Range rows, T* y, std::int3
   if (ring.used) start_ring(p, ring, scratch);
   i64 filled = 0, nan = -1;  // rows of the planes that the ring has seen; no NaN is in those from nan + 1 on
   i64 slab = rows.begin / p.oh, oh = rows.begin % p.oh;
+  const T* volume = nullptr;
+  Span d{};
+  const auto start_slab = [&] {
+    volume = x + slab / p.od * p.id * p.ih * p.iw;
+    d = span_of(slab % p.od, p.id, p.od, p.kd, p.stride_d, p.pad_front, p.dilation_d, p.adaptive);
+  };
+  start_slab();
   for (i64 r = rows.begin; r < rows.end; ++r, ++oh) {
     if (oh == p.oh) {
       ++slab;
       oh = 0;
       filled = 0;
       nan = -1;
+      start_slab();
     }
-    const T* const volume = x + slab / p.od * p.id * p.ih * p.iw;
-    const Span d = span_of(slab % p.od, p.id, p.od, p.kd, p.stride_d, p.pad_front, p.dilation_d, p.adaptive);
     const Span h = span_of(oh, p.ih, p.oh, p.kh, p.stride_h, p.pad_top, p.dilation_h, p.adaptive);
     T* const out = y + r * p.ow;
     std::int32_t* const index = indices ? indices + r * p.ow : nullptr;

@@ -11,12 +11,13 @@ from ..backend import Array
 from ..tensor import Tensor, as_tensor
 from .batch_norm import batch_norm, check_options, check_vector
 from .common import check_float
+from .windows import Sizes
 
 
 class GroupNorm(Function):
-    """x[N,C,S], weight[C], bias[C] -> y = (x - mean) rstd weight + bias, rstd = 1 / sqrt(var + eps)
+    """x, of `shape` [N,C,S], weight[C], bias[C] -> y = (x - mean) rstd weight + bias, rstd = 1 / sqrt(var + eps)
 
-    with the moments of each row's channels in `groups` groups.
+    with the moments of each row's channels in `groups` groups. Arrays come as they are and are seen in that shape.
 
     weight and bias may be None. running: moments [C] that move by `momentum` towards the mean of the rows' moments.
     """
@@ -25,29 +26,33 @@ class GroupNorm(Function):
 
     @staticmethod
     def forward(
-        ctx: Node, x: Array, weight: Array | None, bias: Array | None, *, groups: int, eps: float,
+        ctx: Node, x: Array, weight: Array | None, bias: Array | None, *, shape: Sizes, groups: int, eps: float,
         running: tuple[Array | None, Array | None] = (None, None), momentum: float = 0.0,
     ) -> Array:  # fmt: skip
-        ctx.groups, ctx.eps = groups, eps
-        ctx.mean, ctx.rstd = (backend.empty_like(x, (x.shape[0], groups)) for _ in range(2))
+        ctx.shape, ctx.groups, ctx.eps = shape, groups, eps
+        ctx.mean, ctx.rstd = backend.empty_like(x, (shape[0], groups)), backend.empty_like(x, (shape[0], groups))
         y = backend.empty_like(x)
+        ctx.affine = None if weight is None and bias is None else (bias if weight is None else weight).shape
         ctx.save(x, weight)
         if x.size:
-            affine = [None if p is None else backend.contiguous(p) for p in (weight, bias)]
+            affine = [None if p is None else backend.contiguous(p).reshape(-1) for p in (weight, bias)]
             backend.kernel(x, "group_norm_forward")(
-                backend.contiguous(x), groups, *affine, *running, y, ctx.mean, ctx.rstd, momentum, eps
-            )
+                backend.contiguous(x).reshape(shape), groups, *affine, *running, y.reshape(shape), ctx.mean, ctx.rstd,
+                momentum, eps,
+            )  # fmt: skip
         return y
 
     @staticmethod
     def backward(ctx: Node, dy: Array) -> tuple[Array | None, ...]:
         x, weight = ctx.saved
+        shape, affine = ctx.shape, ctx.affine
         dx = backend.empty_like(x) if ctx.needs[0] else None
-        dw, db = (backend.empty_like(x, x.shape[1:2]) if need else None for need in ctx.needs[1:])
+        dw, db = (backend.empty_like(x, affine) if need else None for need in ctx.needs[1:])
         if x.size:
-            weight = None if weight is None else backend.contiguous(weight)
+            flat = [None if p is None else backend.contiguous(p).reshape(-1) for p in (weight, dw, db)]
+            dys, xs = backend.contiguous(dy).reshape(shape), backend.contiguous(x).reshape(shape)
             backend.kernel(x, "group_norm_backward")(
-                backend.contiguous(dy), backend.contiguous(x), ctx.groups, weight, ctx.mean, ctx.rstd, dx, dw, db
+                dys, xs, ctx.groups, flat[0], ctx.mean, ctx.rstd, None if dx is None else dx.reshape(shape), *flat[1:]
             )
         else:
             for d in (dw, db):
@@ -59,16 +64,16 @@ class GroupNorm(Function):
     def backward_graph(cls, ctx: Node, dy: Tensor) -> tuple[Tensor | None, ...]:
         """dx = rstd (h - mean(h) - xhat mean(h xhat)) with h = dy weight, means over each group."""
         x, weight = ctx.saved
-        n, c, s = x.shape
-        pieces = (n, ctx.groups, c // ctx.groups * s)
+        n, c, s = ctx.shape
+        dy, pieces = dy.reshape(ctx.shape), (n, ctx.groups, c // ctx.groups * s)
         grouped = x.reshape(pieces)
         centred = grouped - grouped.mean(2, True)
         rstd = ((centred * centred).mean(2, True) + ctx.eps) ** -0.5
         xhat = centred * rstd
-        h = (dy if weight is None else dy * weight.unsqueeze(-1)).reshape(pieces)
+        h = (dy if weight is None else dy * weight.reshape(c, 1)).reshape(pieces)
         dx = rstd * (h - h.mean(2, True) - xhat * (h * xhat).mean(2, True))
-        dw = (dy * xhat.reshape(x.shape)).sum((0, 2)) if ctx.needs[1] else None
-        return dx.reshape(x.shape), dw, dy.sum((0, 2)) if ctx.needs[2] else None
+        dw = (dy * xhat.reshape(ctx.shape)).sum((0, 2)).reshape(ctx.affine) if ctx.needs[1] else None
+        return dx.reshape(x.shape), dw, dy.sum((0, 2)).reshape(ctx.affine) if ctx.needs[2] else None
 
 
 def layer_norm(x: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
@@ -81,7 +86,6 @@ def layer_norm(x: Any, normalized_shape: Any, weight: Any = None, bias: Any = No
     check_options("layer_norm", x, eps, 1)
     if not shape or x.shape[x.ndim - len(shape) :] != shape or len(shape) > x.ndim:
         raise ValueError(f"layer_norm: x has shape {x.shape}, expected to end in normalized_shape {shape}")
-    k = math.prod(shape)
     params = []
     for name, value in (("weight", weight), ("bias", bias)):
         value = None if value is None else as_tensor(value)
@@ -89,10 +93,9 @@ def layer_norm(x: Any, normalized_shape: Any, weight: Any = None, bias: Any = No
             check_float("layer_norm", name, value.data, x.data)
             if value.shape != shape:
                 raise ValueError(f"layer_norm: {name} has shape {value.shape}, expected {shape}")
-            value = value.reshape(k)
         params.append(value)
     rows = math.prod(x.shape[: x.ndim - len(shape)])
-    return GroupNorm.apply(x.reshape(rows, k, 1), *params, groups=1, eps=float(eps)).reshape(x.shape)
+    return GroupNorm.apply(x, *params, shape=(rows, math.prod(shape), 1), groups=1, eps=float(eps))
 
 
 def group_norm(x: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
@@ -107,8 +110,8 @@ def group_norm(x: Any, num_groups: int, weight: Any = None, bias: Any = None, ep
     if num_groups < 1 or channels % num_groups:
         raise ValueError(f"group_norm: num_groups is {num_groups}, expected a divisor of x's {channels} channels")
     params = [check_vector("group_norm", name, v, channels, x) for name, v in (("weight", weight), ("bias", bias))]
-    rows = x.reshape(n, channels, math.prod(x.shape[2:]))
-    return GroupNorm.apply(rows, *params, groups=num_groups, eps=float(eps)).reshape(x.shape)
+    shape = n, channels, math.prod(x.shape[2:])
+    return GroupNorm.apply(x, *params, shape=shape, groups=num_groups, eps=float(eps))
 
 
 def instance_norm(
@@ -132,8 +135,7 @@ def instance_norm(
     names = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
     mean, var, *params = (check_vector("instance_norm", name, v, channels, x) for name, v in names.items())
     running = tuple(None if m is None else backend.contiguous(m.data) for m in (mean, var))
-    y = GroupNorm.apply(
-        x.reshape(n, channels, space), *params, groups=channels, eps=float(eps), running=running,
+    return GroupNorm.apply(
+        x, *params, shape=(n, channels, space), groups=channels, eps=float(eps), running=running,
         momentum=float(momentum),
     )  # fmt: skip
-    return y.reshape(x.shape)
