@@ -174,7 +174,8 @@ struct Kernels {
   void (*group_norm_rows_backward)(const GroupNormRows<T>&, const T* dy, const T* x, Range rows, const T* mean,
                                    const T* rstd, T* dx, T* dweight, T* dbias, bool past_caches);
   i64 (*max_pool2d_scratch)(const Pool2d&);
-  void (*max_pool2d_forward)(const Pool2d&, const T* x, Range rows, T* y, std::int32_t* indices, T* scratch);
+  void (*max_pool2d_forward)(const Pool2d&, const T* x, Range rows, T* y, std::int32_t* indices, T* scratch,
+                             bool past_caches);
   bool (*max_pool2d_indices_inside)(const std::int32_t* indices, i64 count, i64 size);
   void (*max_pool2d_backward)(const T* dy, const std::int32_t* indices, Range planes, i64 outputs, i64 size, T* dx,
                               T* scratch);

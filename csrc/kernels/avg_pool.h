@@ -2,8 +2,6 @@
 // first, then the columns. Backward is the same sum with windows and places exchanged.
 #pragma once
 
-#include <type_traits>
-
 #include "kernels/pool_phases.h"
 
 namespace jadro {
@@ -17,7 +15,6 @@ JADRO_INLINE Vec<T> load_or_zero(const T* p, i64 left) {
 
 // Scratch of a call: the sum of the rows, the columns of which go into phases or out of them, and what waits to be
 // stored past the caches.
-constexpr i64 kWaiting = 2048;
 template <class T>
 struct AvgPoolBuffers {
   Phases<T> forward;
@@ -44,76 +41,12 @@ i64 avg_pool_scratch(const AvgPool<T>& p) {
   return AvgPoolBuffers<T>(p).size;
 }
 
-// The row's place in its plane, counted up: a division costs as much as a row.
-struct RowCounter {
-  i64 row, plane, d, h, depth, height;
-  RowCounter(i64 first, i64 height_, i64 depth_)
-      : row(first),
-        plane(first / height_ / depth_),
-        d(first / height_ % depth_),
-        h(first % height_),
-        depth(depth_),
-        height(height_) {}
-  JADRO_INLINE void next() {
-    ++row;
-    if (++h < height) return;
-    h = 0;
-    if (++d == depth) d = 0, ++plane;
-  }
-};
-
-// Stores rows one behind the other; past the caches whole vectors of several rows at a time.
-template <class T>
-class RowWriter {
- public:
-  RowWriter(T* to, bool past_caches, T* waiting) : to_(to), waiting_(waiting), past_(past_caches) {
-    const i64 off = static_cast<i64>(reinterpret_cast<std::uintptr_t>(to) % kVectorBytes / sizeof(T));
-    head_ = off == 0 ? 0 : kLanes<T> - off;
-  }
-  JADRO_INLINE void add(const T* row, i64 n) {
-    T* const at = past_ ? waiting_ + count_ : to_;
-    for_vectors<T>(n, [&](i64 i, i64 count) { store_n(at + i, load_n(row + i, count), count); });
-    if (!past_) {
-      to_ += n;
-    } else if ((count_ += n) >= kWaiting) {
-      flush(count_ - (count_ - head_) % kLanes<T>);
-    }
-  }
-  void finish() {
-    if (past_) flush(count_);
-  }
-
- private:
-  void flush(i64 n) {
-    const i64 head = min(head_, n);
-    std::memcpy(to_, waiting_, static_cast<std::size_t>(head) * sizeof(T));
-    map_vectors(to_ + head, n - head, true, [&](i64 i, i64 count) { return load_n(waiting_ + head + i, count); });
-    to_ += n;
-    head_ = 0;
-    count_ -= n;
-    std::memmove(waiting_, waiting_ + n, static_cast<std::size_t>(count_) * sizeof(T));
-  }
-
-  T *to_, *waiting_;
-  i64 count_ = 0, head_;
-  bool past_;
-};
-
 // The sum at column i of kCount rows, `step` apart.
 template <class T, int kCount>
 JADRO_INLINE Vec<T> add_rows(const T* row, i64 step, i64 i, i64 left) {
   Vec<T> sum = load_or_zero(row + i, left - i);
   for (int k = 1; k < kCount; ++k) sum += load_or_zero(row + k * step + i, left - i);
   return sum;
-}
-
-// f(std::integral_constant) for 1 <= count <= 4.
-template <class F>
-JADRO_INLINE void with_count(i64 count, F f) {
-  if (count == 1) return f(std::integral_constant<int, 1>{});
-  if (count == 2) return f(std::integral_constant<int, 2>{});
-  if (count == 3) return f(std::integral_constant<int, 3>{});
-  f(std::integral_constant<int, 4>{});
 }
 
 // to[n] = the sum of rows h of x[rows,n], with `first`, or += it.

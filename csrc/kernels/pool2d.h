@@ -2,8 +2,6 @@
 // number, padding never wins; a window without a single pixel gives -inf and index -1.
 #pragma once
 
-#include <type_traits>
-
 #include "kernels/pool_phases.h"
 
 namespace jadro {
@@ -18,8 +16,9 @@ template <class T>
 struct PoolRing {
   Phases<T> phases;
   bool used;
-  i64 height = 1;  // rows of a plane: a power of two
-  i64 firsts = 0;  // offset of the table of the first column in each window, behind the rows
+  i64 height = 1;   // rows of a plane: a power of two
+  i64 firsts = 0;   // offset of the table of the first column in each window, or of a row of output, behind the rows
+  i64 outputs = 0;  // elements of that
 
   explicit PoolRing(const Pool2d& p)
       : phases(p.iw, p.ow, p.kw, p.stride_w, p.pad_left, p.dilation_w),
@@ -27,6 +26,7 @@ struct PoolRing {
     if (!used) return;
     while (height < min((p.kh - 1) * p.dilation_h + 1, p.ih)) height *= 2;
     firsts = phases.row * height * p.kd;
+    outputs = ceil_div(p.ow, kLanes<T>) * kLanes<T>;
   }
 
   // Where row h of plane `slot` of the window is kept.
@@ -36,7 +36,7 @@ struct PoolRing {
 template <class T>
 i64 max_pool2d_scratch(const Pool2d& p) {
   const PoolRing<T> ring(p);
-  return ring.used ? ring.firsts + ceil_div(p.ow, kLanes<T>) * kLanes<T> : 0;
+  return ring.used ? ring.firsts + 2 * ring.outputs + kWaiting : 0;
 }
 
 template <class T>
@@ -250,10 +250,81 @@ JADRO_INLINE PoolRows<T> rows_of(const Pool2d& p, const PoolRing<T>& ring, const
   return window;
 }
 
+// The largest of kCount rows, column by column; `nan` where one of them holds a NaN, which no maximum keeps.
+template <class T, int kCount>
+JADRO_INLINE Vec<T> max_of_rows(const T* const* rows, i64 i, i64 left, VecInt<T>* nan) {
+  Vec<T> best = load_or_lowest(rows[0] + i, left);
+  *nan |= best != best;
+  for (int k = 1; k < kCount; ++k) {
+    const Vec<T> v = load_or_lowest(rows[k] + i, left);
+    *nan |= v != v;
+    best = maximum<T>(v, best);
+  }
+  return best;
+}
+
+// One row of output from kCount rows of the image, without indices: rows first, then columns. False for a NaN.
+template <class T, int kStride, int kCount>
+bool pool_values(const Pool2d& p, const Phases<T>& s, const T* const* rows, T* phases, T* y) {
+  constexpr i64 kN = kLanes<T>;
+  VecInt<T> nan{};
+  if (kStride == 2 && p.kw == 2 && p.pad_left == 0 && p.dilation_w == 1) {  // neighbours, as they are loaded
+    const VecInt<T> even = 2 * lane_numbers<T>();
+    for_vectors<T>(p.ow, [&](i64 o, i64 count) {
+      const i64 i = 2 * o, left = min(p.iw, 2 * p.ow) - i;
+      const Vec<T> a = max_of_rows<T, kCount>(rows, i, left, &nan);
+      const Vec<T> b = max_of_rows<T, kCount>(rows, i + kN, left - kN, &nan);
+      store_n(y + o, maximum<T>(__builtin_shuffle(a, b, even), __builtin_shuffle(a, b, even + 1)), count);
+    });
+    return !any_lane<T>(nan);
+  }
+  split_row<T, kStride>(s, p.iw, phases, [&](i64 i, i64 left) { return max_of_rows<T, kCount>(rows, i, left, &nan); });
+  for_vectors<T>(p.ow, [&](i64 o, i64 count) {
+    Vec<T> best = load(phases + s.taps[0] + o);
+    for (i64 k = 1; k < p.kw; ++k) best = maximum<T>(load(phases + s.taps[k] + o), best);
+    store_n(y + o, best, count);
+  });
+  return !any_lane<T>(nan);
+}
+
+// Rows of y without indices, at most four rows of the image in a window.
+template <class T, int kStride>
+void max_pool2d_values(const Pool2d& p, const T* x, Range rows, T* y, T* scratch, bool past_caches) {
+  const PoolRing<T> ring(p);
+  T *const phases = scratch, *const row = scratch + ring.firsts, *const waiting = row + ring.outputs;
+  for (i64 i = 0; i < ring.phases.row; i += kLanes<T>) store(phases + i, broadcast(T(-__builtin_inff())));
+  RowWriter<T> out(y + rows.begin * p.ow, past_caches, waiting);
+  for (RowCounter at(rows.begin, p.oh, p.od); at.row < rows.end; at.next()) {
+    const T* const volume = x + at.plane * p.id * p.ih * p.iw;
+    const Span d = span_of(at.d, p.id, p.od, p.kd, p.stride_d, p.pad_front, p.dilation_d, false);
+    const Span h = span_of(at.h, p.ih, p.oh, p.kh, p.stride_h, p.pad_top, p.dilation_h, false);
+    const T* from[4];
+    i64 count = 0;
+    for (i64 z = d.begin; z < d.end && d.begin >= 0; z += d.step) {
+      for (i64 r = h.begin; r < h.end && h.begin >= 0; r += h.step) from[count++] = volume + (z * p.ih + r) * p.iw;
+    }
+    bool done = false;
+    if (count > 0) {
+      with_count(count,
+                 [&](auto kCount) { done = pool_values<T, kStride, kCount.value>(p, ring.phases, from, phases, row); });
+    }
+    if (!done) pool_windows(p, volume, d, h, row, nullptr);
+    out.add(row, p.ow);
+  }
+  out.finish();
+}
+
 // Rows of y[planes * od * oh, ow] and of indices, which may be null, from x[planes,id,ih,iw].
 template <class T>
-void max_pool2d_forward(const Pool2d& p, const T* x, Range rows, T* y, std::int32_t* indices, T* scratch) {
+void max_pool2d_forward(const Pool2d& p, const T* x, Range rows, T* y, std::int32_t* indices, T* scratch,
+                        bool past_caches) {
   const PoolRing<T> ring(p);
+  if (ring.used && !indices && p.kd * p.kh <= 4) {
+    const auto values = p.stride_w == 1   ? max_pool2d_values<T, 1>
+                        : p.stride_w == 2 ? max_pool2d_values<T, 2>
+                                          : max_pool2d_values<T, 0>;
+    return values(p, x, rows, y, scratch, past_caches);
+  }
   const auto split = p.stride_w == 1 ? split_rows<T, 1> : p.stride_w == 2 ? split_rows<T, 2> : split_rows<T, 0>;
   if (ring.used) start_ring(p, ring, scratch);
   i64 filled = 0, nan = -1;  // rows of the planes that the ring has seen; no NaN is in those from nan + 1 on

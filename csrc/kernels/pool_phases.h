@@ -2,6 +2,8 @@
 // padded row is element j / stride of phase j % stride.
 #pragma once
 
+#include <type_traits>
+
 #include "kernels/simd.h"
 
 namespace jadro {
@@ -55,6 +57,72 @@ JADRO_INLINE void split_row(const Phases<T>& s, i64 in, T* to, At at) {
     }
   }
 }
+
+// f(std::integral_constant) for 1 <= count <= 4.
+template <class F>
+JADRO_INLINE void with_count(i64 count, F f) {
+  if (count == 1) return f(std::integral_constant<int, 1>{});
+  if (count == 2) return f(std::integral_constant<int, 2>{});
+  if (count == 3) return f(std::integral_constant<int, 3>{});
+  f(std::integral_constant<int, 4>{});
+}
+
+// The row's place in its plane, counted up: a division costs as much as a row.
+struct RowCounter {
+  i64 row, plane, d, h, depth, height;
+  RowCounter(i64 first, i64 height_, i64 depth_)
+      : row(first),
+        plane(first / height_ / depth_),
+        d(first / height_ % depth_),
+        h(first % height_),
+        depth(depth_),
+        height(height_) {}
+  JADRO_INLINE void next() {
+    ++row;
+    if (++h < height) return;
+    h = 0;
+    if (++d == depth) d = 0, ++plane;
+  }
+};
+
+constexpr i64 kWaiting = 2048;
+
+// Stores rows one behind the other; past the caches whole vectors of several rows at a time.
+template <class T>
+class RowWriter {
+ public:
+  RowWriter(T* to, bool past_caches, T* waiting) : to_(to), waiting_(waiting), past_(past_caches) {
+    const i64 off = static_cast<i64>(reinterpret_cast<std::uintptr_t>(to) % kVectorBytes / sizeof(T));
+    head_ = off == 0 ? 0 : kLanes<T> - off;
+  }
+  JADRO_INLINE void add(const T* row, i64 n) {
+    T* const at = past_ ? waiting_ + count_ : to_;
+    for_vectors<T>(n, [&](i64 i, i64 count) { store_n(at + i, load_n(row + i, count), count); });
+    if (!past_) {
+      to_ += n;
+    } else if ((count_ += n) >= kWaiting) {
+      flush(count_ - (count_ - head_) % kLanes<T>);
+    }
+  }
+  void finish() {
+    if (past_) flush(count_);
+  }
+
+ private:
+  void flush(i64 n) {
+    const i64 head = min(head_, n);
+    std::memcpy(to_, waiting_, static_cast<std::size_t>(head) * sizeof(T));
+    map_vectors(to_ + head, n - head, true, [&](i64 i, i64 count) { return load_n(waiting_ + head + i, count); });
+    to_ += n;
+    head_ = 0;
+    count_ -= n;
+    std::memmove(waiting_, waiting_ + n, static_cast<std::size_t>(count_) * sizeof(T));
+  }
+
+  T *to_, *waiting_;
+  i64 count_ = 0, head_;
+  bool past_;
+};
 
 }  // namespace
 }  // namespace jadro
