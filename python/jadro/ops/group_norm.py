@@ -32,7 +32,7 @@ class GroupNorm(Function):
         ctx.shape, ctx.groups, ctx.eps = shape, groups, eps
         ctx.mean, ctx.rstd = backend.empty_like(x, (shape[0], groups)), backend.empty_like(x, (shape[0], groups))
         y = backend.empty_like(x)
-        ctx.affine = None if weight is None and bias is None else (bias if weight is None else weight).shape
+        ctx.affine = next((p.shape for p in (weight, bias) if p is not None), None)
         ctx.save(x, weight)
         if x.size:
             affine = [None if p is None else backend.contiguous(p).reshape(-1) for p in (weight, bias)]

@@ -11,7 +11,7 @@ from ..autograd import Elementary, Function, Node
 from ..backend import Array
 from ..tensor import Tensor, as_tensor
 from .common import check_float, check_integer
-from .windows import Sizes, adaptive_sizes, per_axis, pool_input, pool_windows
+from .windows import Sizes, adaptive_sizes, per_axis, pool_input, pool_windows, remembered
 
 Window = tuple[Sizes, ...]  # kernel, stride, (before, after) of each axis, dilation
 
@@ -105,6 +105,24 @@ def _lift(sizes: Sizes, unit: int) -> Sizes:
     return sizes if len(sizes) > 1 else (unit, *sizes)
 
 
+@remembered
+def _windows(call: str, space: Sizes, *options: Any) -> tuple[Sizes, Window]:
+    """The sizes of the output, and the windows as the kernels take them."""
+    sizes, kernel, strides, dilations, _, around = pool_windows(call, space, *options)
+    flat = sum(around, (0, 0) if len(space) == 1 else ())
+    return sizes, (_lift(kernel, 1), _lift(strides, 1), flat, _lift(dilations, 1))
+
+
+@remembered
+def _bins(call: str, space: Sizes, output_size: Any) -> tuple[Sizes, Window | None]:
+    """The sizes of the output, and windows where all bins are equal."""
+    sizes = adaptive_sizes(call, space, output_size)
+    if any(m % o for m, o in zip(space, sizes, strict=True)):
+        return sizes, None
+    kernel = _lift(tuple(m // o for m, o in zip(space, sizes, strict=True)), 1)
+    return sizes, (kernel, kernel, (0,) * 2 * len(kernel), (1,) * len(kernel))
+
+
 def _pool(x: Tensor, single: bool, sizes: Sizes, window: Window | None, return_indices: bool) -> Any:
     """MaxPool2d of x [N, C, ...], one axis as two, and without the batch axis again where it came without one."""
     one = len(sizes) == 1
@@ -130,11 +148,7 @@ def max_pool(
 ) -> Any:
     """Max pooling over n = 1, 2 or 3 axes; see `jadro.nn.functional.max_pool2d`."""
     x, single = pool_input(call, n, as_tensor(x))
-    sizes, kernel, strides, dilations, _, around = pool_windows(
-        call, x, kernel_size, stride, padding, dilation, ceil_mode
-    )
-    flat = sum(around, (0, 0) if n == 1 else ())
-    window = _lift(kernel, 1), _lift(strides, 1), flat, _lift(dilations, 1)
+    sizes, window = _windows(call, x.shape[2:], kernel_size, stride, padding, dilation, ceil_mode)
     return _pool(x, single, sizes, window, return_indices)
 
 
@@ -142,12 +156,7 @@ def adaptive_max_pool(call: str, n: int, x: Any, output_size: Any, return_indice
     """The maxima of output_size[i] bins along each of the last n axes; bin j covers floor(j M / O) .. ceil((j+1) M /
     O). See `jadro.nn.functional.adaptive_max_pool2d`."""
     x, single = pool_input(call, n, as_tensor(x))
-    space = x.shape[2:]
-    sizes = adaptive_sizes(call, output_size, space)
-    window = None
-    if all(m % o == 0 for m, o in zip(space, sizes, strict=True)):  # equal bins are windows
-        kernel = _lift(tuple(m // o for m, o in zip(space, sizes, strict=True)), 1)
-        window = kernel, kernel, (0,) * 2 * len(kernel), (1,) * len(kernel)
+    sizes, window = _bins(call, x.shape[2:], output_size)
     return _pool(x, single, sizes, window, return_indices)
 
 
