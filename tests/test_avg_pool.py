@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 import jadro
 import jadro.nn.functional as F
 from jadro import _core
+from jadro.ops import avg_pool as avg_pool_op
 from jadro.testing import gradgradcheck
 from jadro.testing.cases import avg_pool
 
@@ -109,6 +110,6 @@ def test_bad_input_is_named(error, message, call):
 def test_sizes_beyond_32_bits_are_refused():
     for size in (2**31, 2**40):
         with pytest.raises(ValueError, match="avg_pool_forward: x has shape"):
-            _core.avg_pool_forward(np.zeros((0, 1, size)), np.zeros((0, 1, 1)))
+            _core.avg_pool_forward(np.zeros((0, 1, size)), np.zeros((0, 1, 1)), *avg_pool_op.ADAPTIVE)
         with pytest.raises(ValueError, match="avg_pool_backward: x has shape"):
-            _core.avg_pool_backward(np.zeros((0, 1, 1)), np.zeros((0, 1, size)))
+            _core.avg_pool_backward(np.zeros((0, 1, 1)), np.zeros((0, 1, size)), *avg_pool_op.ADAPTIVE)

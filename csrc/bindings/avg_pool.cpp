@@ -88,12 +88,10 @@ void backward(const py::array& dy, py::array& dx, const Sizes& kernel, const Siz
 }  // namespace
 
 void bind_avg_pool(py::module_& m) {
-  m.def("avg_pool_forward", &forward, py::arg("x"), py::arg("y"), py::arg("kernel") = Sizes{},
-        py::arg("stride") = Sizes{}, py::arg("padding") = Sizes{}, py::arg("padding_counts") = false,
-        py::arg("divisor") = 0);
-  m.def("avg_pool_backward", &backward, py::arg("dy"), py::arg("dx"), py::arg("kernel") = Sizes{},
-        py::arg("stride") = Sizes{}, py::arg("padding") = Sizes{}, py::arg("padding_counts") = false,
-        py::arg("divisor") = 0);
+  m.def("avg_pool_forward", &forward, py::arg("x"), py::arg("y"), py::arg("kernel"), py::arg("stride"),
+        py::arg("padding"), py::arg("padding_counts"), py::arg("divisor"));
+  m.def("avg_pool_backward", &backward, py::arg("dy"), py::arg("dx"), py::arg("kernel"), py::arg("stride"),
+        py::arg("padding"), py::arg("padding_counts"), py::arg("divisor"));
 }
 
 }  // namespace jadro

@@ -167,8 +167,8 @@ struct Kernels {
   void (*batch_norm_sums)(const BatchNorm&, const T* dy, const T* x, const BatchNormMask<T>&, Range channels,
                           Range items, const T* mean, BatchNormSums* out);
   void (*batch_norm_gradient)(const BatchNorm&, const T* dy, const T* x, const BatchNormMask<T>&, Range channels,
-                              Range items, const T* mean, const T* shift, const T* slope, const T* scale, T* dx,
-                              bool past_caches);
+                              Range items, const T* mean, const T* gain, const T* shift, const T* slope, const T* scale,
+                              T* dx, bool past_caches);
   void (*group_norm_rows_forward)(const GroupNormRows<T>&, const T* x, Range rows, T* y, T* mean, T* rstd,
                                   bool past_caches);
   void (*group_norm_rows_backward)(const GroupNormRows<T>&, const T* dy, const T* x, Range rows, const T* mean,

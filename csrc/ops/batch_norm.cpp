@@ -28,18 +28,17 @@ void finish_forward(const BatchNormForward<T>& f, i64 c, const Moments& m, T* sc
   move(f.running_var, m.squares / (m.count - 1));
 }
 
-// From the sums of channel c: the gradients of weight and bias, and the numbers of dx = dy scale - shift - (x -
-// save_mean) slope.
+// From the sums of channel c: the gradients of weight and bias, and the numbers of dx = (dy - shift - (x - save_mean)
+// slope) scale.
 template <class T>
 void finish_backward(const BatchNormBackward<T>& b, i64 c, double count, const BatchNormSums& sums, T* shift, T* slope,
                      T* scale) {
   const double rstd = b.save_rstd[c];
   if (b.dweight) b.dweight[c] = static_cast<T>(sums.dy_x * rstd);
   if (b.dbias) b.dbias[c] = static_cast<T>(sums.dy);
-  const double weighted = b.weight ? rstd * b.weight[c] : rstd;
-  shift[c] = static_cast<T>(b.training ? sums.dy / count * weighted : 0);
-  slope[c] = static_cast<T>(b.training ? sums.dy_x * rstd * rstd / count * weighted : 0);
-  scale[c] = static_cast<T>(weighted);
+  shift[c] = static_cast<T>(b.training ? sums.dy / count : 0);
+  slope[c] = static_cast<T>(b.training ? sums.dy_x * rstd * rstd / count : 0);
+  scale[c] = static_cast<T>(b.weight ? rstd * b.weight[c] : rstd);
 }
 
 }  // namespace
@@ -106,8 +105,9 @@ void batch_norm_backward(const BatchNormBackward<T>& b) {
   };
   run_channels(plan, channels, gather, finish, [&](Range group, Range items) {
     if (!b.dx) return;
-    k.batch_norm_gradient(b.shape, b.dy, b.training || b.affine ? b.x : nullptr, mask, group, items, b.save_mean, shift,
-                          slope, scale, b.dx, b.dx != b.dy && b.dx != b.x && past_caches<T>(channels * plan.items));
+    k.batch_norm_gradient(b.shape, b.dy, b.training || b.affine ? b.x : nullptr, mask, group, items, b.save_mean,
+                          nullptr, shift, slope, scale, b.dx,
+                          b.dx != b.dy && b.dx != b.x && past_caches<T>(channels * plan.items));
   });
 }
 

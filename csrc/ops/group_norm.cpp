@@ -131,10 +131,10 @@ void channels_backward(const GroupNormBackward<T>& b) {
   const ChannelPlan plan(shape, k);
   const i64 pieces = plan.pieces.count();
   const Scratch<BatchNormSums> sums(static_cast<std::size_t>((pieces + 1) * shape.c));
-  const Scratch<T> numbers(static_cast<std::size_t>(4 * shape.c));
+  const Scratch<T> numbers(static_cast<std::size_t>(5 * shape.c));
   BatchNormSums* const totals = sums.data() + pieces * shape.c;
   T *const mean = numbers.data(), *const shift = mean + shape.c, *const slope = shift + shape.c;
-  T* const scale = slope + shape.c;
+  T *const scale = slope + shape.c, *const gain = scale + shape.c;
   for (i64 c = 0; c < shape.c; ++c) mean[c] = b.save_mean[c / k];
   const BatchNormMask<T> all{};
   const auto gather = [&](Range group, Range items, i64 piece) {
@@ -155,16 +155,17 @@ void channels_backward(const GroupNormBackward<T>& b) {
         whole.dy_x += totals[c].dy_x * weight(c);
       }
       for (i64 c = p * k; c < (p + 1) * k; ++c) {
-        shift[c] = static_cast<T>(whole.dy / count * rstd);
-        slope[c] = static_cast<T>(whole.dy_x / count * rstd * rstd * rstd);
-        scale[c] = static_cast<T>(rstd * weight(c));
+        shift[c] = static_cast<T>(whole.dy / count);
+        slope[c] = static_cast<T>(whole.dy_x / count * rstd * rstd);
+        scale[c] = b.save_rstd[p];
+        gain[c] = static_cast<T>(weight(c));
       }
     }
   };
   const bool past = past_caches<T>(shape.c * plan.items);
   run_channels(plan, shape.c, gather, finish, [&](Range group, Range items) {
     if (!b.dx) return;
-    kernels.batch_norm_gradient(shape, b.dy, b.x, all, group, items, mean, shift, slope, scale, b.dx, past);
+    kernels.batch_norm_gradient(shape, b.dy, b.x, all, group, items, mean, gain, shift, slope, scale, b.dx, past);
   });
   for (i64 c = 0; c < b.shape.c && (b.dweight || b.dbias); ++c) {
     double dw = 0, db = 0;

@@ -126,20 +126,20 @@ def max_unpool2d_backward(dy: Array, indices: NDArray[np.int32], dx: Array) -> N
 def avg_pool_forward(
     x: Array,
     y: Array,
-    kernel: Sequence[int] = (),
-    stride: Sequence[int] = (),
-    padding: Sequence[int] = (),
-    padding_counts: bool = False,
-    divisor: int = 0,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    padding_counts: bool,
+    divisor: int,
 ) -> None: ...
 def avg_pool_backward(
     dy: Array,
     dx: Array,
-    kernel: Sequence[int] = (),
-    stride: Sequence[int] = (),
-    padding: Sequence[int] = (),
-    padding_counts: bool = False,
-    divisor: int = 0,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    padding_counts: bool,
+    divisor: int,
 ) -> None: ...
 
 # --- recurrent layers -----------------------------------------------------------------------------------------------
