@@ -31,6 +31,7 @@ SMALL_GROUPS = (
     "adam",
     "avg_pool",
     "group_norm",
+    "softmax",
 )
 STEMS = {"conv": "conv2d", "pool": "pool2d"}  # group -> stem of its file, where they differ
 

@@ -23,6 +23,7 @@ REPRESENTATIVES = [
     "gru-three_layers_bidirectional",
     "batch_norm-add_relu",
     "group_norm-instances",
+    "softmax-columns",
     "tanh-image",
     "cross_entropy-smoothed_weighted_ignored",
     "embedding-every_id_repeats",

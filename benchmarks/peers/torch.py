@@ -21,6 +21,7 @@ from benchmarks.bench_gemm import Linear
 from benchmarks.bench_group_norm import GroupNorm
 from benchmarks.bench_pool2d import MaxPool2d
 from benchmarks.bench_rnn import Rnn
+from benchmarks.bench_softmax import Softmax
 from benchmarks.bench_step import CHARACTERS, HIDDEN, LEARNING_RATE, Step, resnet20_blocks
 from benchmarks.cases import Array, Case, Job
 
@@ -90,6 +91,9 @@ class Peer:
             return F.group_norm(x, case.groups, w, b) if case.groups else F.layer_norm(x, x.shape[-1:], w, b)
 
         return self.job(case, forward, "xwb")
+
+    def softmax(self, case: Softmax) -> Job:
+        return self.job(case, lambda x: getattr(F, case.function)(x, case.axis), "x")
 
     def activation(self, case: Activation) -> Job:
         return self.job(case, getattr(torch, case.function, None) or getattr(F, case.function), "x")

@@ -14,6 +14,7 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   jadro::bind_cross_entropy(m);
   jadro::bind_embedding(m);
   jadro::bind_adam(m);
+  jadro::bind_softmax(m);
   jadro::bind_rnn(m);
   jadro::bind_rnn_stepper(m);
 }

@@ -16,6 +16,7 @@ void bind_dropout(pybind11::module_& m);
 void bind_cross_entropy(pybind11::module_& m);
 void bind_embedding(pybind11::module_& m);
 void bind_adam(pybind11::module_& m);
+void bind_softmax(pybind11::module_& m);
 void bind_rnn(pybind11::module_& m);
 void bind_rnn_stepper(pybind11::module_& m);
 

@@ -169,6 +169,9 @@ struct Kernels {
   void (*batch_norm_gradient)(const BatchNorm&, const T* dy, const T* x, const BatchNormMask<T>&, Range channels,
                               Range items, const T* mean, const T* gain, const T* shift, const T* slope, const T* scale,
                               T* dx, bool past_caches);
+  i64 (*softmax_items)(const Softmax&);
+  void (*softmax_forward)(const Softmax&, const T* x, Range items, T* y);
+  void (*softmax_backward)(const Softmax&, const T* dy, const T* y, Range items, T* dx);
   void (*group_norm_rows_forward)(const GroupNormRows<T>&, const T* x, Range rows, T* y, T* mean, T* rstd,
                                   bool past_caches);
   void (*group_norm_rows_backward)(const GroupNormRows<T>&, const T* dy, const T* x, Range rows, const T* mean,

@@ -121,6 +121,12 @@ struct BatchNormSums {
   double dy, dy_x;
 };
 
+// x[outer,n,inner] along n; with log the logarithm.
+struct Softmax {
+  i64 outer, n, inner;
+  bool log;
+};
+
 // Rows of k numbers, normalised one by one; row r has the weights and biases (r % groups) k ..., which may be null.
 template <class T>
 struct GroupNormRows {

@@ -22,6 +22,7 @@ KernelTable make_table() {
   JADRO_TIER::set_group_norm(table);
   JADRO_TIER::set_pool2d(table);
   JADRO_TIER::set_rnn(table);
+  JADRO_TIER::set_softmax(table);
   return table;
 }
 

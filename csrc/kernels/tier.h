@@ -24,6 +24,7 @@ void set_gemm(KernelTable&);
 void set_group_norm(KernelTable&);
 void set_pool2d(KernelTable&);
 void set_rnn(KernelTable&);
+void set_softmax(KernelTable&);
 
 }  // namespace JADRO_TIER
 }  // namespace jadro

@@ -317,6 +317,10 @@ def batch_norm_backward(
     for its gradient."""
 
 # --- pointwise ------------------------------------------------------------------------------------------------------
+def softmax_forward(x: Array, y: Array, log: bool) -> None:
+    """x[outer,n,inner], along n: softmax, or its logarithm."""
+
+def softmax_backward(dy: Array, y: Array, dx: Array, log: bool) -> None: ...
 def group_norm_forward(
     x: Array,
     groups: int,

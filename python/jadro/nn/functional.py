@@ -37,7 +37,7 @@ from ..ops.embedding import embedding
 from ..ops.group_norm import group_norm, instance_norm, layer_norm
 from ..ops.linear import linear
 from ..ops.pad import pad
-from ..ops.reduce import log_softmax, softmax
+from ..ops.softmax import log_softmax, softmax
 from ..tensor import Tensor, as_tensor, wrap
 
 __all__ = [

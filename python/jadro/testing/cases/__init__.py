@@ -18,6 +18,7 @@ from jadro.testing.cases import (
     group_norm,
     pool2d,
     rnn,
+    softmax,
 )
 from jadro.testing.cases.base import Case, assert_close, assert_close_to_reference, expected
 from jadro.testing.cases.large import LARGE
@@ -31,6 +32,7 @@ STEMS = (
     batch_norm,
     group_norm,
     activation,
+    softmax,
     cross_entropy,
     embedding,
     dropout,

@@ -25,6 +25,7 @@ from jadro.testing.reference.pool2d import (
 )
 from jadro.testing.reference.rnn import backward as rnn_backward
 from jadro.testing.reference.rnn import forward as rnn_forward
+from jadro.testing.reference.softmax import softmax_backward, softmax_forward
 
 __all__ = [
     "activation_backward",
@@ -55,4 +56,6 @@ __all__ = [
     "random_uniform",
     "rnn_backward",
     "rnn_forward",
+    "softmax_backward",
+    "softmax_forward",
 ]
