@@ -12,7 +12,7 @@ import numpy as np
 
 from ..autograd import Elementary, Function, Node
 from ..backend import Array, spread, total
-from ..tensor import Tensor, as_tensor, wrap
+from ..tensor import Tensor, wrap
 from .common import FLOAT32, axis_index, axis_tuple, cast
 from .elementwise import Exp, Log, maximum, minimum, sqrt
 from .index import take_along
@@ -90,41 +90,6 @@ class Cumsum(Elementary):
     def backward(ctx: Node, dy: Any) -> Any:
         back = (slice(None),) * ctx.axis + (slice(None, None, -1),)
         return Cumsum.call(dy[back], axis=ctx.axis)[back]
-
-
-class Softmax(Elementary):
-    """y = exp(x) / sum exp(x) along an axis; dx = y (dy - sum(dy y))"""
-
-    @staticmethod
-    def forward(ctx: Node, x: Array, *, axis: int) -> Array:
-        y = np.exp(x - x.max(axis=axis, keepdims=True, initial=-math.inf))
-        y /= y.sum(axis=axis, keepdims=True)
-        ctx.axis = axis
-        ctx.save(y)
-        return y
-
-    @staticmethod
-    def backward(ctx: Node, dy: Any) -> Any:
-        y = ctx.saved[0]
-        return y * (dy - Sum.call(dy * y, axes=(ctx.axis,), keepdim=True))
-
-
-class LogSoftmax(Elementary):
-    """y = x - log sum exp(x) along an axis; dx = dy - exp(y) sum(dy)"""
-
-    name = "log_softmax"
-
-    @staticmethod
-    def forward(ctx: Node, x: Array, *, axis: int) -> Array:
-        y = x - x.max(axis=axis, keepdims=True, initial=-math.inf)
-        y -= np.log(np.exp(y).sum(axis=axis, keepdims=True))
-        ctx.axis = axis
-        ctx.save(y)
-        return y
-
-    @staticmethod
-    def backward(ctx: Node, dy: Any) -> Any:
-        return dy - Exp.call(ctx.saved[0]) * Sum.call(dy, axes=(ctx.axis,), keepdim=True)
 
 
 class Extremes(NamedTuple):
@@ -275,18 +240,6 @@ def logsumexp(x: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     top = wrap(np.where(np.isfinite(top), top, 0).astype(x.dtype))
     y = Log.apply(Sum.apply(Exp.apply(x - top), axes=axes, keepdim=True)) + top
     return y if keepdim else Reshape.apply(y, shape=tuple(n for i, n in enumerate(x.shape) if axes and i not in axes))
-
-
-def softmax(x: Any, dim: int = -1, *, axis: int | None = None) -> Tensor:
-    """exp(x) / sum exp(x) along an axis."""
-    x = as_tensor(x)
-    return Softmax.apply(_floating(x), axis=axis_index("softmax", dim if axis is None else axis, x.data.ndim))
-
-
-def log_softmax(x: Any, dim: int = -1, *, axis: int | None = None) -> Tensor:
-    """x - log sum exp(x) along an axis."""
-    x = as_tensor(x)
-    return LogSoftmax.apply(_floating(x), axis=axis_index("log_softmax", dim if axis is None else axis, x.data.ndim))
 
 
 def _truth(call: str) -> Callable[..., Tensor]:
