@@ -17,8 +17,13 @@ from jadro.testing.reference.gemm import gemm
 from jadro.testing.reference.pool2d import max_pool2d_backward, max_pool2d_forward
 from jadro.testing.reference.rnn import backward as rnn_backward
 from jadro.testing.reference.rnn import forward as rnn_forward
+from jadro.testing.reference.rnn_cells import Masks as RnnMasks
+from jadro.testing.reference.rnn_cells import Options as RnnOptions
+from jadro.testing.reference.rnn_masks import masks as rnn_masks
 
 __all__ = [
+    "RnnMasks",
+    "RnnOptions",
     "activation_backward",
     "activation_forward",
     "adam_step",
@@ -39,4 +44,5 @@ __all__ = [
     "random_uniform",
     "rnn_backward",
     "rnn_forward",
+    "rnn_masks",
 ]

@@ -1,0 +1,223 @@
+"""Recurrent layers with any set of options: drawn arrays, and what the NumPy reference makes of them."""
+
+import itertools
+import zlib
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from jadro.testing import reference
+
+CELLS = ["rnn_tanh", "rnn_relu", "lstm", "gru"]
+# what can be turned on, by the name that the tests have for it -> arguments of the layer
+OPTIONS = {
+    "layer_norm": {"layer_norm": True},
+    "zoneout": {"zoneout": 0.3},
+    "zoneout_both": {"zoneout": (0.2, 0.4)},
+    "sequence": {"recurrent_dropout": 0.4, "recurrent_dropout_mode": "sequence"},
+    "update": {"recurrent_dropout": 0.4, "recurrent_dropout_mode": "update"},
+    "cell_clip": {"cell_clip": 0.5},
+    "gate_clip": {"gate_clip": 0.8},
+    "peephole": {"peephole": True},
+    "coupled": {"coupled": True},
+    "projection": {"proj_size": 3},
+    "reset_before": {"reset_after": False},
+    "no_bias": {"bias": False},
+    "layers": {"num_layers": 2},
+    "bidirectional": {"bidirectional": True},
+    "dropout": {"num_layers": 2, "dropout": 0.5},
+    "lengths": {},
+    "reset": {},
+    "reset_state": {},
+    "cells": {},
+}
+LSTM_ONLY = {"zoneout_both", "peephole", "coupled", "projection", "cells"}
+CLASHES = [{"zoneout", "zoneout_both"}, {"sequence", "update"}]
+
+
+def options_of(cell):
+    """The names of all options that a cell has."""
+    gone = {"reset_before"} if cell != "gru" else set()
+    gone |= LSTM_ONLY if cell != "lstm" else set()
+    return [name for name in OPTIONS if name not in gone]
+
+
+def fits(names):
+    """Whether the options go together."""
+    return not any(clash <= set(names) for clash in CLASHES)
+
+
+def sets_of(cell, size):
+    """All sets of `size` options that go together."""
+    return [names for names in itertools.combinations(options_of(cell), size) if fits(names)]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A layer with some options and all arrays that one call of it and of its gradients takes; `at`: (seed, offset) of
+    its masks.
+    """
+
+    cell: str
+    names: tuple[str, ...] = ()
+    steps: int = 5
+    batch: int = 4
+    inputs: int = 3
+    hidden: int = 5
+    training: bool = True
+    state: bool = True
+    at: tuple[int, int] = (7, 11)
+    changed: dict = field(default_factory=dict, hash=False, compare=False)  # arguments of the layer
+
+    @property
+    def arguments(self):
+        """Of the layer, besides its sizes."""
+        found = {"nonlinearity": self.cell[4:]} if self.cell.startswith("rnn") else {}
+        for name in self.names:
+            found |= OPTIONS[name]
+        return found | self.changed
+
+    def get(self, name, default):
+        return self.arguments.get(name, default)
+
+    @property
+    def is_lstm(self):
+        return self.cell == "lstm"
+
+    @property
+    def layers(self):
+        return self.get("num_layers", 1)
+
+    @property
+    def directions(self):
+        return 2 if self.get("bidirectional", False) else 1
+
+    @property
+    def out(self):
+        """The width of h."""
+        return self.get("proj_size", 0) or self.hidden
+
+    @property
+    def cell_options(self):
+        chosen = ("reset_after", "coupled", "cell_clip", "gate_clip")
+        return reference.RnnOptions(self.cell, **{n: self.arguments[n] for n in chosen if n in self.arguments})
+
+    def rng(self, what):
+        return np.random.default_rng(zlib.crc32(f"{self.cell}{sorted(self.names)}{what}".encode()))
+
+    # --- shapes and arrays -------------------------------------------------------------------------------------------
+
+    def shapes(self, layer):
+        """Of the parameters of one direction of a layer, by their names in the layer without the ending."""
+        rows, hidden = self.cell_options.gates * self.hidden, self.hidden
+        found = {
+            "weight_ih": (rows, self.directions * self.out if layer else self.inputs),
+            "weight_hh": (rows, self.out),
+        }
+        if self.get("bias", True):
+            found |= {"bias_ih": (rows,), "bias_hh": (rows,)}
+        if self.out != hidden:
+            found["weight_hr"] = (self.out, hidden)
+        if self.get("peephole", False):
+            found |= {f"weight_p{gate}": (hidden,) for gate in ("io" if self.get("coupled", False) else "ifo")}
+        if self.get("layer_norm", False):
+            found |= {f"{kind}_ln_{side}": (rows,) for side in ("ih", "hh") for kind in ("weight", "bias")}
+            if self.is_lstm:
+                found |= {"weight_ln_c": (hidden,), "bias_ln_c": (hidden,)}
+        return found
+
+    def weights(self, dtype=np.float64):
+        """For each layer, for each direction, the parameters by name."""
+        rng, found = self.rng("weights"), []
+        for layer in range(self.layers):
+            for _ in range(self.directions):
+                drawn = {n: rng.standard_normal(s) for n, s in self.shapes(layer).items()}
+                for name, a in drawn.items():
+                    a *= 0.3 if name.startswith("bias") else 0.4 if "_p" in name else 1.4 / a.shape[-1] ** 0.5
+                    if name.startswith("weight_ln"):
+                        a[...] = 1 + 0.3 * np.tanh(a)
+                found.append({n: a.astype(dtype) for n, a in drawn.items()})
+        return found
+
+    @property
+    def state_shapes(self):
+        lead = (self.layers * self.directions, self.batch)
+        return {"h": (*lead, self.out), "c": (*lead, self.hidden)} if self.is_lstm else {"h": (*lead, self.out)}
+
+    @property
+    def output_shapes(self):
+        """y, the last states and, where they are asked for, the cells."""
+        lead = (self.steps, self.batch)
+        found = {"y": (*lead, self.directions * self.out)} | {f"{n}n": s for n, s in self.state_shapes.items()}
+        return found | ({"cells": (*lead, self.directions * self.hidden)} if "cells" in self.names else {})
+
+    def arrays(self, dtype=np.float64):
+        """x, the states h0 c0, those after resets reset_h reset_c, and the gradients of all outputs."""
+        rng = self.rng("arrays")
+        shapes = {"x": (self.steps, self.batch, self.inputs)}
+        if self.state:
+            shapes |= {f"{n}0": s for n, s in self.state_shapes.items()}
+        if "reset_state" in self.names:
+            shapes |= {f"reset_{n}": s for n, s in self.state_shapes.items()}
+        shapes |= {f"d{n}": s for n, s in self.output_shapes.items()}
+        return {n: rng.standard_normal(s).astype(dtype) for n, s in shapes.items()}
+
+    @property
+    def lengths(self):
+        """Any order, an empty row and a full one among them."""
+        if "lengths" not in self.names:
+            return None
+        found = self.rng("lengths").integers(0, self.steps + 1, self.batch)
+        found[: min(2, self.batch)] = [0, self.steps][: self.batch]
+        return self.rng("order").permutation(found)
+
+    @property
+    def reset(self):
+        if not {"reset", "reset_state"} & set(self.names):
+            return None
+        return self.rng("reset").random((self.steps, self.batch)) < 0.3
+
+    # --- the reference -----------------------------------------------------------------------------------------------
+
+    @property
+    def depth(self):
+        return {"layers": self.layers, "directions": self.directions}
+
+    def noise(self):
+        """Dropout between the layers, and the masks of each layer and direction."""
+        p = self.get("dropout", 0.0) if self.training else 0.0
+        zone = self.get("zoneout", 0.0)
+        probabilities = {
+            "zoneout": tuple(zone) if isinstance(zone, tuple) else (zone, zone),
+            "recurrent_dropout": self.get("recurrent_dropout", 0.0),
+            "mode": self.get("recurrent_dropout_mode", "sequence"),
+        }
+        if not self.is_lstm:
+            probabilities["zoneout"] = (probabilities["zoneout"][0], 0.0)
+        if not self.training:
+            keep_h, keep_c = probabilities["zoneout"]
+            return {}, [reference.RnnMasks(keep_h, keep_c)] * (self.layers * self.directions)
+        seed, offset = self.at
+        sizes = (self.steps, self.batch, self.out, self.hidden)
+        masks = reference.rnn_masks(sizes, **self.depth, dropout_p=p, **probabilities, seed=seed, offset=offset)
+        return {"dropout_p": p, "seed": seed, "offset": offset}, masks
+
+    def reference(self, arrays, weights):
+        """(results, gradients of the parameters): outputs y hn cn cells, gradients dx dh0 dc0 dreset_h dreset_c."""
+        dtype = arrays["x"].dtype
+        states = (*self.state_shapes.values(), self.state_shapes["h"])[:2]
+        zeros = [np.zeros(s, dtype) for s in states]
+        h0, c0 = (arrays.get(f"{n}0", z) for n, z in zip("hc", zeros, strict=True))
+        again = tuple(arrays.get(f"reset_{n}", z) for n, z in zip("hc", zeros, strict=True))
+        noise, masks = self.noise()
+        run = reference.rnn_forward(
+            self.cell_options, arrays["x"], h0, c0, weights, **self.depth, **noise, masks=masks,
+            lengths=self.lengths, reset=self.reset, reset_state=again,
+        )  # fmt: skip
+        dcn = arrays.get("dcn", zeros[1])
+        back = reference.rnn_backward(
+            run.runs, arrays["dy"], arrays["dhn"], dcn, arrays.get("dcells"), **self.depth, **noise
+        )
+        found = {**run._asdict(), **back._asdict()}
+        wanted = [*self.output_shapes, *(f"d{n}" for n in arrays if not n.startswith("d"))]
+        return {n: found[n] for n in wanted}, back.dweights
