@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from jadro.ops.rnn_composed import Loop, Rows, composed
+from jadro.ops.rnn_composed_cells import Cell
 from jadro.testing import reference
 
 CELLS = ["rnn_tanh", "rnn_relu", "lstm", "gru"]
@@ -152,7 +154,8 @@ class Problem:
         return found | ({"cells": (*lead, self.directions * self.hidden)} if "cells" in self.names else {})
 
     def arrays(self, dtype=np.float64):
-        """x, the states h0 c0, those after resets reset_h reset_c, and the gradients of all outputs."""
+        """x, NaN past the ends of its rows, the states h0 c0, those after resets reset_h reset_c, and the gradients of
+        all outputs."""
         rng = self.rng("arrays")
         shapes = {"x": (self.steps, self.batch, self.inputs)}
         if self.state:
@@ -160,7 +163,10 @@ class Problem:
         if "reset_state" in self.names:
             shapes |= {f"reset_{n}": s for n, s in self.state_shapes.items()}
         shapes |= {f"d{n}": s for n, s in self.output_shapes.items()}
-        return {n: rng.standard_normal(s).astype(dtype) for n, s in shapes.items()}
+        found = {n: rng.standard_normal(s).astype(dtype) for n, s in shapes.items()}
+        if self.lengths is not None:
+            found["x"][np.arange(self.steps)[:, None] >= self.lengths] = np.nan
+        return found
 
     @property
     def lengths(self):
@@ -185,22 +191,19 @@ class Problem:
 
     def noise(self):
         """Dropout between the layers, and the masks of each layer and direction."""
-        p = self.get("dropout", 0.0) if self.training else 0.0
-        zone = self.get("zoneout", 0.0)
-        probabilities = {
-            "zoneout": tuple(zone) if isinstance(zone, tuple) else (zone, zone),
-            "recurrent_dropout": self.get("recurrent_dropout", 0.0),
-            "mode": self.get("recurrent_dropout_mode", "sequence"),
-        }
-        if not self.is_lstm:
-            probabilities["zoneout"] = (probabilities["zoneout"][0], 0.0)
         if not self.training:
-            keep_h, keep_c = probabilities["zoneout"]
-            return {}, [reference.RnnMasks(keep_h, keep_c)] * (self.layers * self.directions)
-        seed, offset = self.at
+            return {}, [reference.RnnMasks(*self.zoneout)] * (self.layers * self.directions)
         sizes = (self.steps, self.batch, self.out, self.hidden)
-        masks = reference.rnn_masks(sizes, **self.depth, dropout_p=p, **probabilities, seed=seed, offset=offset)
-        return {"dropout_p": p, "seed": seed, "offset": offset}, masks
+        noise = {"dropout_p": self.get("dropout", 0.0), "seed": self.at[0], "offset": self.at[1]}
+        dropped = self.get("recurrent_dropout", 0.0), self.get("recurrent_dropout_mode", "sequence")
+        return noise, reference.rnn_masks(sizes, self.zoneout, *dropped, **self.depth, **noise)
+
+    @property
+    def zoneout(self):
+        """Of h and of c."""
+        zone = self.get("zoneout", 0.0)
+        zone_h, zone_c = zone if isinstance(zone, tuple) else (zone, zone)
+        return zone_h, zone_c if self.is_lstm else 0.0
 
     def reference(self, arrays, weights):
         """(results, gradients of the parameters): outputs y hn cn cells, gradients dx dh0 dc0 dreset_h dreset_c."""
@@ -221,3 +224,17 @@ class Problem:
         found = {**run._asdict(), **back._asdict()}
         wanted = [*self.output_shapes, *(f"d{n}" for n in arrays if not n.startswith("d"))]
         return {n: found[n] for n in wanted}, back.dweights
+
+    # --- the composed loop -------------------------------------------------------------------------------------------
+
+    def composed(self, arrays, weights):
+        """The outputs of the composed loop by name; arrays and weights hold Tensors."""
+        o, (seed, offset) = self.cell_options, self.at
+        loop = Loop(
+            Cell(self.cell, o.reset_after, o.coupled, o.cell_clip, o.gate_clip), self.layers, self.directions,
+            self.get("dropout", 0.0), self.zoneout, self.get("recurrent_dropout", 0.0),
+            self.get("recurrent_dropout_mode", "sequence"), self.training, seed, offset,
+        )  # fmt: skip
+        starts, again = ([arrays.get(name.format(n)) for n in "hc"] for name in ("{}0", "reset_{}"))
+        found = composed(arrays["x"], starts, weights, loop, Rows(self.lengths, self.reset), again)
+        return {n: y for n, y in zip(("y", "hn", "cn", "cells"), found, strict=False) if n in self.output_shapes}

@@ -20,7 +20,8 @@ from ..autograd import Function, Node, grad
 from ..backend import Array
 from ..tensor import Tensor, as_tensor
 from .common import check_float
-from .rnn_composed import active_trace, composed
+from .rnn_composed import Loop, Rows, active_trace, composed
+from .rnn_composed_cells import Cell
 from .shape import Reshape
 
 GATES = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "gru": 3, "lstm_coupled": 3, "gru_reset_before": 3}
@@ -92,16 +93,6 @@ class Options(NamedTuple):
 
 
 _PLAIN = Options("", 1, 1, True, 0.0, 0, 0)[7:15]
-
-
-class Rows(NamedTuple):
-    """lengths: int64 [N], reset: bool [T,N], or None."""
-
-    lengths: Array | None = None
-    reset: Array | None = None
-
-    def tokens(self, steps: int, batch: int) -> int:
-        return steps * batch if self.lengths is None else int(self.lengths.sum())
 
 
 def parameters_of(cell: str, bias: bool, projected: bool, peephole: bool, layer_norm: bool) -> tuple[str, ...]:
@@ -237,10 +228,17 @@ def _reserve_size(x: Array, hidden: int, out: int, options: Options, rows: Rows,
 def run_composed(
     x: Tensor, states: Sequence[Any], weights: Sequence[Tensor], options: Options, rows: Rows, cells: bool
 ) -> tuple[Tensor, ...]:
-    """The composed loop; states: h0, c0, reset_h, reset_c."""
-    if cells or rows is not _ALL or not options.is_plain:
-        raise RuntimeError("rnn: the composed loop has no options yet; use create_graph=False")
-    return composed(x, states[0], states[1], weights, options)
+    """What the native loop computes, in recorded operations; states: h0, c0, reset_h, reset_c."""
+    o, each = options, len(weights) // (options.layers * options.directions)
+    out, hidden = weights[1].shape[1], weights[0].shape[0] // GATES[o.cell]
+    names = parameters_of(o.cell, o.bias, hidden > out, o.peephole, o.layer_norm)
+    params = [dict(zip(names, weights[k:], strict=False)) for k in range(0, len(weights), each)]
+    kind = "gru" if o.cell.startswith("gru") else "lstm" if o.is_lstm else o.cell
+    cell = Cell(kind, o.cell != "gru_reset_before", o.cell == "lstm_coupled", o.cell_clip, o.gate_clip)
+    mode = "update" if o.update else "sequence"
+    noise = (o.dropout, o.zoneout, o.recurrent_dropout, mode, o.training, o.seed, o.offset)
+    found = composed(x, states[:2], params, Loop(cell, o.layers, o.directions, *noise), rows, states[2:])
+    return found if cells or not o.is_lstm else found[:3]
 
 
 def _check(call: str, x: Tensor, states: dict[str, Tensor | None], weights: Sequence[Tensor], options: Options) -> None:

@@ -8,13 +8,13 @@ from jadro.testing.reference.rnn_cells import Masks
 
 def masks(
     sizes: tuple[int, int, int, int],
+    zoneout: tuple[float, float],
+    recurrent_dropout: float,
+    mode: str,
     *,
     layers: int,
     directions: int,
     dropout_p: float,
-    zoneout: tuple[float, float],
-    recurrent_dropout: float,
-    mode: str,
     seed: int,
     offset: int,
 ) -> list[Masks]:
