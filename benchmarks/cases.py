@@ -21,7 +21,9 @@ ITEM = 4  # bytes of a float32
 
 # groups of PERFORMANCE's table, run by default, and the smaller ones, run when asked for
 DEFAULT_GROUPS = ("gemm", "conv", "pool", "rnn", "step")
-SMALL_GROUPS = ("layers", "batch_norm", "activation", "embedding", "cross_entropy", "dropout", "adam")
+SMALL_GROUPS = (
+    "layers", "rnn_options", "batch_norm", "activation", "embedding", "cross_entropy", "dropout", "adam",
+)  # fmt: skip
 STEMS = {"conv": "conv2d", "pool": "pool2d"}  # group -> stem of its file, where they differ
 
 
@@ -52,6 +54,11 @@ class Case(ABC):
     @property
     def name(self) -> str:
         return f"{self.label} {'train' if self.train else 'fwd'}"
+
+    @property
+    def base(self) -> str:
+        """The name of the case whose time this one's is compared with; "" where there is none."""
+        return ""
 
     @property
     @abstractmethod
