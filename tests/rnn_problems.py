@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+import jadro
+from jadro import nn
 from jadro.ops.rnn_composed import Loop, Rows, composed
 from jadro.ops.rnn_composed_cells import Cell
 from jadro.testing import reference
@@ -52,6 +54,11 @@ def fits(names):
 def sets_of(cell, size):
     """All sets of `size` options that go together."""
     return [names for names in itertools.combinations(options_of(cell), size) if fits(names)]
+
+
+def neighbour(rng, a):
+    """Every number moved by one unit in its last place, up or down at random."""
+    return np.nextafter(a, np.where(rng.random(a.shape) < 0.5, -np.inf, np.inf).astype(a.dtype))
 
 
 @dataclass(frozen=True)
@@ -224,6 +231,69 @@ class Problem:
         found = {**run._asdict(), **back._asdict()}
         wanted = [*self.output_shapes, *(f"d{n}" for n in arrays if not n.startswith("d"))]
         return {n: found[n] for n in wanted}, back.dweights
+
+    def naive(self, arrays, weights, runs=4):
+        """Results and gradients of the parameters in the arrays' own precision, some times: all runs but the first with
+        every number moved to a neighbouring one.
+        """
+        rng = self.rng("neighbours")
+        moved = [(arrays, weights)]
+        for _ in range(runs - 1):
+            moved.append(
+                (
+                    {n: neighbour(rng, a) for n, a in arrays.items()},
+                    [{n: neighbour(rng, a) for n, a in w.items()} for w in weights],
+                )
+            )
+        return [self.reference(*each) for each in moved]
+
+    # --- the layer ---------------------------------------------------------------------------------------------------
+
+    def layer(self, weights):
+        """The layer with these weights."""
+        layer = getattr(nn, "RNN" if self.cell.startswith("rnn") else self.cell.upper())(
+            self.inputs, self.hidden, dtype=weights[0]["weight_ih"].dtype.name, **self.arguments
+        )
+        endings = [f"_l{k}{d}" for k in range(self.layers) for d in ("", "_reverse")[: self.directions]]
+        layer.load_state_dict(
+            {n + end: a for end, named in zip(endings, weights, strict=True) for n, a in named.items()}
+        )
+        return layer.train(self.training), endings
+
+    def native(self, arrays, weights):
+        """(results, gradients of the parameters) of the layer, as `reference` gives them."""
+        layer, endings = self.layer(weights)
+        tensors = {n: jadro.tensor(a, requires_grad=True) for n, a in arrays.items() if not n.startswith("d")}
+        found = self.call(layer, tensors)
+        parameters = dict(layer.named_parameters())
+        inputs = [*tensors.values(), *parameters.values()]
+        gradients = jadro.grad(
+            [found[n] for n in self.output_shapes],
+            inputs,
+            [arrays[f"d{n}"] for n in self.output_shapes],
+            allow_unused=True,
+        )
+        values = [
+            np.zeros(t.shape, t.dtype) if g is None else g.numpy() for t, g in zip(inputs, gradients, strict=True)
+        ]
+        results = {n: y.numpy() for n, y in found.items()} | dict(zip((f"d{n}" for n in tensors), values, strict=False))
+        by_name = dict(zip(parameters, values[len(tensors) :], strict=True))
+        return results, [{n: by_name[n + end] for n in named} for named, end in zip(weights, endings, strict=True)]
+
+    def call(self, layer, tensors, turn=False):
+        """The outputs of one call by name; turn: the resets are batch first."""
+        reset = self.reset.T if turn else self.reset
+        pairs = {}
+        for name, form in (("state", "{}0"), ("reset_state", "reset_{}")):
+            states = [tensors[form.format(n)] for n in "hc" if form.format(n) in tensors]
+            pairs[name] = (tuple(states) if self.is_lstm else states[0]) if states else None
+        options = {n: v for n, v in (("lengths", self.lengths), ("reset", reset)) if v is not None}
+        options |= {"reset_state": pairs["reset_state"]} if pairs["reset_state"] is not None else {}
+        options |= {"return_cells": True} if "cells" in self.names else {}
+        jadro.random.set_state(self.at)
+        y, state, *cells = layer(tensors["x"], pairs["state"], **options)
+        names = ("y", "hn", "cn", "cells") if self.is_lstm else ("y", "hn")
+        return dict(zip(names, [y, *(state if self.is_lstm else [state]), *cells], strict=False))
 
     # --- the composed loop -------------------------------------------------------------------------------------------
 

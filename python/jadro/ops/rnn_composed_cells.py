@@ -66,7 +66,7 @@ def _bounded(v: Tensor, limit: float | None) -> Tensor:
 
 
 def _mixed(keep: Any, old: Tensor, new: Tensor) -> Tensor:
-    return new if keep is None else new + keep * (old - new)
+    return new if keep is None else keep * old + (1 - keep) * new  # exact where keep is 0 or 1
 
 
 def _dropped(v: Tensor, factor: Any) -> Tensor:
