@@ -61,6 +61,12 @@ def neighbour(rng, a):
     return np.nextafter(a, np.where(rng.random(a.shape) < 0.5, -np.inf, np.inf).astype(a.dtype))
 
 
+def all_of(cell, *gone):
+    """All options that a cell has, with recurrent dropout of the mode "update" or, where that is gone, "sequence"."""
+    gone = {*gone, "zoneout" if cell == "lstm" else "zoneout_both"} | (set() if "update" in gone else {"sequence"})
+    return tuple(n for n in options_of(cell) if n not in gone)
+
+
 @dataclass(frozen=True)
 class Problem:
     """A layer with some options and all arrays that one call of it and of its gradients takes; `at`: (seed, offset) of
@@ -232,7 +238,7 @@ class Problem:
         wanted = [*self.output_shapes, *(f"d{n}" for n in arrays if not n.startswith("d"))]
         return {n: found[n] for n in wanted}, back.dweights
 
-    def naive(self, arrays, weights, runs=4):
+    def naive(self, arrays, weights, runs=8):
         """Results and gradients of the parameters in the arrays' own precision, some times: all runs but the first with
         every number moved to a neighbouring one.
         """
@@ -260,7 +266,7 @@ class Problem:
         )
         return layer.train(self.training), endings
 
-    def native(self, arrays, weights):
+    def native(self, arrays, weights, **grad_options):
         """(results, gradients of the parameters) of the layer, as `reference` gives them."""
         layer, endings = self.layer(weights)
         tensors = {n: jadro.tensor(a, requires_grad=True) for n, a in arrays.items() if not n.startswith("d")}
@@ -272,6 +278,7 @@ class Problem:
             inputs,
             [arrays[f"d{n}"] for n in self.output_shapes],
             allow_unused=True,
+            **grad_options,
         )
         values = [
             np.zeros(t.shape, t.dtype) if g is None else g.numpy() for t, g in zip(inputs, gradients, strict=True)

@@ -236,7 +236,8 @@ def run_composed(
     kind = "gru" if o.cell.startswith("gru") else "lstm" if o.is_lstm else o.cell
     cell = Cell(kind, o.cell != "gru_reset_before", o.cell == "lstm_coupled", o.cell_clip, o.gate_clip)
     mode = "update" if o.update else "sequence"
-    noise = (o.dropout, o.zoneout, o.recurrent_dropout, mode, o.training, o.seed, o.offset)
+    zoneout = (o.zoneout[0], o.zoneout[1] if o.is_lstm else 0.0)
+    noise = (o.dropout, zoneout, o.recurrent_dropout, mode, o.training, o.seed, o.offset)
     found = composed(x, states[:2], params, Loop(cell, o.layers, o.directions, *noise), rows, states[2:])
     return found if cells or not o.is_lstm else found[:3]
 

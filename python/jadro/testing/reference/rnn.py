@@ -39,7 +39,12 @@ class Run(NamedTuple):
     params: Params
     x: Array
     steps: list[Any]
-    order: list[int]  # of the steps
+    reverse: bool
+
+    @property
+    def order(self) -> list[int]:
+        """Of the steps."""
+        return list(range(len(self.x)))[:: -1 if self.reverse else 1]
 
 
 class Result(NamedTuple):
@@ -91,8 +96,7 @@ def forward(
     for layer in range(layers):
         parts = []
         for k in range(layer * directions, (layer + 1) * directions):
-            order = list(range(steps))[:: -1 if k % directions else 1]
-            run = Run(options, weights[k], x, [None] * steps, order)
+            run = Run(options, weights[k], x, [None] * steps, k % directions == 1)
             mine = masks[k] if masks else Masks()
             y, cells, end = _run_forward(run, State(h0[k], c0[k]), State(again[0][k], again[1][k]), mine, rows)
             runs.append(run)
@@ -149,7 +153,7 @@ def _run_forward(run: Run, start: State, again: State, masks: Masks, rows: Rows)
     h, c = start.h.copy(), start.c.copy()
     y, cells = (np.zeros((len(run.x), *s.shape), s.dtype) for s in (h, c))
     for t in run.order:
-        here, anew = rows.at(t, run.order[0] > 0)
+        here, anew = rows.at(t, run.reverse)
         old = State(*(np.where(anew[:, None], a[here], s[here]) for a, s in zip(again, (h, c), strict=True)))
         chosen = _step_masks(masks, t, here)
         new, saved = rnn_cells.forward(run.options, run.params, run.x[t, here], old, chosen)
