@@ -82,7 +82,7 @@ class Problem:
     training: bool = True
     state: bool = True
     at: tuple[int, int] = (7, 11)
-    changed: dict = field(default_factory=dict, hash=False, compare=False)  # arguments of the layer
+    changed: dict = field(default_factory=dict, hash=False)  # arguments of the layer
 
     @property
     def arguments(self):
@@ -238,7 +238,7 @@ class Problem:
         wanted = [*self.output_shapes, *(f"d{n}" for n in arrays if not n.startswith("d"))]
         return {n: found[n] for n in wanted}, back.dweights
 
-    def naive(self, arrays, weights, runs=8):
+    def naive(self, arrays, weights, runs):
         """Results and gradients of the parameters in the arrays' own precision, some times: all runs but the first with
         every number moved to a neighbouring one.
         """

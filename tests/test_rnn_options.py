@@ -1,23 +1,30 @@
 """Recurrent layers with every option, through the layers, held to the reference by the tolerance rule."""
 
+import functools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rnn_problems import CELLS, Problem, all_of, fits, options_of, sets_of
 
-from jadro.testing.cases.base import WIDER, assert_close, largest
+from jadro.testing.cases.base import NAIVE_RUNS, WIDER, assert_close, largest
 
 
-def check(problem, dtype, hold=assert_close):
-    """Outputs and all gradients; hold(got, exact, naive runs, what)."""
-    dtype = np.dtype(dtype)
+@functools.cache
+def expected(problem, dtype, runs):
+    """The arrays and weights of a problem, the exact results, and those of naive runs."""
     arrays, weights = problem.arrays(dtype), problem.weights(dtype)
     wide = WIDER[dtype]
-    exact, dexact = problem.reference(
+    exact = problem.reference(
         {n: a.astype(wide) for n, a in arrays.items()}, [{n: a.astype(wide) for n, a in w.items()} for w in weights]
     )
-    naive = problem.naive(arrays, weights)
+    return arrays, weights, exact, problem.naive(arrays, weights, runs)
+
+
+def check(problem, dtype, hold=assert_close, runs=NAIVE_RUNS):
+    """Outputs and all gradients; hold(got, exact, naive runs, what)."""
+    arrays, weights, (exact, dexact), naive = expected(problem, np.dtype(dtype), runs)
     found, dweights = problem.native(arrays, weights)
     for name in exact:
         hold(found[name], exact[name], [run[name] for run, _ in naive], f"{problem}: {name}")
@@ -46,7 +53,7 @@ SIZES = {
     "vector": (3, 5, 4, 17),
     "rows": (3, 15, 2, 9),
     "tile": (2, 29, 19, 35),
-    "long": (40, 3, 2, 6),
+    "long": (19, 3, 2, 6),
 }
 
 
@@ -56,7 +63,8 @@ SIZES = {
 def test_all_options(backend, cell, size, gone):
     steps, batch, inputs, hidden = SIZES[size]
     names = all_of(cell, gone, "projection" if hidden <= 3 else "")
-    check(Problem(cell, names, steps, batch, inputs, hidden), np.float32)
+    # layer norm of so many things in a row makes lucky runs rare and unlucky ones bad: more of them
+    check(Problem(cell, names, steps, batch, inputs, hidden), np.float32, runs=4 * NAIVE_RUNS)
 
 
 @pytest.mark.parametrize("cell", CELLS)
