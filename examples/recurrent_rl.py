@@ -1,7 +1,7 @@
 """Trains a recurrent policy by PPO on a task that only memory solves, and shows what whole rollouts in one call gain.
 
-python examples/recurrent_rl.py              about a minute; out/recurrent_rl.png
-python examples/recurrent_rl.py --minutes 3  longer
+python examples/recurrent_rl.py              half a minute; out/recurrent_rl.png
+python examples/recurrent_rl.py --minutes 2  longer
 python examples/recurrent_rl.py --delay 60   symbols to be remembered for longer
 
 The task: an episode begins with a symbol to remember. Other symbols follow, to be ignored, for a number of steps that
@@ -209,7 +209,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--steps", type=int, metavar="N", help="stop after N updates")
-    add("--minutes", type=float, metavar="M", help="stop after M minutes (default: 1, or no limit with --steps)")
+    add("--minutes", type=float, metavar="M", help="stop after M minutes (default: 0.5, or no limit with --steps)")
     add("--seed", type=int, default=0, help="of weights, episodes and actions (default: 0)")
     add("--out", type=Path, default=Path("out"), metavar="DIR", help="where the figure goes (default: out)")
     add("--lr", type=float, default=3e-3, help="learning rate of Adam (default: 0.003)")
@@ -229,7 +229,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     if options.delay < 2:
         parser.error(f"--delay is {options.delay}, expected at least 2")
     if options.minutes is None and options.steps is None:
-        options.minutes = 1.0
+        options.minutes = 0.5
     return options
 
 
