@@ -17,6 +17,7 @@ from benchmarks.bench_conv2d import Conv2d, taps
 from benchmarks.bench_gemm import Linear
 from benchmarks.bench_pool2d import MaxPool2d
 from benchmarks.bench_rnn import Rnn
+from benchmarks.bench_rnn_options import RaggedRnn
 
 PUBLISHED = {"fma_all": 234e9, "copy_all": 47e9, "cache_all": 200e9, "cache_bytes": 2 << 20}
 PUBLISHED_LIMITS = {
@@ -47,7 +48,7 @@ PUBLISHED_LIMITS = {
     "step charlm-lstm": "73.66 ms F",
     "step charlm-gru": "55.71 ms F",
 }
-ROWS = {"conv": 30, "pool": 6, "rnn": 53, "step": 4}
+ROWS = {"conv": 30, "pool": 6, "rnn": 65, "step": 4}
 
 
 def all_cases():
@@ -126,6 +127,24 @@ def test_the_table_holds_times_shares_ratios_and_their_means():
     assert rows[2][2:5] == ["wrong", "-", "-"]
     assert "25% of the limit, 1.00 times as fast as the best peer" in text  # sqrt(1/2 * 1/8), sqrt(2 * 1/2)
     assert "conv c fwd: jadro: wrong: for this test" in text
+
+
+def test_a_case_is_compared_with_its_base():
+    data = record({"plain": 1e-3, "with an option": 1.25e-3, "alone": 1e-3})
+    data["cases"][1]["base"] = "plain"
+    lines = [line.split("|")[-2].strip() for line in report.report(data).splitlines() if "500.0 us F" in line]
+    assert lines == ["-", "1.25", "-"]
+    names = {case.name for case in cases.group_cases("rnn_options")}
+    bases = {case.base for case in cases.group_cases("rnn_options")}
+    assert bases - {""} and bases - {""} < names
+
+
+@pytest.mark.parametrize("kind", ["uniform", "heavy-tailed"])
+def test_ragged_rows_are_as_long_together_as_their_base(kind):
+    case = RaggedRnn(True, "lstm", 32, 20, 3, 4, kind=kind)
+    assert case.lengths.min() >= 1 and case.lengths.max() <= 32
+    assert case.lengths.sum() == 32 * case.padded.B
+    assert case.flops == case.padded.flops
 
 
 @pytest.mark.parametrize(
