@@ -273,11 +273,85 @@ def gru_backward(
     offset: int,
 ) -> None: ...
 
-class RnnStepper:
-    """One step a call of a stack of one direction; the weights, in the order of rnn_forward, are packed once.
+class RnnOptions:
+    """Recurrent layers' options, as jadro.nn's; bounds are infinite and probabilities 0 where they are off. update: the
+    mode of recurrent dropout; checkpoint: 0 keeps everything for backward, k every k-th state."""
 
-    h[L,N,H] and, of an lstm, c[L,N,H] are read and overwritten by each step; a call takes x[N,input], of any strides,
-    and returns y[N,H], which it has overwritten."""
+    def __init__(
+        self,
+        layers: int = 1,
+        directions: int = 1,
+        bias: bool = True,
+        dropout: float = 0.0,
+        seed: int = 0,
+        offset: int = 0,
+        layer_norm: bool = False,
+        peephole: bool = False,
+        gate_clip: float = ...,
+        cell_clip: float = ...,
+        zoneout_h: float = 0.0,
+        zoneout_c: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        update: bool = False,
+        training: bool = False,
+        checkpoint: int = 0,
+    ) -> None: ...
+
+# The general form: cells also "lstm_coupled" and "gru_reset_before"; h0, reset_h, hn [L*D,N,P], c0, reset_c, cn
+# [L*D,N,H] (lstm); lengths int64 [N], reset bool [T,N]; weights: for each layer and direction those of
+# jadro.ops.rnn.PARAMETERS that are there; y[T,N,D*P]; cells[T,N,D*H], of the last layer.
+def rnn_options_reserve_size(
+    cell: str, T: int, N: int, I: int, H: int, P: int, tokens: int, ragged: bool, options: RnnOptions
+) -> int:
+    """tokens: the sum of lengths, T*N where ragged is false and there are none."""
+
+def rnn_options_forward(
+    cell: str,
+    x: Array,
+    h0: Array | None,
+    c0: Array | None,
+    weights: Sequence[Array],
+    lengths: Ints | None,
+    reset: Array | None,
+    reset_h: Array | None,
+    reset_c: Array | None,
+    y: Array,
+    hn: Array,
+    cn: Array | None,
+    cells: Array | None,
+    reserve: Array | None,
+    options: RnnOptions,
+) -> None: ...
+def rnn_options_backward(
+    cell: str,
+    x: Array,
+    h0: Array | None,
+    c0: Array | None,
+    weights: Sequence[Array],
+    lengths: Ints | None,
+    reset: Array | None,
+    reset_h: Array | None,
+    reset_c: Array | None,
+    y: Array,
+    reserve: Array,
+    dy: Array | None,
+    dhn: Array | None,
+    dcn: Array | None,
+    dcells: Array | None,
+    dx: Array | None,
+    dh0: Array | None,
+    dc0: Array | None,
+    dreset_h: Array | None,
+    dreset_c: Array | None,
+    dweights: Sequence[Array] | None,
+    options: RnnOptions,
+) -> None: ...
+
+class RnnStepper:
+    """One step a call of a stack of one direction; the weights, in the order of rnn_options_forward, are packed once.
+
+    h[L,N,P] and, of an lstm, c[L,N,H] are read and overwritten by each step; a call takes x[N,input], of any strides,
+    and returns y[N,P], which it has overwritten."""
 
     def __init__(
         self,
@@ -288,6 +362,7 @@ class RnnStepper:
         h: Array,
         c: Array | None,
         y: Array,
+        options: RnnOptions | None = None,
     ) -> None: ...
     def refresh(self, weights: Sequence[Array]) -> None: ...
     def __call__(self, x: Array) -> Array: ...
