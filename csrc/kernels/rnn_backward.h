@@ -276,14 +276,9 @@ class BackwardRun {
 
   // Means of d and of d value, over a whole row.
   static void means(const T* d, const T* value, i64 n, T* out) {
-    Vec<T> total{}, product{};
-    for_vectors<T>(n, [&](i64 i, i64 count) {
-      const Vec<T> v = load_n(d + i, count);
-      total += v;
-      product += v * load_n(value + i, count);
-    });
-    out[0] = sum_lanes<T>(total) / static_cast<T>(n);
-    out[1] = sum_lanes<T>(product) / static_cast<T>(n);
+    out[0] = total_of<T>(n, [&](i64 i, i64 count) { return load_n(d + i, count); }) / static_cast<T>(n);
+    const T product = total_of<T>(n, [&](i64 i, i64 count) { return load_n(d + i, count) * load_n(value + i, count); });
+    out[1] = product / static_cast<T>(n);
   }
 
   JADRO_INLINE void option_cell(i64 t, i64 step, Range live, i64 n) const {
@@ -388,16 +383,19 @@ class BackwardRun {
                  T* sum) const {
     const i64 H = s.hidden;
     const auto from = [&](int g) { return d + (g == g1 - 1 ? last : g) * H; };
-    Vec<T> total{}, product{};
+    Vec<T> total[2] = {}, product[2] = {};
     for (int g = g0; g < g1; ++g) {
+      int part = 0;
       for_vectors<T>(H, [&](i64 u, i64 count) {
         const Vec<T> v = load_n(from(g) + u, count) * load_n(gain + g * H + u, count);
-        total += v;
-        product += v * norm(load_n(raw + g * H + u, count));
+        total[part] += v;
+        product[part] += v * norm(load_n(raw + g * H + u, count));
+        part ^= 1;
       });
     }
     const T share = T(1) / static_cast<T>((g1 - g0) * H);
-    const T mean = sum_lanes<T>(total) * share, slope = sum_lanes<T>(product) * share;
+    const T mean = sum_lanes<T>(total[0] + total[1]) * share;
+    const T slope = sum_lanes<T>(product[0] + product[1]) * share;
     for (int g = g0; g < g1; ++g) {
       for_vectors<T>(width(), [&](i64 j, i64 count) {
         const i64 u = units.begin + j, at = g * H + u;

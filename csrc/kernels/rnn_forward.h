@@ -24,17 +24,17 @@ template <class T>
 i64 rnn_forward_scratch(const Rnn& s, i64 rows, i64 units, bool options) {
   const i64 steps = chunk_steps<T>(s, rows, units), wide = max(s.hidden, s.output);
   const i64 extra = options ? 2 * s.output + 3 * wide + kRnnStats : 0;
-  return rows * (wide + s.output + extra) + steps * rows * (s.input + s.gates() * units) + 4 * kLanes<T>;
+  return rows * (wide + s.output + extra) + steps * rows * (2 * s.input + s.gates() * units) + 5 * kLanes<T>;
 }
 
 // in[row][gate][unit] = W x + bias for rows of x.
 template <class T>
-void project_rows(const RnnForward<T>& a, const T* x, i64 rows, Range units, T* packed, T* in) {
+void project_rows(const RnnForward<T>& a, const T* x, i64 x_row, i64 rows, Range units, T* packed, T* in) {
   const Rnn& s = a.shape;
   const i64 width = units.end - units.begin, row_size = s.gates() * width;
   const T* const bias = a.options && a.options->gain_ih ? nullptr : a.bias;
   const RowPanels panels(rows);
-  pack_rows(x, s.x_row, s.input, panels, packed);
+  pack_rows(x, x_row, s.input, panels, packed);
   for (i64 g = 0; g < s.gates(); ++g) {
     const T* w = a.w_ih + (g * unit_panels<T>(s.hidden) + units.begin / kNr<T>)*s.input * kNr<T>;
     for_tiles<T>(
@@ -49,7 +49,8 @@ void project_rows(const RnnForward<T>& a, const T* x, i64 rows, Range units, T* 
 // The same for all units and a range of tokens: in begins with the first of them.
 template <class T>
 void rnn_project(const RnnForward<T>& a, Range tokens, T* in, T* scratch) {
-  project_rows(a, a.x + tokens.begin * a.shape.x_row, tokens.end - tokens.begin, {0, a.shape.hidden}, scratch, in);
+  project_rows(a, a.x + tokens.begin * a.shape.x_row, a.shape.x_row, tokens.end - tokens.begin, {0, a.shape.hidden},
+               scratch, in);
 }
 
 template <class T, class C>
@@ -72,7 +73,7 @@ class ForwardRun {
         stats(sequence + height() * s.output),
         masks(o, C::kHasCell, height(), units, outs, stats + height() * kRnnStats),
         packed_x(C::kOptions ? stats + height() * (kRnnStats + 2 * width() + (outs.end - outs.begin)) : masked),
-        bounds(make_bounds()) {}
+        together_x(packed_x + chunk * height() * s.input + kLanes<T>), bounds(make_bounds()) {}
 
   void run() {
     if (C::kOptions && o->sequence()) draw_sequence_mask(*o, s, rows, {0, s.output}, sequence);
@@ -91,7 +92,9 @@ class ForwardRun {
           low = s.reverse ? t - ready + 1 : t;
           project(low, ready);
         }
-        in = {made + (t - low) * height() * C::kGates * width(), C::kGates * width()};
+        i64 made_row = 0;
+        for (i64 before = low; before < t; ++before) made_row += max(0, min(rows.end, s.rows(before)) - rows.begin);
+        in = {made + made_row * C::kGates * width(), C::kGates * width()};
         in_gate = width();
       }
       this->step(t, live, in, in_gate);
@@ -118,15 +121,20 @@ class ForwardRun {
     return {};
   }
 
-  // The projections of some steps, all rows of the batch being alive. With the whole batch the rows of all steps are
-  // evenly spaced: one tall matrix. Otherwise one matrix a step.
-  void project(i64 low, i64 steps) const {
-    const bool tall = height() == s.batch;
-    const i64 blocks = tall ? 1 : steps, block_rows = tall ? steps * height() : height();
-    for (i64 b = 0; b < blocks; ++b) {
-      project_rows(a, a.x + ((low + b) * s.batch + rows.begin) * s.x_row, block_rows, units, packed_x,
-                   made + b * block_rows * C::kGates * width());
+  // The projections of some steps: one tall matrix of the live rows of all of them, copied together where others stand
+  // between them.
+  void project(i64 low, i64 steps) {
+    const i64 last = low + steps - 1, first_token = s.at(low) + rows.begin;
+    const bool together = height() == s.batch;
+    const T* x = a.x + first_token * s.x_row;
+    i64 count = together ? s.at(last) + s.rows(last) - first_token : 0;
+    for (i64 t = low; t <= last && !together; ++t) {
+      const i64 live = min(rows.end, s.rows(t)) - rows.begin;
+      for (i64 r = 0; r < live; ++r, ++count) {
+        std::memcpy(together_x + count * s.input, a.x + (s.at(t) + rows.begin + r) * s.x_row, s.input * sizeof(T));
+      }
     }
+    project_rows(a, together ? x : together_x, together ? s.x_row : s.input, count, units, packed_x, made);
   }
 
   // h of the step before: where it stands, or gathered where its rows come from several places.
@@ -456,7 +464,7 @@ class ForwardRun {
   const i64 chunk;
   T *const made, *const packed_h, *const copied, *const masked, *const sequence, *const stats;
   StepMasks<T> masks;
-  T* const packed_x;
+  T *const packed_x, *const together_x;
   const GateBounds<T> bounds;
 };
 

@@ -134,19 +134,33 @@ struct RowNorm {
   JADRO_INLINE Vec<T> operator()(Vec<T> v) const { return (v - mean) * factor; }
 };
 
+// The sum of f(first, count) over [0, n), in four partial sums; f gives 0 in the lanes above count.
+template <class T, class F>
+JADRO_INLINE T total_of(i64 n, F f) {
+  constexpr i64 kN = kLanes<T>;
+  Vec<T> part[4] = {};
+  i64 i = 0;
+  for (; i + 4 * kN <= n; i += 4 * kN) {
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; ++k) part[k] += f(i + k * kN, kN);
+  }
+  for (; i + kN <= n; i += kN) part[0] += f(i, kN);
+  if (i < n) part[1] += f(i, n - i);
+  return sum_lanes<T>((part[0] + part[1]) + (part[2] + part[3]));
+}
+
 // out: mean and factor of x[n].
 template <class T>
 void moments(const T* x, i64 n, T* out) {
   constexpr T kEps = T(1e-5);
-  Vec<T> total{}, squares{};
-  for_vectors<T>(n, [&](i64 i, i64 count) { total += load_n(x + i, count); });
-  const T mean = sum_lanes<T>(total) / static_cast<T>(n);
-  for_vectors<T>(n, [&](i64 i, i64 count) {
-    const Vec<T> d = keep_part<T>(load_n(x + i, count) - mean, count, T(0));
-    squares += d * d;
+  const T mean = total_of<T>(n, [&](i64 i, i64 count) { return load_n(x + i, count); }) / static_cast<T>(n);
+  const T squares = total_of<T>(n, [&](i64 i, i64 count) {
+    Vec<T> d = load_n(x + i, count) - mean;
+    if (count < kLanes<T>) d = keep_part<T>(d, count, T(0));
+    return d * d;
   });
   out[0] = mean;
-  out[1] = T(1) / static_cast<T>(__builtin_sqrt(sum_lanes<T>(squares) / static_cast<T>(n) + kEps));
+  out[1] = T(1) / static_cast<T>(__builtin_sqrt(squares / static_cast<T>(n) + kEps));
 }
 
 // Where the moments of W x (side 0) or U h (1) stand in a token's kRnnStats numbers.

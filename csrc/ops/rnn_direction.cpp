@@ -12,10 +12,11 @@ struct Share {
 
   Share(const Rnn& s, i64 unit_panel, i64 tokens) {
     constexpr i64 kRowsEach = 4, kFlopsForBarrier = 40000;
+    const i64 rows = tokens / std::max<i64>(1, s.steps);
     const i64 depth = s.output, threads = threads_for(tokens * s.gates() * s.hidden * depth);
     const i64 panels = (s.hidden + unit_panel - 1) / unit_panel;
-    by_rows = s.batch >= kRowsEach * threads;
-    const bool worth = 2 * s.batch * s.gates() * s.hidden * depth >= kFlopsForBarrier;
+    by_rows = rows >= kRowsEach * threads;
+    const bool worth = 2 * std::max<i64>(1, rows) * s.gates() * s.hidden * depth >= kFlopsForBarrier;
     tasks = static_cast<int>(by_rows ? threads : worth ? std::min(threads, panels) : 1);
   }
 };
@@ -176,8 +177,8 @@ Range RnnDirection<T>::tokens(Range run) const {
 
 template <class T>
 i64 RnnDirection<T>::steps_ahead() const {
-  constexpr i64 kBytes = i64{8} << 20;
-  if (!rnn_projects_ahead(sizes, batch.ragged())) return sizes.steps;
+  constexpr i64 kBytes = i64{1} << 20;  // they stay in the second-level caches
+  if (!rnn_projects_ahead(sizes)) return sizes.steps;
   return std::max<i64>(1, kBytes / std::max<i64>(1, step_size() * static_cast<i64>(sizeof(T))));
 }
 
@@ -216,7 +217,7 @@ void RnnDirection<T>::run_forward(Range run, T* ahead) {
   const Range here = tokens(run);
   a.origin = here.begin;
   a.in = nullptr;
-  if (rnn_projects_ahead(s, batch.ragged())) {
+  if (rnn_projects_ahead(s)) {
     const Split blocks(here.end - here.begin, 8 * k.tile_rows, k.tile_rows);
     const int threads = threads_for((here.end - here.begin) * s.gates() * s.hidden * s.layer_input(layer));
     const Scratch<T> scratch(blocks.size() * s.layer_input(layer) + k.lanes, threads);

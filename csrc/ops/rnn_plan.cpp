@@ -84,14 +84,23 @@ RnnBatch::RnnBatch(i64 steps, i64 batch, i64 directions, const i64* lengths, con
   }
 }
 
+// A step costs as much as kStepRows rows even where fewer live: a thread gets rows until it costs what each of the others
+// will.
 Range RnnBatch::part(i64 i, i64 parts) const {
   if (!ragged()) return {batch_ * i / parts, batch_ * (i + 1) / parts};
-  const auto boundary = [&](i64 k) {
-    i64 row = 0;
-    for (i64 before = 0; row < batch_ && before + length(row) / 2 < tokens() * k / parts; ++row) before += length(row);
-    return k == parts ? batch_ : row;
-  };
-  return {i == 0 ? 0 : boundary(i), boundary(i + 1)};
+  constexpr i64 kStepRows = 4;
+  Range rows{0, 0};
+  i64 left = tokens();
+  for (i64 k = 0; k <= i; ++k) {
+    const i64 others = parts - 1 - k;
+    rows = {rows.end, others ? rows.end : batch_};
+    i64 cost = rows.begin < batch_ ? kStepRows * length(rows.begin) : 0;
+    while (rows.end < batch_ && cost * others < left + kStepRows * length(rows.end) * others) {
+      cost += length(rows.end);
+      left -= length(rows.end++);
+    }
+  }
+  return rows;
 }
 
 template <class T>

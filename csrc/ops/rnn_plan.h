@@ -78,9 +78,8 @@ std::string rnn_text(const RnnStack<T>& s) {  // T x N x I -> H, layers x direct
          sizes_text({s.layers, s.directions});
 }
 
-// Whether the input's projections are made before the loop: layer norm wants whole rows of them, and ragged steps are
-// too uneven for the loop's own.
-inline bool rnn_projects_ahead(const RnnSizes& s, bool ragged) { return s.settings.layer_norm || ragged; }
+// Whether the input's projections are made before the loop: layer norm wants whole rows of them.
+inline bool rnn_projects_ahead(const RnnSizes& s) { return s.settings.layer_norm; }
 
 // One direction of one layer: what a run of its loop needs, but for the buffers that forward and backward bring.
 template <class T>
@@ -102,7 +101,7 @@ class RnnDirection {
   void run_forward(Range run, T* ahead);
   void run_backward(Range run);
   Range tokens(Range run) const;
-  i64 ahead_size(i64 steps) const { return rnn_projects_ahead(sizes, batch.ragged()) ? steps * step_size() : 0; }
+  i64 ahead_size(i64 steps) const { return rnn_projects_ahead(sizes) ? steps * step_size() : 0; }
   i64 steps_ahead() const;  // steps of a run whose projections have a bounded size
 
  private:
