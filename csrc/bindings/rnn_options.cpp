@@ -13,8 +13,9 @@ using Arrays = std::vector<py::array>;
 using Maybe = std::optional<py::array>;
 
 RnnCallOptions make_options(i64 layers, i64 directions, bool bias, double dropout, u64 seed, u64 offset,
-                            bool layer_norm, bool peephole, double gate_clip, double cell_clip, double zoneout_h,
-                            double zoneout_c, double recurrent_dropout, bool update, bool training, i64 checkpoint) {
+                            bool layer_norm, bool peephole, std::optional<double> gate_clip,
+                            std::optional<double> cell_clip, double zoneout_h, double zoneout_c,
+                            double recurrent_dropout, bool update, bool training, i64 checkpoint) {
   const Call call("RnnOptions");
   const auto at_least = [&](const char* name, i64 value, i64 least) {
     call.require(value >= least, [&] {
@@ -26,8 +27,8 @@ RnnCallOptions make_options(i64 layers, i64 directions, bool bias, double dropou
       return std::string(name) + " is " + std::to_string(p) + ", expected 0 <= " + name + (most < 1 ? " < 1" : " <= 1");
     });
   };
-  const auto bound = [&](const char* name, double v) {
-    call.require(v > 0, [&] { return std::string(name) + " is " + std::to_string(v) + ", expected above 0"; });
+  const auto bound = [&](const char* name, std::optional<double> v) {
+    call.require(!v || *v > 0, [&] { return std::string(name) + " is " + std::to_string(*v) + ", expected above 0"; });
   };
   at_least("layers", layers, 1);
   at_least("checkpoint", checkpoint, 0);
@@ -44,8 +45,8 @@ RnnCallOptions make_options(i64 layers, i64 directions, bool bias, double dropou
   s.peephole = peephole;
   s.training = training;
   s.update = update;
-  s.gate_clip = gate_clip;
-  s.cell_clip = cell_clip;
+  s.gate_clip = gate_clip.value_or(s.gate_clip);
+  s.cell_clip = cell_clip.value_or(s.cell_clip);
   s.zoneout_h = zoneout_h;
   s.zoneout_c = zoneout_c;
   s.recurrent_dropout = recurrent_dropout;
@@ -241,11 +242,10 @@ std::vector<std::vector<i64>> rnn_parameter_shapes(const RnnSizes& s) {
 }
 
 void bind_rnn_options(py::module_& m) {
-  constexpr double kNone = std::numeric_limits<double>::infinity();
   py::class_<RnnCallOptions>(m, "RnnOptions")
       .def(py::init(&make_options), py::arg("layers") = 1, py::arg("directions") = 1, py::arg("bias") = true,
            py::arg("dropout") = 0.0, py::arg("seed") = 0, py::arg("offset") = 0, py::arg("layer_norm") = false,
-           py::arg("peephole") = false, py::arg("gate_clip") = kNone, py::arg("cell_clip") = kNone,
+           py::arg("peephole") = false, py::arg("gate_clip") = py::none(), py::arg("cell_clip") = py::none(),
            py::arg("zoneout_h") = 0.0, py::arg("zoneout_c") = 0.0, py::arg("recurrent_dropout") = 0.0,
            py::arg("update") = false, py::arg("training") = false, py::arg("checkpoint") = 0);
   m.def("rnn_options_reserve_size", reserve_size, py::arg("cell"), py::arg("T"), py::arg("N"), py::arg("I"),

@@ -170,9 +170,10 @@ class BackwardRun {
   T* work(WorkRow which, i64 n) const { return a.work + (which * s.batch + n) * s.hidden; }
   // Sums of row n: which counts from behind the gains of the gates.
   T* sums(i64 n, int which) const { return a.sums + n * rnn_sums(s) + (2 * C::kGates + which) * s.hidden; }
-  enum Sum { kGainC, kBiasC, kPeepI, kPeepF, kPeepO };
+  enum Sum { kGainC, kBiasC, kPeepI, kPeepF, kPeepO, kGradients };
   static JADRO_INLINE void add(T* to, Vec<T> v, i64 count) { store_n(to, load_n(to, count) + v, count); }
   bool normed() const { return o->gain_hh; }
+  T* gradients_of(i64 t, i64 n) const { return a.da + (normed() ? n : s.at(t) + n) * C::kGrads * s.hidden; }
 
   void option_step(i64 t, i64 step, Range live, const RowPanels& panels) {
     constexpr int kGroups = C::group(C::kGates - 1) + 1;
@@ -262,7 +263,7 @@ class BackwardRun {
         const Vec<T> tanh_c = vtanh<T>(value * gain + load_n(o->bias_c + u, count)), out = saved[C::kO];
         const Vec<T> dh = shown_gradient(t, n, r, u, count, &kept);
         const Vec<T> d = dh * out * (T(1) - tanh_c * tanh_c);
-        store_n(a.da + (at * C::kGrads + C::kO) * s.hidden + u, bounds.sigmoid(out, dh * tanh_c), count);
+        store_n(gradients_of(t, n) + C::kO * s.hidden + u, bounds.sigmoid(out, dh * tanh_c), count);
         store_n(work(kNormRow, n) + u, d * gain, count);
         store_n(work(kValueRow, n) + u, value, count);
         add(sums(n, kGainC) + u, d * value, count);
@@ -286,6 +287,7 @@ class BackwardRun {
     const T* h_prev = h_before<T>(a, a.y, t, n);
     const T* c_prev = C::kHasCell ? c_before(t, step, n) : nullptr;
     const T* st = C::kHasCell && o->gain_c ? a.stats + here * kRnnStats + kCellStats : nullptr;
+    T* const to = gradients_of(t, n);
     T mean[2];
     if (st) means(work(kNormRow, n), work(kValueRow, n), H, mean);
     for_vectors<T>(width(), [&](i64 j, i64 count) {
@@ -299,7 +301,7 @@ class BackwardRun {
         Vec<T> dc = load_n(a.dc + n * H + u, count), d_shown;
         if (a.dcells) dc += load_n(a.dcells + at * a.dcells_row + u, count);
         if (st) {
-          da[C::kO] = load_n(a.da + (at * C::kGrads + C::kO) * H + u, count);
+          da[C::kO] = load_n(gradients_of(t, n) + C::kO * H + u, count);
           d_shown = load_n(work(kNormRow, n) + u, count) - mean[0] - load_n(work(kValueRow, n) + u, count) * mean[1];
           d_shown *= st[1];
         } else {
@@ -316,7 +318,7 @@ class BackwardRun {
         C::backward(saved, h, dh, e, bounds, da, &kept);
         store_n(a.dh + n * H + u, kept, count);
       }
-      for (int g = 0; g < C::kGrads; ++g) store_n(a.da + (at * C::kGrads + g) * H + u, da[g], count);
+      for (int g = 0; g < C::kGrads; ++g) store_n(to + g * H + u, da[g], count);
     });
   }
 
@@ -332,7 +334,7 @@ class BackwardRun {
   void reset_gates(i64 t, Range live, const RowPanels& panels) const {
     if constexpr (C::kBefore) {
       const i64 H = s.hidden, size = C::kGates * H;
-      const T* const left = (normed() ? a.du : a.da) + (s.at(t) + live.begin) * size + 2 * H;
+      const T* const left = (normed() ? a.du + (s.at(t) + live.begin) * size : gradients_of(t, live.begin)) + 2 * H;
       for (i64 n = live.begin; n < live.end; ++n) {
         std::memset(work(kGradRow, n) + units.begin, 0, width() * sizeof(T));
       }
@@ -349,7 +351,7 @@ class BackwardRun {
           const Vec<T> reset = load_n(a.saved + (at - a.origin) * C::kSaved * H + u, count);
           Vec<T> dh = d * reset;
           if (o->sequence()) dh *= load_n(sequence + (n - live.begin) * width() + j, count);
-          store_n(a.da + at * size + u, bounds.sigmoid(reset, d * h), count);
+          store_n(gradients_of(t, n) + u, bounds.sigmoid(reset, d * h), count);
           store_n(a.reset + at * H + u, reset * h, count);
           add(a.dh + n * H + u, dh, count);
         });
@@ -368,11 +370,17 @@ class BackwardRun {
       for (int side = 0; side < 2; ++side) {
         // The GRU's gradients stand r z m n: n is the input's, m the state's.
         const int last = C::kGrads > C::kGates && side == 0 && g1 == C::kGates ? C::kGrads - 1 : g1 - 1;
-        const T* const d = a.da + at * C::kGrads * H;
+        const T* const d = gradients_of(t, n);
         const T *const raw = (side ? a.raw_hh : a.raw_ih) + here * size, *const gain = side ? o->gain_hh : o->gain_ih;
         const T* const m = st + stats_at(side, group);
         norm_rows({m[0], m[1]}, g0, g1, last, d, raw, gain, (side ? a.du : a.dw) + at * size,
                   a.sums + n * rnn_sums(s) + side * size);
+      }
+      for (int g = g0; g < (g1 == C::kGates ? C::kGrads : g1); ++g) {
+        for_vectors<T>(width(), [&](i64 j, i64 count) {
+          const i64 u = units.begin + j;
+          add(sums(n, kGradients) + g * H + u, load_n(gradients_of(t, n) + g * H + u, count), count);
+        });
       }
     }
   }

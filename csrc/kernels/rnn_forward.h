@@ -73,7 +73,8 @@ class ForwardRun {
         stats(sequence + height() * s.output),
         masks(o, C::kHasCell, height(), units, outs, stats + height() * kRnnStats),
         packed_x(C::kOptions ? stats + height() * (kRnnStats + 2 * width() + (outs.end - outs.begin)) : masked),
-        together_x(packed_x + chunk * height() * s.input + kLanes<T>), bounds(make_bounds()) {}
+        together_x(packed_x + chunk * height() * s.input + kLanes<T>),
+        bounds(make_bounds()) {}
 
   void run() {
     if (C::kOptions && o->sequence()) draw_sequence_mask(*o, s, rows, {0, s.output}, sequence);
@@ -96,6 +97,11 @@ class ForwardRun {
         for (i64 before = low; before < t; ++before) made_row += max(0, min(rows.end, s.rows(before)) - rows.begin);
         in = {made + made_row * C::kGates * width(), C::kGates * width()};
         in_gate = width();
+        if (a.raw_ih) {  // layer norm, which wants a thread to own all units
+          const i64 size = C::kGates * s.hidden;
+          std::memcpy(a.raw_ih + (s.at(t) + live.begin - a.origin) * size, in.at,
+                      (live.end - live.begin) * size * sizeof(T));
+        }
       }
       this->step(t, live, in, in_gate);
       meet();

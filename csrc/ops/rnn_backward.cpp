@@ -232,11 +232,14 @@ class Backward {
 
   void bias_gradients(T* ih, T* hh) const {
     if (!ih) return;
+    // With layer norm the loop has added up a row's over the steps.
+    const i64 all = rnn_sums(a.shape), rows = normed ? s.batch : tokens;
+    const T* const da = normed ? a.sums + (2 * G + 5) * H : a.da;
     const bool gru = s.cell == Cell::kGru;  // da is r z m n: n goes to the input's side
-    const i64 da_row = rnn_grads_per_unit(s.cell) * H, size = gru ? 2 * H : G * H;
-    column_sums<T>(a.da, tokens, da_row, size, ih);
-    if (gru) column_sums<T>(a.da + 3 * H, tokens, da_row, H, ih + size);
-    column_sums<T>(a.da, tokens, da_row, G * H, hh);
+    const i64 da_row = normed ? all : rnn_grads_per_unit(s.cell) * H, size = gru ? 2 * H : G * H;
+    column_sums<T>(da, rows, da_row, size, ih);
+    if (gru) column_sums<T>(da + 3 * H, rows, da_row, H, ih + size);
+    column_sums<T>(da, rows, da_row, G * H, hh);
   }
 
   const RnnStackBackward<T>& call;

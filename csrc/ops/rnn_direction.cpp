@@ -4,23 +4,6 @@
 namespace jadro {
 namespace {
 
-// How a time loop is shared out: by rows where every thread gets a few, else by panels of units with a barrier each
-// step, and not at all where a step is too small to meet for.
-struct Share {
-  int tasks;
-  bool by_rows;
-
-  Share(const Rnn& s, i64 unit_panel, i64 tokens) {
-    constexpr i64 kRowsEach = 4, kFlopsForBarrier = 40000;
-    const i64 rows = tokens / std::max<i64>(1, s.steps);
-    const i64 depth = s.output, threads = threads_for(tokens * s.gates() * s.hidden * depth);
-    const i64 panels = (s.hidden + unit_panel - 1) / unit_panel;
-    by_rows = rows >= kRowsEach * threads;
-    const bool worth = 2 * std::max<i64>(1, rows) * s.gates() * s.hidden * depth >= kFlopsForBarrier;
-    tasks = static_cast<int>(by_rows ? threads : worth ? std::min(threads, panels) : 1);
-  }
-};
-
 Range part(i64 total, i64 unit, i64 i, i64 parts) {
   const i64 units = (total + unit - 1) / unit;
   return {std::min(total, units * i / parts * unit), std::min(total, units * (i + 1) / parts * unit)};
@@ -89,6 +72,7 @@ RnnDirection<T>::RnnDirection(const RnnStack<T>& stack, const RnnBatch& batch, i
                 batch.order()};
   }
   fill(forward);
+  choose_share();
   static_cast<RnnRun<T>&>(backward) = forward;
   forward.shape.x_row = stack.layer_input(layer);
 }
@@ -176,9 +160,21 @@ Range RnnDirection<T>::tokens(Range run) const {
 }
 
 template <class T>
+void RnnDirection<T>::choose_share() {
+  constexpr i64 kRowsEach = 4, kFlopsForBarrier = 40000;
+  const Rnn& s = forward.shape;
+  const i64 work = s.gates() * s.hidden * s.output, threads = threads_for(batch.tokens() * work);
+  const i64 panels = round_up(s.hidden, kernels.tile_columns) / kernels.tile_columns;
+  const i64 rows = batch.tokens() / std::max<i64>(1, s.steps);
+  by_rows_ = rows >= kRowsEach * threads;
+  const bool worth = 2 * std::max<i64>(1, rows) * work >= kFlopsForBarrier;
+  tasks_ = static_cast<int>(by_rows_ ? threads : worth ? std::min(threads, panels) : 1);
+}
+
+template <class T>
 i64 RnnDirection<T>::steps_ahead() const {
   constexpr i64 kBytes = i64{1} << 20;  // they stay in the second-level caches
-  if (!rnn_projects_ahead(sizes)) return sizes.steps;
+  if (!projects_ahead()) return sizes.steps;
   return std::max<i64>(1, kBytes / std::max<i64>(1, step_size() * static_cast<i64>(sizeof(T))));
 }
 
@@ -188,21 +184,20 @@ template <class Need, class Loop>
 void RnnDirection<T>::share_out(Need need, Loop loop) const {
   const RnnSizes& s = sizes;
   const i64 panel = kernels.tile_columns, H = s.hidden, P = s.output;
-  const Share share(forward.shape, panel, batch.tokens());
-  if (share.by_rows) {
+  if (by_rows_) {
     i64 rows = 0;
-    for (int task = 0; task < share.tasks; ++task) {
-      const Range mine = batch.part(task, share.tasks);
+    for (int task = 0; task < tasks_; ++task) {
+      const Range mine = batch.part(task, tasks_);
       rows = std::max(rows, mine.end - mine.begin);
     }
-    const Scratch<T> scratch(need(rows, H), share.tasks);
-    parallel_for(share.tasks, share.tasks, [&](int task, int rank) {
-      loop(batch.part(task, share.tasks), Range{0, H}, Range{0, P}, scratch.at(rank), nullptr);
+    const Scratch<T> scratch(need(rows, H), tasks_);
+    parallel_for(tasks_, tasks_, [&](int task, int rank) {
+      loop(batch.part(task, tasks_), Range{0, H}, Range{0, P}, scratch.at(rank), nullptr);
     });
     return;
   }
-  const Scratch<T> scratch(std::max(need(s.batch, H), need(s.batch, std::min(H, panel))), share.tasks);
-  team_run(share.tasks, [&](int rank, int size, Barrier& barrier) {
+  const Scratch<T> scratch(std::max(need(s.batch, H), need(s.batch, std::min(H, panel))), tasks_);
+  team_run(tasks_, [&](int rank, int size, Barrier& barrier) {
     loop(Range{0, s.batch}, part(H, panel, rank, size), part(P, panel, rank, size), scratch.at(rank),
          size > 1 ? &barrier : nullptr);
   });
@@ -217,7 +212,7 @@ void RnnDirection<T>::run_forward(Range run, T* ahead) {
   const Range here = tokens(run);
   a.origin = here.begin;
   a.in = nullptr;
-  if (rnn_projects_ahead(s)) {
+  if (projects_ahead()) {
     const Split blocks(here.end - here.begin, 8 * k.tile_rows, k.tile_rows);
     const int threads = threads_for((here.end - here.begin) * s.gates() * s.hidden * s.layer_input(layer));
     const Scratch<T> scratch(blocks.size() * s.layer_input(layer) + k.lanes, threads);

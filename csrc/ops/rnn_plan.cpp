@@ -84,8 +84,8 @@ RnnBatch::RnnBatch(i64 steps, i64 batch, i64 directions, const i64* lengths, con
   }
 }
 
-// A step costs as much as kStepRows rows even where fewer live: a thread gets rows until it costs what each of the others
-// will.
+// A step costs as much as kStepRows rows even where fewer live: a thread gets rows until it costs what each of the
+// others will.
 Range RnnBatch::part(i64 i, i64 parts) const {
   if (!ragged()) return {batch_ * i / parts, batch_ * (i + 1) / parts};
   constexpr i64 kStepRows = 4;

@@ -78,9 +78,6 @@ std::string rnn_text(const RnnStack<T>& s) {  // T x N x I -> H, layers x direct
          sizes_text({s.layers, s.directions});
 }
 
-// Whether the input's projections are made before the loop: layer norm wants whole rows of them.
-inline bool rnn_projects_ahead(const RnnSizes& s) { return s.settings.layer_norm; }
-
 // One direction of one layer: what a run of its loop needs, but for the buffers that forward and backward bring.
 template <class T>
 class RnnDirection {
@@ -101,17 +98,24 @@ class RnnDirection {
   void run_forward(Range run, T* ahead);
   void run_backward(Range run);
   Range tokens(Range run) const;
-  i64 ahead_size(i64 steps) const { return rnn_projects_ahead(sizes) ? steps * step_size() : 0; }
+  // Whether the input's projections are made before the loop: layer norm wants whole rows of them.
+  bool projects_ahead() const { return sizes.settings.layer_norm && !by_rows_ && tasks_ > 1; }
+  i64 ahead_size(i64 steps) const { return projects_ahead() ? steps * step_size() : 0; }
   i64 steps_ahead() const;  // steps of a run whose projections have a bounded size
 
  private:
   i64 step_size() const { return sizes.batch * sizes.gates() * sizes.hidden; }
   void fill(RnnRun<T>& run);
+  void choose_share();
   template <class Need, class Loop>
   void share_out(Need need, Loop loop) const;
 
   const RnnStack<T>& stack_;
   const T* const zeros_;
+  // How the time loop is shared out: by rows where every thread gets a few, else by panels of units with a barrier each
+  // step, and not at all where a step is too small to meet for.
+  int tasks_;
+  bool by_rows_;
   RnnOptions<T> options_{};
   Scratch<T> states_, work_;
   std::unique_ptr<Scratch<T>> packed_forward_, packed_backward_;

@@ -274,7 +274,7 @@ def gru_backward(
 ) -> None: ...
 
 class RnnOptions:
-    """Recurrent layers' options, as jadro.nn's; bounds are infinite and probabilities 0 where they are off. update: the
+    """Recurrent layers' options, as jadro.nn's; probabilities are 0 where they are off. update: the
     mode of recurrent dropout; checkpoint: 0 keeps everything for backward, k every k-th state."""
 
     def __init__(
@@ -287,8 +287,8 @@ class RnnOptions:
         offset: int = 0,
         layer_norm: bool = False,
         peephole: bool = False,
-        gate_clip: float = ...,
-        cell_clip: float = ...,
+        gate_clip: float | None = None,
+        cell_clip: float | None = None,
         zoneout_h: float = 0.0,
         zoneout_c: float = 0.0,
         recurrent_dropout: float = 0.0,

@@ -153,6 +153,8 @@ class _Layer(_Weights):
 
     def _check_states(self, states: Sequence[Any], batch: int | None, what: str = "state") -> list[Tensor | None]:
         """h and, of an LSTM, c, as Tensors with a batch axis; None stays. batch None: there is no such axis."""
+        if all(s is None for s in states):
+            return [None] * len(states)
         lead = (self.num_layers * (2 if self.bidirectional else 1),)
         found: list[Tensor | None] = []
         for name, state, width in zip("hc", states, (self._out, self.hidden_size), strict=False):

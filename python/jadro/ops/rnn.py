@@ -104,7 +104,6 @@ class Rows(NamedTuple):
         return steps * batch if self.lengths is None else int(self.lengths.sum())
 
 
-@functools.cache
 def parameters_of(cell: str, bias: bool, projected: bool, peephole: bool, layer_norm: bool) -> tuple[str, ...]:
     """The names in PARAMETERS of those that are there."""
     is_lstm = cell.startswith("lstm")
@@ -120,6 +119,17 @@ def parameters_of(cell: str, bias: bool, projected: bool, peephole: bool, layer_
 def parameter_shape(name: str, cell: str, width: int, hidden: int, out: int) -> tuple[int, ...]:
     sizes = {"g": GATES[cell] * hidden, "i": width, "h": hidden, "p": out}
     return tuple(sizes[axis] for axis in PARAMETERS[name])
+
+
+@functools.lru_cache(1024)
+def _shapes(
+    layers: tuple[Any, ...], projected: bool, peephole: bool, layer_norm: bool, inputs: int, hidden: int, out: int
+) -> list[tuple[int, ...]]:
+    """The expected shapes of all weights; layers: the first four of Options."""
+    cell, count, directions, bias = layers
+    names = parameters_of(cell, bias, projected, peephole, layer_norm)
+    widths = [inputs] + [directions * out] * (count - 1)
+    return [parameter_shape(n, cell, width, hidden, out) for width in widths for _ in range(directions) for n in names]
 
 
 class Recurrent(Function):
@@ -241,25 +251,19 @@ def _check(call: str, x: Tensor, states: dict[str, Tensor | None], weights: Sequ
     if not 0.0 <= options.dropout < 1.0:
         raise ValueError(f"{call}: dropout is {options.dropout}, expected 0 <= dropout < 1")
     check_float(call, "x", x.data)
-    if len(weights) < 2 or weights[1].ndim != 2:
+    if len(weights) < 2 or weights[0].ndim != 2 or weights[1].ndim != 2:
         raise ValueError(
             f"{call}: {len(weights)} weights were given, expected w_ih, w_hh and so on for each layer and direction"
         )
     out, hidden = weights[1].shape[1], weights[0].shape[0] // GATES[options.cell]
-    projected = options.is_lstm and len(weights) % (options.layers * options.directions) == 0 and hidden > out
+    projected = options.is_lstm and hidden > out
     hidden = hidden if projected else out
-    names = parameters_of(options.cell, options.bias, projected, options.peephole, options.layer_norm)
-    layers = [x.shape[2], *[options.directions * out] * (options.layers - 1)]
-    shapes = [
-        parameter_shape(name, options.cell, width, hidden, out)
-        for width in layers
-        for _ in range(options.directions)
-        for name in names
-    ]
+    shapes = _shapes(options[:4], projected, options.peephole, options.layer_norm, x.shape[2], hidden, out)
     if len(weights) != len(shapes):
         raise ValueError(f"{call}: {len(weights)} weights were given, expected {len(shapes)}")
     for i, (w, shape) in enumerate(zip(weights, shapes, strict=True)):
-        check_float(call, f"weights[{i}]", w.data, x.data)
+        if w.data.dtype != x.data.dtype:
+            check_float(call, f"weights[{i}]", w.data, x.data)
         if w.shape != shape:
             raise ValueError(f"{call}: weights[{i}] has shape {w.shape}, expected {shape}: x has shape {x.shape}")
     for name, state in states.items():
