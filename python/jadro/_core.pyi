@@ -278,24 +278,11 @@ class RnnOptions:
     mode of recurrent dropout; checkpoint: 0 keeps everything for backward, k every k-th state."""
 
     def __init__(
-        self,
-        layers: int = 1,
-        directions: int = 1,
-        bias: bool = True,
-        dropout: float = 0.0,
-        seed: int = 0,
-        offset: int = 0,
-        layer_norm: bool = False,
-        peephole: bool = False,
-        gate_clip: float | None = None,
-        cell_clip: float | None = None,
-        zoneout_h: float = 0.0,
-        zoneout_c: float = 0.0,
-        recurrent_dropout: float = 0.0,
-        update: bool = False,
-        training: bool = False,
-        checkpoint: int = 0,
-    ) -> None: ...
+        self, layers: int = 1, directions: int = 1, bias: bool = True, dropout: float = 0.0, seed: int = 0,
+        offset: int = 0, layer_norm: bool = False, peephole: bool = False, gate_clip: float | None = None,
+        cell_clip: float | None = None, zoneout_h: float = 0.0, zoneout_c: float = 0.0,
+        recurrent_dropout: float = 0.0, update: bool = False, training: bool = False, checkpoint: int = 0,
+    ) -> None: ...  # fmt: skip
 
 # The general form: cells also "lstm_coupled" and "gru_reset_before"; h0, reset_h, hn [L*D,N,P], c0, reset_c, cn
 # [L*D,N,H] (lstm); lengths int64 [N], reset bool [T,N]; weights: for each layer and direction those of
@@ -306,46 +293,17 @@ def rnn_options_reserve_size(
     """tokens: the sum of lengths, T*N where ragged is false and there are none."""
 
 def rnn_options_forward(
-    cell: str,
-    x: Array,
-    h0: Array | None,
-    c0: Array | None,
-    weights: Sequence[Array],
-    lengths: Ints | None,
-    reset: Array | None,
-    reset_h: Array | None,
-    reset_c: Array | None,
-    y: Array,
-    hn: Array,
-    cn: Array | None,
-    cells: Array | None,
-    reserve: Array | None,
-    options: RnnOptions,
-) -> None: ...
+    cell: str, x: Array, h0: Array | None, c0: Array | None, weights: Sequence[Array], lengths: Ints | None,
+    reset: Array | None, reset_h: Array | None, reset_c: Array | None, y: Array, hn: Array, cn: Array | None,
+    cells: Array | None, reserve: Array | None, options: RnnOptions,
+) -> None: ...  # fmt: skip
 def rnn_options_backward(
-    cell: str,
-    x: Array,
-    h0: Array | None,
-    c0: Array | None,
-    weights: Sequence[Array],
-    lengths: Ints | None,
-    reset: Array | None,
-    reset_h: Array | None,
-    reset_c: Array | None,
-    y: Array,
-    reserve: Array,
-    dy: Array | None,
-    dhn: Array | None,
-    dcn: Array | None,
-    dcells: Array | None,
-    dx: Array | None,
-    dh0: Array | None,
-    dc0: Array | None,
-    dreset_h: Array | None,
-    dreset_c: Array | None,
-    dweights: Sequence[Array] | None,
+    cell: str, x: Array, h0: Array | None, c0: Array | None, weights: Sequence[Array], lengths: Ints | None,
+    reset: Array | None, reset_h: Array | None, reset_c: Array | None, y: Array, reserve: Array, dy: Array | None,
+    dhn: Array | None, dcn: Array | None, dcells: Array | None, dx: Array | None, dh0: Array | None,
+    dc0: Array | None, dreset_h: Array | None, dreset_c: Array | None, dweights: Sequence[Array] | None,
     options: RnnOptions,
-) -> None: ...
+) -> None: ...  # fmt: skip
 
 class RnnStepper:
     """One step a call of a stack of one direction; the weights, in the order of rnn_options_forward, are packed once.
