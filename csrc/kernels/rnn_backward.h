@@ -259,7 +259,7 @@ class BackwardRun {
         Vec<T> saved[C::kSaved], kept{};
         load_saved(here, u, count, saved);
         const Vec<T> c = bounded<T>(C::sum(saved, load_n(c_prev + u, count), extra(r, u, count)), bounds.cell_clip);
-        const Vec<T> value = Norm<T>{st[0], st[1]}(c), gain = load_n(o->gain_c + u, count);
+        const Vec<T> value = RowNorm<T>{st[0], st[1]}(c), gain = load_n(o->gain_c + u, count);
         const Vec<T> tanh_c = vtanh<T>(value * gain + load_n(o->bias_c + u, count)), out = saved[C::kO];
         const Vec<T> dh = shown_gradient(t, n, r, u, count, &kept);
         const Vec<T> d = dh * out * (T(1) - tanh_c * tanh_c);
@@ -387,7 +387,7 @@ class BackwardRun {
 
   // dst = factor (d gain - mean(d gain) - value mean(d gain value)) for gates [g0, g1), whose gradients stand in place
   // but for the last gate's.
-  void norm_rows(Norm<T> norm, int g0, int g1, int last, const T* d, const T* raw, const T* gain, T* dst,
+  void norm_rows(RowNorm<T> norm, int g0, int g1, int last, const T* d, const T* raw, const T* gain, T* dst,
                  T* sum) const {
     const i64 H = s.hidden;
     const auto from = [&](int g) { return d + (g == g1 - 1 ? last : g) * H; };

@@ -273,8 +273,8 @@ class ForwardRun {
     for (int g = g0; g < g1; ++g) {
       const T *m = st + stats_at(0, C::group(g)), *k = st + stats_at(1, C::group(g));
       const i64 at = g * s.hidden + u;
-      in[g] = Norm<T>{m[0], m[1]}(in[g]) * load_n(o->gain_ih + at, count) + load_n(a.bias + at, count);
-      rec[g] = Norm<T>{k[0], k[1]}(rec[g]) * load_n(o->gain_hh + at, count);
+      in[g] = RowNorm<T>{m[0], m[1]}(in[g]) * load_n(o->gain_ih + at, count) + load_n(a.bias + at, count);
+      rec[g] = RowNorm<T>{k[0], k[1]}(rec[g]) * load_n(o->gain_hh + at, count);
     }
   }
 
@@ -439,7 +439,7 @@ class ForwardRun {
       if (!a.y_new) continue;
       for_vectors<T>(width(), [&](i64 j, i64 count) {
         const i64 u = units.begin + j;
-        const Vec<T> shown = Norm<T>{st[0], st[1]}(load_n(c + u, count)) * load_n(o->gain_c + u, count);
+        const Vec<T> shown = RowNorm<T>{st[0], st[1]}(load_n(c + u, count)) * load_n(o->gain_c + u, count);
         const Vec<T> tanh_c = vtanh<T>(shown + load_n(o->bias_c + u, count));
         give(t, n, r, u, count, load_n(out + u, count) * tanh_c, h[r]);
       });

@@ -129,7 +129,7 @@ void draw_sequence_mask(const RnnOptions<T>& o, const Rnn& s, Range rows, Range 
 // --- layer norm ------------------------------------------------------------------------------------------------------
 
 template <class T>
-struct Norm {
+struct RowNorm {
   T mean, factor;  // 1 / sqrt(variance + eps)
   JADRO_INLINE Vec<T> operator()(Vec<T> v) const { return (v - mean) * factor; }
 };
