@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the package is part of the
 from benchmarks import cases, compare, limits, report, timing
 from benchmarks.__main__ import main
 from benchmarks.bench_activation import Activation
-from benchmarks.bench_conv2d import Conv2d, taps
+from benchmarks.bench_conv2d import Conv2d, ConvForm, taps
 from benchmarks.bench_gemm import Linear
 from benchmarks.bench_pool2d import MaxPool2d
 from benchmarks.bench_rnn import Rnn
@@ -201,6 +201,15 @@ def test_sides_agree_and_are_timed_in_turn():
                 assert found["numpy"]["status"] == "unsupported"
             else:
                 assert found["numpy"]["samples"] >= plan.rounds, found
+
+
+@pytest.mark.parametrize("form", [(3, 4, 6, 3, 2), (2, 8, 6, 3, 1, "circular"), (2, 5, 6, 4, 2, "zeros", True)])
+def test_forms_of_convolution_agree_with_pytorch(form):
+    pytest.importorskip("torch")
+    case = ConvForm(True, 2, 3, *form)
+    with timing.sides_of(["jadro", "torch"], threads=1) as sides:
+        found = timing.measure(case, sides, timing.Plan(rounds=1, slice_seconds=1e-3, case_seconds=1.0))
+    assert found["jadro"]["median"] > 0 and found["torch"]["median"] > 0, found
 
 
 def test_a_run_writes_its_record_and_picture(tmp_path, capsys):

@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from benchmarks.bench_activation import Activation
 from benchmarks.bench_avg_pool import AvgPool
 from benchmarks.bench_batch_norm import BatchNorm
-from benchmarks.bench_conv2d import Conv2d
+from benchmarks.bench_conv2d import Conv2d, ConvForm
 from benchmarks.bench_cross_entropy import CrossEntropy
 from benchmarks.bench_dropout import Dropout
 from benchmarks.bench_embedding import Embedding
@@ -61,6 +61,16 @@ class Peer:
     def conv2d(self, case: Conv2d) -> Job:
         def forward(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
             return F.conv2d(x, w, b, stride=case.stride, padding=case.padding, groups=case.groups)
+
+        return self.job(case, forward, "xwb")
+
+    def conv_form(self, case: ConvForm) -> Job:
+        function = getattr(F, f"conv{'_transpose' if case.transposed else ''}{case.axes}d")
+
+        def forward(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
+            if case.mode == "zeros":
+                return function(x, w, b, stride=case.stride, padding=case.padding)
+            return function(F.pad(x, [case.padding] * 2 * case.axes, case.mode), w, b, stride=case.stride)
 
         return self.job(case, forward, "xwb")
 

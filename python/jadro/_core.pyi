@@ -108,51 +108,23 @@ def gemm(
 # x[n,ic,ih,iw], w[oc,ic/groups,kh,kw], b[oc], y[n,oc,oh,ow], or with an axis of depth, x[n,ic,id,ih,iw] etc. stride
 # and dilation: one an axis; padding: (before, after) of each axis, negative where cells are cut off (zeros only).
 def conv2d_forward(
-    x: Array,
-    w: Array,
-    b: Array | None,
-    y: Array,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    algorithm: str = "auto",
-    padding_mode: str = "zeros",
-    relu: bool = False,
-    scale: Array | None = None,
-    add: Array | None = None,
-) -> None:
+    x: Array, w: Array, b: Array | None, y: Array, stride: Sequence[int], padding: Sequence[int],
+    dilation: Sequence[int], groups: int, algorithm: str = "auto", padding_mode: str = "zeros", relu: bool = False,
+    scale: Array | None = None, add: Array | None = None,
+) -> None:  # fmt: skip
     """y = scale[oc] conv(x, w) + b + add, where they are given, and with relu max(y, 0)."""
 
 def conv2d_backward_data(
-    dy: Array,
-    w: Array,
-    dx: Array,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    algorithm: str = "auto",
-    padding_mode: str = "zeros",
-    b: Array | None = None,
-    relu: bool = False,
-    scale: Array | None = None,
-    add: Array | None = None,
-) -> None:
+    dy: Array, w: Array, dx: Array, stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int], groups: int,
+    algorithm: str = "auto", padding_mode: str = "zeros", b: Array | None = None, relu: bool = False,
+    scale: Array | None = None, add: Array | None = None,
+) -> None:  # fmt: skip
     """The gradient dx; as a transposed convolution scale[ic] dx + b[ic] + add, and with relu max(., 0) (zeros only)."""
 
 def conv2d_backward_weight(
-    dy: Array,
-    x: Array,
-    dw: Array,
-    db: Array | None,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    algorithm: str = "auto",
-    padding_mode: str = "zeros",
-) -> None: ...
+    dy: Array, x: Array, dw: Array, db: Array | None, stride: Sequence[int], padding: Sequence[int],
+    dilation: Sequence[int], groups: int, algorithm: str = "auto", padding_mode: str = "zeros",
+) -> None: ...  # fmt: skip
 
 # --- max pooling: x[n,c,(id,)ih,iw], y[n,c,(od,)oh,ow]; indices: int32 offsets (id*IH+ih)*IW+iw of the maxima in their
 # plane or volume; padding: before and after each axis in turn
