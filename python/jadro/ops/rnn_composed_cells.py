@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from ..tensor import Tensor
 from .activation import relu, sigmoid, tanh
-from .batch_norm import layer_norm
+from .group_norm import layer_norm
 
 Params = Mapping[str, Tensor]  # of one layer in one direction, by the layer's names without their endings
 
