@@ -94,9 +94,14 @@ def leave_mode() -> None: ...
 
 # --- GEMM -----------------------------------------------------------------------------------------------------------
 def gemm(
-    a: Array, b: Array, out: Array, bias: Array | None = None, trans_a: bool = False, trans_b: bool = False,
+    a: Array,
+    b: Array,
+    out: Array,
+    bias: Array | None = None,
+    trans_a: bool = False,
+    trans_b: bool = False,
     accumulate: bool = False,
-) -> None:  # fmt: skip
+) -> None:
     """out[M,N] = op(a)[M,K] @ op(b)[K,N] + bias[N]; with accumulate it adds to out."""
 
 # --- convolution ----------------------------------------------------------------------------------------------------
@@ -124,9 +129,14 @@ def conv2d_backward_weight(
 # --- max pooling: x[n,c,(id,)ih,iw], y[n,c,(od,)oh,ow]; indices: int32 offsets (id*IH+ih)*IW+iw of the maxima in their
 # plane or volume; padding: before and after each axis in turn
 def max_pool2d_forward(
-    x: Array, y: Array, indices: NDArray[np.int32] | None, kernel: Sequence[int], stride: Sequence[int], padding:
-    Sequence[int], dilation: Sequence[int],
-) -> None: ...  # fmt: skip
+    x: Array,
+    y: Array,
+    indices: NDArray[np.int32] | None,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+) -> None: ...
 def adaptive_max_pool2d_forward(x: Array, y: Array, indices: NDArray[np.int32] | None) -> None:
     """The maxima of bins floor(o*I/O) .. ceil((o+1)*I/O) of each axis."""
 
@@ -140,13 +150,23 @@ def max_unpool2d_backward(dy: Array, indices: NDArray[np.int32], dx: Array) -> N
 # --- average pooling of one to three axes: x[n,c,...], y[n,c,...], sizes rounded up or down. Without a kernel: bins
 # floor(o*I/O) .. ceil((o+1)*I/O). divisor 0: the places of the window, with padding_counts those in the padding too
 def avg_pool_forward(
-    x: Array, y: Array, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], padding_counts: bool,
+    x: Array,
+    y: Array,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    padding_counts: bool,
     divisor: int,
-) -> None: ...  # fmt: skip
+) -> None: ...
 def avg_pool_backward(
-    dy: Array, dx: Array, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int], padding_counts:
-    bool, divisor: int,
-) -> None: ...  # fmt: skip
+    dy: Array,
+    dx: Array,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    padding_counts: bool,
+    divisor: int,
+) -> None: ...
 
 # --- recurrent layers -----------------------------------------------------------------------------------------------
 # x[T,N,I], h0 hn [L*D,N,H], y[T,N,D*H]. weights: for each layer, for each direction: w_ih[G*H,I or D*H], w_hh[G*H,H],
@@ -158,31 +178,32 @@ def rnn_reserve_size(cell: str, T: int, N: int, I: int, H: int, layers: int, dir
     """cell: "rnn_tanh", "rnn_relu", "lstm" or "gru"; elements of T that `reserve` needs."""
 
 def rnn_forward(
-    x: Array, h0: Array | None, weights: Sequence[Array], y: Array, hn: Array, reserve: Array | None, nonlinearity:
-    str, layers: int, directions: int, bias: bool, dropout: float, seed: int, offset: int,
+    x: Array, h0: Array | None, weights: Sequence[Array], y: Array, hn: Array, reserve: Array | None,
+    nonlinearity: str, layers: int, directions: int, bias: bool, dropout: float, seed: int, offset: int,
 ) -> None: ...  # fmt: skip
 def rnn_backward(
-    x: Array, h0: Array | None, weights: Sequence[Array], y: Array, reserve: Array, dy: Array | None, dhn: Array |
-    None, dx: Array | None, dh0: Array | None, dweights: Sequence[Array] | None, nonlinearity: str, layers: int,
-    directions: int, bias: bool, dropout: float, seed: int, offset: int,
+    x: Array, h0: Array | None, weights: Sequence[Array], y: Array, reserve: Array, dy: Array | None,
+    dhn: Array | None, dx: Array | None, dh0: Array | None, dweights: Sequence[Array] | None, nonlinearity: str,
+    layers: int, directions: int, bias: bool, dropout: float, seed: int, offset: int,
 ) -> None: ...  # fmt: skip
 def lstm_forward(
-    x: Array, h0: Array | None, c0: Array | None, weights: Sequence[Array], y: Array, hn: Array, cn: Array, reserve:
-    Array | None, layers: int, directions: int, bias: bool, dropout: float, seed: int, offset: int,
+    x: Array, h0: Array | None, c0: Array | None, weights: Sequence[Array], y: Array, hn: Array, cn: Array,
+    reserve: Array | None, layers: int, directions: int, bias: bool, dropout: float, seed: int, offset: int,
 ) -> None: ...  # fmt: skip
 def lstm_backward(
-    x: Array, h0: Array | None, c0: Array | None, weights: Sequence[Array], y: Array, reserve: Array, dy: Array |
-    None, dhn: Array | None, dcn: Array | None, dx: Array | None, dh0: Array | None, dc0: Array | None, dweights:
-    Sequence[Array] | None, layers: int, directions: int, bias: bool, dropout: float, seed: int, offset: int,
+    x: Array, h0: Array | None, c0: Array | None, weights: Sequence[Array], y: Array, reserve: Array,
+    dy: Array | None, dhn: Array | None, dcn: Array | None, dx: Array | None, dh0: Array | None, dc0: Array | None,
+    dweights: Sequence[Array] | None, layers: int, directions: int, bias: bool, dropout: float, seed: int,
+    offset: int,
 ) -> None: ...  # fmt: skip
 def gru_forward(
     x: Array, h0: Array | None, weights: Sequence[Array], y: Array, hn: Array, reserve: Array | None, layers: int,
     directions: int, bias: bool, dropout: float, seed: int, offset: int,
 ) -> None: ...  # fmt: skip
 def gru_backward(
-    x: Array, h0: Array | None, weights: Sequence[Array], y: Array, reserve: Array, dy: Array | None, dhn: Array |
-    None, dx: Array | None, dh0: Array | None, dweights: Sequence[Array] | None, layers: int, directions: int, bias:
-    bool, dropout: float, seed: int, offset: int,
+    x: Array, h0: Array | None, weights: Sequence[Array], y: Array, reserve: Array, dy: Array | None,
+    dhn: Array | None, dx: Array | None, dh0: Array | None, dweights: Sequence[Array] | None, layers: int,
+    directions: int, bias: bool, dropout: float, seed: int, offset: int,
 ) -> None: ...  # fmt: skip
 
 class RnnOptions:
@@ -190,31 +211,74 @@ class RnnOptions:
     mode of recurrent dropout; checkpoint: 0 keeps everything for backward, k every k-th state."""
 
     def __init__(
-        self, layers: int = 1, directions: int = 1, bias: bool = True, dropout: float = 0.0, seed: int = 0, offset:
-        int = 0, layer_norm: bool = False, peephole: bool = False, gate_clip: float | None = None, cell_clip: float
-        | None = None, zoneout_h: float = 0.0, zoneout_c: float = 0.0, recurrent_dropout: float = 0.0, update: bool
-        = False, training: bool = False, checkpoint: int = 0,
-    ) -> None: ...  # fmt: skip
+        self,
+        layers: int = 1,
+        directions: int = 1,
+        bias: bool = True,
+        dropout: float = 0.0,
+        seed: int = 0,
+        offset: int = 0,
+        layer_norm: bool = False,
+        peephole: bool = False,
+        gate_clip: float | None = None,
+        cell_clip: float | None = None,
+        zoneout_h: float = 0.0,
+        zoneout_c: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        update: bool = False,
+        training: bool = False,
+        checkpoint: int = 0,
+    ) -> None: ...
 
 # The general form: cells also "lstm_coupled" and "gru_reset_before"; h0, reset_h, hn [L*D,N,P], c0, reset_c, cn
 # [L*D,N,H] (lstm); lengths int64 [N], reset bool [T,N]; weights: for each layer and direction those of
 # jadro.ops.rnn.PARAMETERS that are there; y[T,N,D*P]; cells[T,N,D*H], of the last layer.
 def rnn_options_reserve_size(
     cell: str, T: int, N: int, I: int, H: int, P: int, tokens: int, ragged: bool, options: RnnOptions
-) -> int:  # fmt: skip
+) -> int:
     """tokens: the sum of lengths, T*N where ragged is false and there are none."""
 
 def rnn_options_forward(
-    cell: str, x: Array, h0: Array | None, c0: Array | None, weights: Sequence[Array], lengths: Ints | None, reset:
-    Array | None, reset_h: Array | None, reset_c: Array | None, y: Array, hn: Array, cn: Array | None, cells: Array
-    | None, reserve: Array | None, options: RnnOptions,
-) -> None: ...  # fmt: skip
+    cell: str,
+    x: Array,
+    h0: Array | None,
+    c0: Array | None,
+    weights: Sequence[Array],
+    lengths: Ints | None,
+    reset: Array | None,
+    reset_h: Array | None,
+    reset_c: Array | None,
+    y: Array,
+    hn: Array,
+    cn: Array | None,
+    cells: Array | None,
+    reserve: Array | None,
+    options: RnnOptions,
+) -> None: ...
 def rnn_options_backward(
-    cell: str, x: Array, h0: Array | None, c0: Array | None, weights: Sequence[Array], lengths: Ints | None, reset:
-    Array | None, reset_h: Array | None, reset_c: Array | None, y: Array, reserve: Array, dy: Array | None, dhn:
-    Array | None, dcn: Array | None, dcells: Array | None, dx: Array | None, dh0: Array | None, dc0: Array | None,
-    dreset_h: Array | None, dreset_c: Array | None, dweights: Sequence[Array] | None, options: RnnOptions,
-) -> None: ...  # fmt: skip
+    cell: str,
+    x: Array,
+    h0: Array | None,
+    c0: Array | None,
+    weights: Sequence[Array],
+    lengths: Ints | None,
+    reset: Array | None,
+    reset_h: Array | None,
+    reset_c: Array | None,
+    y: Array,
+    reserve: Array,
+    dy: Array | None,
+    dhn: Array | None,
+    dcn: Array | None,
+    dcells: Array | None,
+    dx: Array | None,
+    dh0: Array | None,
+    dc0: Array | None,
+    dreset_h: Array | None,
+    dreset_c: Array | None,
+    dweights: Sequence[Array] | None,
+    options: RnnOptions,
+) -> None: ...
 
 class RnnStepper:
     """One step a call of a stack of one direction; the weights, in the order of rnn_options_forward, are packed once.
@@ -223,18 +287,36 @@ class RnnStepper:
     and returns y[N,P], which it has overwritten."""
 
     def __init__(
-        self, cell: str, input: int, weights: Sequence[Array], bias: bool, h: Array, c: Array | None, y: Array,
+        self,
+        cell: str,
+        input: int,
+        weights: Sequence[Array],
+        bias: bool,
+        h: Array,
+        c: Array | None,
+        y: Array,
         options: RnnOptions | None = None,
-    ) -> None: ...  # fmt: skip
+    ) -> None: ...
     def refresh(self, weights: Sequence[Array]) -> None: ...
     def __call__(self, x: Array) -> Array: ...
 
 # --- batch norm over x[N,C,S]: mean and variance of each channel ------------------------------------------------------
 def batch_norm_forward(
-    x: Array, weight: Array | None, bias: Array | None, running_mean: Array | None, running_var: Array | None, y:
-    Array, save_mean: Array, save_rstd: Array, training: bool, momentum: float, eps: float, add: Array | None =
-    None, relu: bool = False, save_affine: Array | None = None,
-) -> None:  # fmt: skip
+    x: Array,
+    weight: Array | None,
+    bias: Array | None,
+    running_mean: Array | None,
+    running_var: Array | None,
+    y: Array,
+    save_mean: Array,
+    save_rstd: Array,
+    training: bool,
+    momentum: float,
+    eps: float,
+    add: Array | None = None,
+    relu: bool = False,
+    save_affine: Array | None = None,
+) -> None:
     """y = (x - mean) rstd weight + bias + add and, with relu, max(y, 0). save_affine[2,C]: what backward needs of the
     ReLU.
     Training: normalises with the batch's moments (biased variance), writes them to save_mean[C] and save_rstd[C]
@@ -244,10 +326,19 @@ def batch_norm_forward(
     moments, copied to save_mean and, as 1/sqrt(var+eps), to save_rstd."""
 
 def batch_norm_backward(
-    dy: Array, x: Array, weight: Array | None, save_mean: Array, save_rstd: Array, dx: Array | None, dweight: Array
-    | None, dbias: Array | None, training: bool, affine: Array | None = None, y: Array | None = None, dadd: Array |
-    None = None,
-) -> None:  # fmt: skip
+    dy: Array,
+    x: Array,
+    weight: Array | None,
+    save_mean: Array,
+    save_rstd: Array,
+    dx: Array | None,
+    dweight: Array | None,
+    dbias: Array | None,
+    training: bool,
+    affine: Array | None = None,
+    y: Array | None = None,
+    dadd: Array | None = None,
+) -> None:
     """With affine (the save_affine of forward) through the ReLU; where something was added before it also y, and dadd
     for its gradient."""
 
@@ -257,16 +348,32 @@ def softmax_forward(x: Array, y: Array, log: bool) -> None:
 
 def softmax_backward(dy: Array, y: Array, dx: Array, log: bool) -> None: ...
 def group_norm_forward(
-    x: Array, groups: int, weight: Array | None, bias: Array | None, running_mean: Array | None, running_var: Array
-    | None, y: Array, save_mean: Array, save_rstd: Array, momentum: float, eps: float,
-) -> None:  # fmt: skip
+    x: Array,
+    groups: int,
+    weight: Array | None,
+    bias: Array | None,
+    running_mean: Array | None,
+    running_var: Array | None,
+    y: Array,
+    save_mean: Array,
+    save_rstd: Array,
+    momentum: float,
+    eps: float,
+) -> None:
     """x[n,c,s], each row's channels in groups; save_mean, save_rstd [n,groups]. Running moments [c], for one group a
     channel, move towards the mean of the rows' moments."""
 
 def group_norm_backward(
-    dy: Array, x: Array, groups: int, weight: Array | None, save_mean: Array, save_rstd: Array, dx: Array | None,
-    dweight: Array | None, dbias: Array | None,
-) -> None: ...  # fmt: skip
+    dy: Array,
+    x: Array,
+    groups: int,
+    weight: Array | None,
+    save_mean: Array,
+    save_rstd: Array,
+    dx: Array | None,
+    dweight: Array | None,
+    dbias: Array | None,
+) -> None: ...
 def activation_forward(name: str, x: Array, y: Array, a: float = 0.0, b: float = 0.0) -> None:
     """name: "relu", "tanh", "sigmoid", "leaky_relu" (a: the slope), "elu" (a: alpha), "gelu", "gelu_tanh", "silu",
     "hardtanh" (a, b: the bounds) or "softplus" (a: beta, b: the threshold). y may be x."""
@@ -286,17 +393,22 @@ def random_uniform(out: Array, seed: int, offset: int) -> None:
 
 # --- softmax cross-entropy over x[R,K], target[R] ---------------------------------------------------------------------
 def cross_entropy_forward(
-    x: Array, target: Ints, weight: Array | None, losses: Array, lse: Array, ignore_index: int, label_smoothing:
-    float
-) -> None:  # fmt: skip
+    x: Array, target: Ints, weight: Array | None, losses: Array, lse: Array, ignore_index: int, label_smoothing: float
+) -> None:
     """losses[r], already times the class weight, 0 where ignored; lse[r] = logsumexp(x[r]). Targets outside 0..K-1
     that are not
     ignore_index raise ValueError."""
 
 def cross_entropy_backward(
-    x: Array, target: Ints, weight: Array | None, lse: Array, dlosses: Array, dx: Array, ignore_index: int,
+    x: Array,
+    target: Ints,
+    weight: Array | None,
+    lse: Array,
+    dlosses: Array,
+    dx: Array,
+    ignore_index: int,
     label_smoothing: float,
-) -> None: ...  # fmt: skip
+) -> None: ...
 
 # --- embedding: weight[V,E], ids[R], y[R,E] --------------------------------------------------------------------------
 def embedding_forward(weight: Array, ids: Ints, y: Array) -> None: ...
@@ -305,27 +417,57 @@ def embedding_backward(dy: Array, ids: Ints, dweight: Array, padding_idx: int) -
 
 # --- optimizers: all parameters in one call, in place, as PyTorch computes them -----------------
 def sgd_step(
-    params: Sequence[Array], grads: Sequence[Array], momentum_buffers: Sequence[Array], lr: float, momentum: float,
-    dampening: float, weight_decay: float, nesterov: bool, maximize: bool = False,
-) -> None:  # fmt: skip
+    params: Sequence[Array],
+    grads: Sequence[Array],
+    momentum_buffers: Sequence[Array],
+    lr: float,
+    momentum: float,
+    dampening: float,
+    weight_decay: float,
+    nesterov: bool,
+    maximize: bool = False,
+) -> None:
     """momentum_buffers: empty for none."""
 
 def adagrad_step(
-    params: Sequence[Array], grads: Sequence[Array], sums: Sequence[Array], lr: float, eps: float, weight_decay:
-    float, maximize: bool = False,
-) -> None: ...  # fmt: skip
+    params: Sequence[Array],
+    grads: Sequence[Array],
+    sums: Sequence[Array],
+    lr: float,
+    eps: float,
+    weight_decay: float,
+    maximize: bool = False,
+) -> None: ...
 def rmsprop_step(
-    params: Sequence[Array], grads: Sequence[Array], v: Sequence[Array], means: Sequence[Array], momentum_buffers:
-    Sequence[Array], lr: float, alpha: float, eps: float, weight_decay: float, momentum: float, maximize: bool =
-    False,
-) -> None:  # fmt: skip
+    params: Sequence[Array],
+    grads: Sequence[Array],
+    v: Sequence[Array],
+    means: Sequence[Array],
+    momentum_buffers: Sequence[Array],
+    lr: float,
+    alpha: float,
+    eps: float,
+    weight_decay: float,
+    momentum: float,
+    maximize: bool = False,
+) -> None:
     """means: empty unless centered; momentum_buffers: empty for none."""
 
 def adam_step(
-    params: Sequence[Array], grads: Sequence[Array], m: Sequence[Array], v: Sequence[Array], largest_v:
-    Sequence[Array], lr: float, beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool, step:
-    int, maximize: bool = False,
-) -> None:  # fmt: skip
+    params: Sequence[Array],
+    grads: Sequence[Array],
+    m: Sequence[Array],
+    v: Sequence[Array],
+    largest_v: Sequence[Array],
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+    step: int,
+    maximize: bool = False,
+) -> None:
     """Adam (decoupled=False) and AdamW (True); largest_v: empty unless amsgrad; step counts from 1."""
 
 def grad_norm(grads: Sequence[Array], of: str) -> float:
