@@ -204,7 +204,7 @@ def test_backward_with_its_windows(case, backend, dtype):
     """The CUDA kernel adds in the order of the CPU's and of the reference: the same bits."""
     xp, inputs = backend.xp, case.make_inputs(dtype)
     expected = case.reference(inputs)
-    window = {"window": (case.kernel, case.stride, case.padding, case.dilation)} if backend.name == "cuda" else {}
+    window = {"window": (case.kernel, case.stride, case.padding, case.dilation)} if backend.is_cuda else {}
     dx = xp.empty(inputs["x"].shape, dtype)
     indices = xp.asarray(expected["indices"].astype(np.int32))
     backend.kernel("max_pool2d_backward")(xp.asarray(inputs["dy"]), indices, dx, **window)

@@ -16,11 +16,20 @@ int device_count() {
   return count;
 }
 
+void bind(py::module_& m) {
+  m.attr("__version__") = JADRO_VERSION;
+  m.def("device_count", &device_count);
+  bind_pool2d(m);
+}
+
 }  // namespace
 }  // namespace jadro::cuda
 
-PYBIND11_MODULE(_cuda, m, pybind11::mod_gil_not_used()) {
-  m.attr("__version__") = JADRO_VERSION;
-  m.def("device_count", &jadro::cuda::device_count);
-  jadro::cuda::bind_pool2d(m);
+#if defined(JADRO_CUDA_HOST)
+PYBIND11_MODULE(_cuda_host, m) {
+  jadro::cuda::bind(m);
+  m.def("set_backward", &jadro::cuda::host::set_backward, pybind11::arg("backward"));
 }
+#else
+PYBIND11_MODULE(_cuda, m, pybind11::mod_gil_not_used()) { jadro::cuda::bind(m); }
+#endif

@@ -57,11 +57,11 @@ Pool2d widest_windows(const Shape& in, const Shape& out) {
   return {in[0] * in[1], in[2], in[3], out[2], out[3], in[2] + out[2], in[3] + out[3], 1, 1, out[2], out[3], 1, 1};
 }
 
-void forward(const py::object& x_given, const py::object& y_given, const std::optional<py::object>& indices_given,
-             Pair kernel, Pair stride, Sides padding, Pair dilation, std::uintptr_t stream) {
+void forward(const py::object& x_given, const py::object& y_given, const Given& indices_given, Pair kernel, Pair stride,
+             Sides padding, Pair dilation, std::uintptr_t stream) {
   Call call("max_pool2d_forward");
   const Array x = call.read(x_given, "x"), y = call.read(y_given, "y");
-  const std::optional<Array> indices = call.read(indices_given, "indices");
+  const Maybe indices = call.read(indices_given, "indices");
   call.set_dtype(x);
   call.check_rank(x, 4);
   check_plane(call, "x", x.shape);
@@ -73,8 +73,7 @@ void forward(const py::object& x_given, const py::object& y_given, const std::op
     const T* in = call.in<T>(x, x.shape);
     T* values = call.out<T>(y, out);
     std::int32_t* places = call.out<std::int32_t>(indices, out);
-    const py::gil_scoped_release unlocked;
-    call.launch([&] { return max_pool2d_forward(p, in, values, places, stream_of(stream)); });
+    call.run([&] { return max_pool2d_forward(p, in, values, places, stream_of(stream)); });
   });
 }
 
@@ -102,8 +101,7 @@ void backward(const py::object& dy_given, const py::object& indices_given, const
     const T* gradient = call.in<T>(dy, out);
     const std::int32_t* places = call.in<std::int32_t>(indices, out);
     T* result = call.out<T>(dx, in);
-    const py::gil_scoped_release unlocked;
-    call.launch([&] { return max_pool2d_backward(p, gradient, places, result, stream_of(stream)); });
+    call.run([&] { return max_pool2d_backward(p, gradient, places, result, stream_of(stream)); });
   });
 }
 

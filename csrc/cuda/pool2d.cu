@@ -1,6 +1,6 @@
 // Two-dimensional max pooling with the results of kernels/pool2d.h, bit for bit: the first of equal values wins, the
 // first NaN beats every number, padding never wins; a window without a single pixel gives -inf and index -1.
-#include <math_constants.h>
+#include <cmath>
 
 #include "cuda/launch.h"
 #include "cuda/pool2d.h"
@@ -29,7 +29,7 @@ __global__ void forward_kernel(Pool2d p, const T* __restrict__ x, T* __restrict_
   const i64 first_h = first_inside(top, p.dilation_h), first_w = first_inside(left, p.dilation_w);
   for (i64 plane = blockIdx.y; plane < p.planes; plane += gridDim.y) {
     const T* const image = x + plane_offset(plane, p.ih, p.iw);
-    T best = -CUDART_INF_F;
+    T best = -INFINITY;
     std::int32_t index = -1;
     for (i64 h = first_h; h < bottom; h += p.dilation_h) {
       for (i64 w = first_w; w < right; w += p.dilation_w) {
@@ -84,16 +84,14 @@ template <class T>
 cudaError_t max_pool2d_forward(const Pool2d& p, const T* x, T* y, std::int32_t* indices, cudaStream_t stream) {
   if (p.planes == 0 || p.oh * p.ow == 0) return cudaSuccess;
   const Grid grid = grid_over(p.planes, p.oh * p.ow);
-  forward_kernel<<<grid.blocks, grid.threads, 0, stream>>>(p, x, y, indices);
-  return cudaGetLastError();
+  return launch(forward_kernel<T>, grid.blocks, grid.threads, 0, stream, p, x, y, indices);
 }
 
 template <class T>
 cudaError_t max_pool2d_backward(const Pool2d& p, const T* dy, const std::int32_t* indices, T* dx, cudaStream_t stream) {
   if (p.planes == 0 || p.ih * p.iw == 0) return cudaSuccess;
   const Grid grid = grid_over(p.planes, p.ih * p.iw);
-  backward_kernel<<<grid.blocks, grid.threads, 0, stream>>>(p, dy, indices, dx);
-  return cudaGetLastError();
+  return launch(backward_kernel<T>, grid.blocks, grid.threads, 0, stream, p, dy, indices, dx);
 }
 
 template cudaError_t max_pool2d_forward(const Pool2d&, const float*, float*, std::int32_t*, cudaStream_t);

@@ -1,8 +1,7 @@
 #pragma once
 
-#include <cuda_runtime_api.h>
-
 #include "core/shapes.h"
+#include "cuda/runtime.h"
 
 namespace jadro::cuda {
 
