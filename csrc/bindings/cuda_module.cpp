@@ -19,6 +19,12 @@ int device_count() {
 void bind(py::module_& m) {
   m.attr("__version__") = JADRO_VERSION;
   m.def("device_count", &device_count);
+  bind_activation(m);
+  bind_adam(m);
+  bind_batch_norm(m);
+  bind_cross_entropy(m);
+  bind_dropout(m);
+  bind_embedding(m);
   bind_pool2d(m);
 }
 

@@ -4,6 +4,12 @@
 
 #include <cstdint>
 
+#if defined(__CUDACC__)
+#define JADRO_DEVICE __host__ __device__
+#else
+#define JADRO_DEVICE
+#endif
+
 namespace jadro {
 
 using i64 = std::int64_t;
@@ -72,7 +78,7 @@ struct Moments {
 };
 
 // Of two sets of numbers together (Chan, Golub and LeVeque 1979).
-static inline Moments merge(const Moments& a, const Moments& b) {
+JADRO_DEVICE static inline Moments merge(const Moments& a, const Moments& b) {
   if (a.count == 0) return b;
   const double count = a.count + b.count, distance = b.mean - a.mean, share = b.count / count;
   return {count, a.mean + distance * share, a.squares + b.squares + distance * distance * share * a.count};

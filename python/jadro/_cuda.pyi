@@ -1,14 +1,18 @@
 """The native CUDA kernels: the functions of `_core` on CuPy arrays, or on any with a `__cuda_array_interface__`.
 
-Arrays are as `_core` wants them, and all of one device; TypeError and ValueError come before any work. A call enqueues
-its work on `stream` (as CuPy's `Stream.ptr`) and returns: it neither waits nor allocates. RuntimeError where CUDA
-refuses the launch. Kernels use no atomics: the same input gives the same bits.
+Arrays and options are as `_core` wants them, and all arrays of one device; TypeError and ValueError come before any work.
+A call enqueues its work on `stream` (as CuPy's `Stream.ptr`) and returns without waiting. Scratch memory comes from CuPy's
+allocator, on CuPy's current stream, which `stream` must then be. RuntimeError where CUDA refuses the launch. Kernels use
+no atomics: the same input gives the same bits. What would have to wait for the GPU to be raised is not: targets and ids
+out of range give NaN.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 Array = Any  # cupy.ndarray of float32 or float64, one dtype in a call
 Int32s = Any  # cupy.ndarray of int32
+Ints = Any  # cupy.ndarray of int64
 Pair = tuple[int, int]
 Sides = tuple[int, int, int, int]  # (top, bottom, left, right)
 
@@ -37,5 +41,93 @@ def max_pool2d_backward(
     dx: Array,
     *,
     window: tuple[Pair, Pair, Sides, Pair] | None = None,
+    stream: int = 0,
+) -> None: ...
+
+# --- batch norm over x[N,C,S] ------------------------------------------------------------------------------------------
+def batch_norm_forward(
+    x: Array,
+    weight: Array | None,
+    bias: Array | None,
+    running_mean: Array | None,
+    running_var: Array | None,
+    y: Array,
+    save_mean: Array,
+    save_rstd: Array,
+    training: bool,
+    momentum: float,
+    eps: float,
+    add: Array | None = None,
+    relu: bool = False,
+    save_affine: Array | None = None,
+    *,
+    stream: int = 0,
+) -> None: ...
+def batch_norm_backward(
+    dy: Array,
+    x: Array,
+    weight: Array | None,
+    save_mean: Array,
+    save_rstd: Array,
+    dx: Array | None,
+    dweight: Array | None,
+    dbias: Array | None,
+    training: bool,
+    affine: Array | None = None,
+    y: Array | None = None,
+    dadd: Array | None = None,
+    *,
+    stream: int = 0,
+) -> None: ...
+
+# --- pointwise -----------------------------------------------------------------------------------------------------------
+def activation_forward(name: str, x: Array, y: Array, *, stream: int = 0) -> None: ...
+def activation_backward(name: str, dy: Array, y: Array, dx: Array, *, stream: int = 0) -> None: ...
+def dropout(x: Array, y: Array, p: float, seed: int, offset: int, *, stream: int = 0) -> None: ...
+def random_uniform(out: Array, seed: int, offset: int, *, stream: int = 0) -> None: ...
+
+# --- softmax cross-entropy over x[R,K], target[R]; a target that is neither a class nor ignore_index gives NaN -------------
+def cross_entropy_forward(
+    x: Array,
+    target: Ints,
+    weight: Array | None,
+    losses: Array,
+    lse: Array,
+    ignore_index: int,
+    label_smoothing: float,
+    *,
+    stream: int = 0,
+) -> None: ...
+def cross_entropy_backward(
+    x: Array,
+    target: Ints,
+    weight: Array | None,
+    lse: Array,
+    dlosses: Array,
+    dx: Array,
+    ignore_index: int,
+    label_smoothing: float,
+    *,
+    stream: int = 0,
+) -> None: ...
+
+# --- embedding: weight[V,E], ids[R], y[R,E]; an id outside the table gives NaN, and no gradient -----------------------------
+def embedding_forward(weight: Array, ids: Ints, y: Array, *, stream: int = 0) -> None: ...
+def embedding_backward(dy: Array, ids: Ints, dweight: Array, padding_idx: int, *, stream: int = 0) -> None: ...
+
+# --- optimizer -------------------------------------------------------------------------------------------------------------
+def adam_step(
+    params: Sequence[Array],
+    grads: Sequence[Array],
+    m: Sequence[Array],
+    v: Sequence[Array],
+    lr: float,
+    beta1: float,
+    beta2: float,
+    eps: float,
+    weight_decay: float,
+    decoupled: bool,
+    step: int,
+    *,
     stream: int = 0,
 ) -> None: ...
