@@ -65,6 +65,7 @@ using Maybe = std::optional<Array>;
 class Call : public jadro::Call {
  public:
   explicit Call(const char* name) : jadro::Call(name), name_(name) {}
+  const std::string& name() const { return name_; }
 
   Array read(const py::object& given, const std::string& argument) const {
     if (!py::hasattr(given, kInterface)) {

@@ -22,9 +22,11 @@ void bind(py::module_& m) {
   bind_activation(m);
   bind_adam(m);
   bind_batch_norm(m);
+  bind_conv2d(m);
   bind_cross_entropy(m);
   bind_dropout(m);
   bind_embedding(m);
+  bind_gemm(m);
   bind_pool2d(m);
 }
 

@@ -21,6 +21,62 @@ __version__: str
 def device_count() -> int:
     """How many CUDA devices there are; 0 where there is no driver."""
 
+# --- GEMM ----------------------------------------------------------------------------------------------------------------
+def gemm(
+    a: Array,
+    b: Array,
+    out: Array,
+    bias: Array | None = None,
+    *,
+    trans_a: bool = False,
+    trans_b: bool = False,
+    accumulate: bool = False,
+    stream: int = 0,
+) -> None: ...
+
+# --- convolution: x[n,ic,ih,iw], w[oc,ic/groups,kh,kw], b[oc], y[n,oc,oh,ow]; RuntimeError for "winograd" ---------------------
+def conv2d_forward(
+    x: Array,
+    w: Array,
+    b: Array | None,
+    y: Array,
+    stride: Pair,
+    padding: Sides,
+    dilation: Pair,
+    groups: int,
+    algorithm: str = "auto",
+    relu: bool = False,
+    scale: Array | None = None,
+    add: Array | None = None,
+    *,
+    stream: int = 0,
+) -> None: ...
+def conv2d_backward_data(
+    dy: Array,
+    w: Array,
+    dx: Array,
+    stride: Pair,
+    padding: Sides,
+    dilation: Pair,
+    groups: int,
+    algorithm: str = "auto",
+    *,
+    stream: int = 0,
+) -> None: ...
+def conv2d_backward_weight(
+    dy: Array,
+    x: Array,
+    dw: Array,
+    db: Array | None,
+    stride: Pair,
+    padding: Sides,
+    dilation: Pair,
+    groups: int,
+    algorithm: str = "auto",
+    *,
+    stream: int = 0,
+) -> None: ...
+
 # --- max pooling: x[n,c,ih,iw], y[n,c,oh,ow]; planes of less than 2^31 elements. The backward pass takes the forward
 # pass's (kernel, stride, padding, dilation) as its window, and then looks for each element of dx only at the windows
 # around it; without, at all of the plane. Indices outside their window, or the plane, count for nothing.
