@@ -2,6 +2,10 @@
 
 #include "bindings/cuda_arrays.h"
 
+#if defined(JADRO_CUDA_HOST)
+#include "cuda/host/self_test.h"
+#endif
+
 namespace jadro::cuda {
 namespace {
 
@@ -28,15 +32,22 @@ void bind(py::module_& m) {
   bind_embedding(m);
   bind_gemm(m);
   bind_pool2d(m);
+  bind_rnn(m);
 }
 
 }  // namespace
 }  // namespace jadro::cuda
 
 #if defined(JADRO_CUDA_HOST)
+namespace py = pybind11;
+
 PYBIND11_MODULE(_cuda_host, m) {
-  jadro::cuda::bind(m);
-  m.def("set_backward", &jadro::cuda::host::set_backward, pybind11::arg("backward"));
+  namespace cuda = jadro::cuda;
+  cuda::bind(m);
+  m.def("set_backward", &cuda::host::set_backward, py::arg("backward"));
+  m.def("self_test", [](const std::string& name, py::array_t<int>& out) {
+    cuda::check_cuda(cuda::host::self_test(name.c_str(), out.mutable_data()), name);
+  });
 }
 #else
 PYBIND11_MODULE(_cuda, m, pybind11::mod_gil_not_used()) { jadro::cuda::bind(m); }

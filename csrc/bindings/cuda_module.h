@@ -13,5 +13,6 @@ void bind_dropout(pybind11::module_& m);
 void bind_embedding(pybind11::module_& m);
 void bind_gemm(pybind11::module_& m);
 void bind_pool2d(pybind11::module_& m);
+void bind_rnn(pybind11::module_& m);
 
 }  // namespace jadro::cuda

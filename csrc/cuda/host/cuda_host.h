@@ -110,6 +110,7 @@ T exchange(T value, unsigned from) {
 }  // namespace jadro::cuda::host
 
 inline void __syncthreads() { jadro::cuda::host::wait_for_block(); }
+inline void __syncwarp() { jadro::cuda::host::wait_for_warp(); }
 
 template <class T>
 T __shfl_xor_sync(unsigned, T value, int mask) {
