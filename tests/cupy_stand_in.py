@@ -1,8 +1,8 @@
 """A stand-in for CuPy on machines without a GPU: arrays that only pretend to lie on one, with the native kernels of
 `_cuda_host` behind them.
 
-It is as strict as CuPy where code written for NumPy goes wrong: no implicit conversion to NumPy, no operation on arrays of
-both kinds, 0-d arrays in place of scalars, and reductions that know neither `initial` nor `where`.
+It is as strict as CuPy where code written for NumPy goes wrong: no implicit conversion to NumPy, no operation on arrays
+of both kinds, 0-d arrays in place of scalars, and reductions that know neither `initial` nor `where`.
 """
 
 import types
@@ -41,9 +41,19 @@ class Device:
         pass
 
 
-_METHODS = """reshape astype copy ravel flatten transpose squeeze swapaxes repeat take fill cumsum nonzero argsort sort
-    argmax argmin view diagonal""".split()
-_REDUCTIONS = "sum prod mean max min any all var std".split()
+_METHODS = [
+    *("reshape", "astype", "copy", "ravel", "flatten", "transpose", "squeeze", "swapaxes", "repeat", "take", "fill"),
+    *("cumsum", "nonzero", "argsort", "sort", "argmax", "argmin", "view", "diagonal"),
+]
+_REDUCTIONS = ["sum", "prod", "mean", "max", "min", "any", "all", "var", "std"]
+
+
+_owners: dict[int, "ndarray"] = {}
+
+
+def _owner(a: np.ndarray) -> "ndarray":
+    """The one stand-in for an array that views have as their base."""
+    return _owners.setdefault(id(a), ndarray(a))
 
 
 class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
@@ -52,6 +62,7 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
 
     device = property(lambda self: Device())
     T = property(lambda self: ndarray(self._a.T))
+    base = property(lambda self: None if self._a.base is None else _owner(self._a.base))
     nbytes = property(lambda self: self._a.nbytes)
     __cuda_array_interface__ = property(lambda self: {**self._a.__array_interface__, "version": 3})
 
@@ -132,6 +143,9 @@ class Native:
 
         def call(*args: Any, stream: int, **options: Any) -> Any:
             assert stream == STREAM
+            for argument, value in zip(function.__doc__.split("(", 1)[1].split(", "), args, strict=False):
+                if isinstance(value, np.ndarray):
+                    raise TypeError(f"{name}: {argument.split(':')[0]} is a numpy.ndarray, expected a CuPy array")
             return function(*unwrap(args), **{k: unwrap(v) for k, v in options.items()})
 
         return call
@@ -142,7 +156,9 @@ def module() -> types.ModuleType:
     cupy = types.ModuleType("cupy")
 
     def asarray(a: Any, dtype: Any = None) -> ndarray:
-        return a if isinstance(a, ndarray) and dtype in (None, a.dtype) else ndarray(np.array(getattr(a, "_a", a), dtype))
+        return (
+            a if isinstance(a, ndarray) and dtype in (None, a.dtype) else ndarray(np.array(getattr(a, "_a", a), dtype))
+        )
 
     def add_at(a: ndarray, index: Any, b: Any) -> None:
         np.add.at(a._a, a._index(index), unwrap(b))

@@ -1,4 +1,4 @@
-"""The CUDA kernels on the CPU (-DJADRO_CUDA_HOST=ON): the machine that runs them, and what no other test asks of them."""
+"""The CUDA kernels on the CPU (-DJADRO_CUDA_HOST=ON): the machine that runs them, and what no other test asks."""
 
 import importlib.util
 

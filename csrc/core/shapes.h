@@ -38,7 +38,7 @@ enum class PaddingMode : int { kZeros, kReflect, kReplicate, kCircular };
 
 // Which of the `size` cells of an axis stands at place i of the padded axis; -1 for a zero. Padding reaches at most one
 // period out; places beyond it, which no tap reads, show any cell.
-static inline i64 source_cell(PaddingMode mode, i64 i, i64 size) {
+JADRO_DEVICE static inline i64 source_cell(PaddingMode mode, i64 i, i64 size) {
   if (i >= 0 && i < size) return i;
   if (mode == PaddingMode::kZeros) return -1;
   const i64 last = size - 1;

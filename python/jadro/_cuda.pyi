@@ -1,10 +1,10 @@
 """The native CUDA kernels: the functions of `_core` on CuPy arrays, or on any with a `__cuda_array_interface__`.
 
-Arrays and options are as `_core` wants them, and all arrays of one device; TypeError and ValueError come before any work.
-A call enqueues its work on `stream` (as CuPy's `Stream.ptr`) and returns without waiting. Scratch memory comes from CuPy's
-allocator, on CuPy's current stream, which `stream` must then be. RuntimeError where CUDA refuses the launch. Kernels use
-no atomics: the same input gives the same bits. What would have to wait for the GPU to be raised is not: targets and ids
-out of range give NaN.
+Arrays and options are as `_core` wants them, and all arrays of one device; TypeError and ValueError come before any
+work. A call enqueues its work on `stream` (as CuPy's `Stream.ptr`) and returns without waiting. Scratch memory comes
+from CuPy's allocator, on CuPy's current stream, which `stream` must then be. RuntimeError where CUDA refuses the
+launch. Kernels use no atomics: the same input gives the same bits. What would have to wait for the GPU to be raised is
+not: targets and ids out of range give NaN.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ __version__: str
 def device_count() -> int:
     """How many CUDA devices there are; 0 where there is no driver."""
 
-# --- GEMM ----------------------------------------------------------------------------------------------------------------
+# --- GEMM
 def gemm(
     a: Array,
     b: Array,
@@ -34,17 +34,18 @@ def gemm(
     stream: int = 0,
 ) -> None: ...
 
-# --- convolution: x[n,ic,ih,iw], w[oc,ic/groups,kh,kw], b[oc], y[n,oc,oh,ow]; RuntimeError for "winograd" ---------------------
+# --- convolution, as in _core; RuntimeError for "winograd"
 def conv2d_forward(
     x: Array,
     w: Array,
     b: Array | None,
     y: Array,
-    stride: Pair,
-    padding: Sides,
-    dilation: Pair,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
     groups: int,
     algorithm: str = "auto",
+    padding_mode: str = "zeros",
     relu: bool = False,
     scale: Array | None = None,
     add: Array | None = None,
@@ -55,11 +56,16 @@ def conv2d_backward_data(
     dy: Array,
     w: Array,
     dx: Array,
-    stride: Pair,
-    padding: Sides,
-    dilation: Pair,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
     groups: int,
     algorithm: str = "auto",
+    padding_mode: str = "zeros",
+    b: Array | None = None,
+    relu: bool = False,
+    scale: Array | None = None,
+    add: Array | None = None,
     *,
     stream: int = 0,
 ) -> None: ...
@@ -68,11 +74,12 @@ def conv2d_backward_weight(
     x: Array,
     dw: Array,
     db: Array | None,
-    stride: Pair,
-    padding: Sides,
-    dilation: Pair,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
     groups: int,
     algorithm: str = "auto",
+    padding_mode: str = "zeros",
     *,
     stream: int = 0,
 ) -> None: ...
@@ -100,8 +107,8 @@ def max_pool2d_backward(
     stream: int = 0,
 ) -> None: ...
 
-# --- recurrent layers, as in _core. algorithm: "persistent" runs all steps in one kernel that keeps the weights in shared memory,
-# "steps" launches a product and the cell a step; "auto" takes the first where the weights fit ------------------------------------
+# --- recurrent layers, as in _core. algorithm: "persistent" runs all steps in one kernel that keeps the weights in
+# shared memory, "steps" launches a product and the cell a step; "auto" takes the first where the weights fit
 def rnn_reserve_size(
     cell: str, T: int, N: int, I: int, H: int, layers: int, directions: int, dropout: float, *, stream: int = 0
 ) -> int:
@@ -229,7 +236,7 @@ def gru_backward(
     stream: int = 0,
 ) -> None: ...
 
-# --- batch norm over x[N,C,S] ------------------------------------------------------------------------------------------
+# --- batch norm over x[N,C,S]
 def batch_norm_forward(
     x: Array,
     weight: Array | None,
@@ -265,13 +272,13 @@ def batch_norm_backward(
     stream: int = 0,
 ) -> None: ...
 
-# --- pointwise -----------------------------------------------------------------------------------------------------------
+# --- pointwise
 def activation_forward(name: str, x: Array, y: Array, *, stream: int = 0) -> None: ...
 def activation_backward(name: str, dy: Array, y: Array, dx: Array, *, stream: int = 0) -> None: ...
 def dropout(x: Array, y: Array, p: float, seed: int, offset: int, *, stream: int = 0) -> None: ...
 def random_uniform(out: Array, seed: int, offset: int, *, stream: int = 0) -> None: ...
 
-# --- softmax cross-entropy over x[R,K], target[R]; a target that is neither a class nor ignore_index gives NaN -------------
+# --- softmax cross-entropy over x[R,K], target[R]; a target that is neither a class nor ignore_index gives NaN
 def cross_entropy_forward(
     x: Array,
     target: Ints,
@@ -296,11 +303,11 @@ def cross_entropy_backward(
     stream: int = 0,
 ) -> None: ...
 
-# --- embedding: weight[V,E], ids[R], y[R,E]; an id outside the table gives NaN, and no gradient -----------------------------
+# --- embedding: weight[V,E], ids[R], y[R,E]; an id outside the table gives NaN, and no gradient
 def embedding_forward(weight: Array, ids: Ints, y: Array, *, stream: int = 0) -> None: ...
 def embedding_backward(dy: Array, ids: Ints, dweight: Array, padding_idx: int, *, stream: int = 0) -> None: ...
 
-# --- optimizer -------------------------------------------------------------------------------------------------------------
+# --- optimizer
 def adam_step(
     params: Sequence[Array],
     grads: Sequence[Array],

@@ -115,10 +115,17 @@ def empty_like(x: Array, shape: tuple[int, ...] | None = None) -> Array:
 
 
 def compute(ufunc: np.ufunc, *xs: Array) -> Array:
-    """ufunc(*xs) of operands of one dtype, which is also the result's; a large result lies in kept memory."""
-    if max([x.nbytes for x in xs]) < KEPT_BYTES or not isinstance(xs[0], np.ndarray):
-        return ufunc(*xs)
-    return ufunc(*xs, out=empty_like(xs[0], np.broadcast_shapes(*[x.shape for x in xs])))
+    """ufunc(*xs) of operands of one dtype, which is also the result's; a large result lies in kept memory. ValueError
+    for operands on several devices."""
+    try:
+        if max([x.nbytes for x in xs]) < KEPT_BYTES or not isinstance(xs[0], np.ndarray):
+            return ufunc(*xs)
+        return ufunc(*xs, out=empty_like(xs[0], np.broadcast_shapes(*[x.shape for x in xs])))
+    except TypeError:  # NumPy's and CuPy's arrays do not mix
+        devices = dict.fromkeys(map(device_of, xs))
+        if len(devices) == 1:
+            raise
+        raise ValueError(f"{ufunc.__name__}: operands are on {' and '.join(devices)}, expected one device") from None
 
 
 def contiguous(x: Array) -> Array:

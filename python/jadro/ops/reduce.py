@@ -90,12 +90,21 @@ class Cumsum(Elementary):
         return Cumsum.call(dy[back], axis=ctx.axis)[back]
 
 
+def largest(x: Array, axes: Any) -> Array:
+    """The maxima along axes, which stay with size 1; -inf where there is nothing."""
+    if x.size:
+        return x.max(axis=axes, keepdims=True)
+    return np.full_like(
+        x, -math.inf, shape=_kept(x.shape, axes if axes is None or isinstance(axes, tuple) else (axes,))
+    )
+
+
 class Softmax(Elementary):
     """y = exp(x) / sum exp(x) along an axis; dx = y (dy - sum(dy y))"""
 
     @staticmethod
     def forward(ctx: Node, x: Array, *, axis: int) -> Array:
-        y = np.exp(x - x.max(axis=axis, keepdims=True, initial=-math.inf))
+        y = np.exp(x - largest(x, axis))
         y /= y.sum(axis=axis, keepdims=True)
         ctx.axis = axis
         ctx.save(y)
@@ -114,7 +123,7 @@ class LogSoftmax(Elementary):
 
     @staticmethod
     def forward(ctx: Node, x: Array, *, axis: int) -> Array:
-        y = x - x.max(axis=axis, keepdims=True, initial=-math.inf)
+        y = x - largest(x, axis)
         y -= np.log(np.exp(y).sum(axis=axis, keepdims=True))
         ctx.axis = axis
         ctx.save(y)
@@ -269,7 +278,7 @@ def cumsum(x: Tensor, dim: int) -> Tensor:
 def logsumexp(x: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     """log sum exp(x) over `dim`, without overflow."""
     axes = axis_tuple("logsumexp", x.data.ndim, dim, None)
-    top = np.max(x.data, axis=axes, keepdims=True, initial=-math.inf)
+    top = largest(x.data, axes)
     top = wrap(np.where(np.isfinite(top), top, 0).astype(x.dtype))
     y = Log.apply(Sum.apply(Exp.apply(x - top), axes=axes, keepdim=True)) + top
     return y if keepdim else Reshape.apply(y, shape=tuple(n for i, n in enumerate(x.shape) if axes and i not in axes))
