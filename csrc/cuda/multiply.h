@@ -113,13 +113,12 @@ __device__ void multiply_tile(const A& a, const B& b, i64 row, i64 column, i64 b
                               T (&sums)[kTile / kSide][kTile / kSide]) {
   constexpr int kEach = kTile / kSide, kRow = kTile + kQuad, kBuffer = kDepth * kRow;
   const int down = static_cast<int>(threadIdx.x) / kSide, across = static_cast<int>(threadIdx.x) % kSide;
-  T* buffers[2] = {shared, shared + 2 * kBuffer};
   Fetcher<T, kTile, A> from_a(a, row);
   Fetcher<T, kTile, B> from_b(b, column);
   from_a.fetch(begin, end);
   from_b.fetch(begin, end);
   for (i64 k0 = begin; k0 < end; k0 += kDepth) {
-    T* const buffer = buffers[(k0 - begin) / kDepth % 2];
+    T* const buffer = shared + (k0 - begin) / kDepth % 2 * 2 * kBuffer;
     from_a.leave(buffer);
     from_b.leave(buffer + kBuffer);
     __syncthreads();
@@ -161,7 +160,7 @@ __device__ void store_tile(const Product& p, const Result& c, i64 row, i64 colum
 
 // A block makes one tile of one slice of one batch; row tiles are neighbours, for they share the columns of B.
 template <class T, int kTile, class A, class B, class C>
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 2)
     multiply_kernel(Product p, i64 slice_depth, A a, B b, C c, Slices<T> slices) {
   const i64 row_tiles = (p.rows + kTile - 1) / kTile, column_tiles = (p.columns + kTile - 1) / kTile;
   i64 rest = blockIdx.x;
