@@ -4,9 +4,11 @@ import importlib.util
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from jadro.testing import cases
-from jadro.testing.cases import batch_norm, rnn
+from jadro.testing.cases import batch_norm, conv2d, rnn
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("jadro._cuda_host") is None, reason="the kernels were not built for the host"
@@ -130,3 +132,47 @@ def test_batch_norm_of_packs_and_of_single_numbers_agree(host, dtype):
     for name, result in packs.items():
         np.testing.assert_array_equal(result, singles[name], name)
     cases.assert_close_to_reference(packs, case)
+
+
+@st.composite
+def convolutions(draw):
+    axes = draw(st.sampled_from([2, 2, 3]))
+
+    def sizes(low, high, count=axes):
+        return tuple(draw(st.integers(low, high)) for _ in range(count))
+
+    groups = draw(st.sampled_from([1, 1, 2, 3]))
+    kernel, dilation = sizes(1, 4), sizes(1, 3)
+    mode = draw(st.sampled_from(["zeros", "zeros", "reflect", "replicate", "circular"]))
+    image = tuple(d * (k - 1) + 1 + draw(st.integers(0, 5)) for k, d in zip(kernel, dilation, strict=True))
+    most = min(image) - 1 if mode == "reflect" else min(*image, 4)
+    return conv2d.Conv2dCase(
+        "drawn", draw(st.integers(1, 3)), groups * draw(st.integers(1, 7)), image, groups * draw(st.integers(1, 7)),
+        kernel, sizes(1, 5), sizes(0, most, 2 * axes), dilation, groups, draw(st.booleans()), padding_mode=mode,
+        algorithm=draw(st.sampled_from(["auto", "direct", "im2col"])),
+    )  # fmt: skip
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(convolutions())
+def test_drawn_convolutions_match_the_reference(case):
+    from jadro import _cuda_host
+
+    cases.assert_close_to_reference(case.run(_cuda_host, case.make_inputs(np.float64)), case)
+
+
+@settings(max_examples=30, deadline=None, derandomize=True)
+@given(
+    cell=st.sampled_from(sorted(rnn.GATES)),
+    sizes=st.tuples(st.integers(1, 5), st.integers(1, 40), st.integers(1, 9), st.integers(1, 23)),
+    layers=st.integers(1, 2),
+    directions=st.integers(1, 2),
+    bias=st.booleans(),
+    algorithm=st.sampled_from(["persistent", "steps"]),
+)
+def test_drawn_recurrent_layers_match_the_reference(cell, sizes, layers, directions, bias, algorithm):
+    from jadro import _cuda_host
+
+    case = rnn.RnnCase("drawn", cell, *sizes, layers, directions, bias)
+    got = case.run(Forced(_cuda_host, algorithm), case.make_inputs(np.float64))
+    cases.assert_close_to_reference(got, case)
