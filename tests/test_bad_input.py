@@ -24,7 +24,10 @@ REPRESENTATIVES = [
     "embedding-every_id_repeats",
     "dropout-image",
     "random_uniform-across_blocks",
-    "adam-one_past_the_vector",
+    "optim-adam_one_past_the_vector",
+    "optim-sgd_nesterov",
+    "optim-adagrad_one_past_the_vector",
+    "optim-rmsprop_centered_momentum_uphill",
 ]
 # Axes that no other array of the call fixes: (kernel, position of the array, axis).
 FREE = {
@@ -325,7 +328,7 @@ def test_embedding_padding_index():
 
 def test_adam_step_counts_from_one():
     call = recorded("adam_step")
-    refuses(replace(call, args=[*call.args[:-1], 0]), ValueError, 0)
+    refuses(replace(call, args=[*call.args[:-2], 0, False]), ValueError, 0)
 
 
 def test_missing_and_superfluous_arguments(call):

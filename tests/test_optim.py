@@ -1,4 +1,4 @@
-"""Optimizers and schedules against PyTorch's, step by step; their states; bad options."""
+"""Kernels against the reference, optimizers against PyTorch's, step by step; their states; bad options; clipping."""
 
 import copy
 
@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import jadro
-from jadro import nn, optim
-from jadro.optim import lr_scheduler
+from jadro import _core, nn, optim
+from jadro.testing.cases import optim as cases
 
 RNG = np.random.default_rng(0)
 SHAPES = [(3, 4), (7,), ()]
@@ -19,13 +19,19 @@ OPTIMIZERS = [
     ("SGD", {"lr": 0.1, "momentum": 0.9}),
     ("SGD", {"lr": 0.1, "momentum": 0.9, "dampening": 0.3, "weight_decay": 0.2}),
     ("SGD", {"lr": 0.1, "momentum": 0.8, "nesterov": True, "weight_decay": 0.1}),
+    ("SGD", {"lr": 0.1, "weight_decay": 0.1, "maximize": True}),
     ("Adagrad", {}),
+    ("Adagrad", {"maximize": True}),
     ("Adagrad", {"lr": 0.3, "lr_decay": 0.1, "weight_decay": 0.1, "initial_accumulator_value": 0.2, "eps": 1e-4}),
     ("RMSprop", {}),
+    ("RMSprop", {"centered": True}),
+    ("RMSprop", {"momentum": 0.7, "maximize": True}),
     ("RMSprop", {"lr": 0.05, "alpha": 0.8, "momentum": 0.7, "centered": True, "weight_decay": 0.1}),
     ("Adam", {}),
     ("Adam", {"lr": 0.1, "betas": (0.7, 0.9), "eps": 1e-3, "weight_decay": 0.2}),
+    ("Adam", {"lr": 0.1, "betas": (0.5, 0.6), "amsgrad": True, "weight_decay": 0.1}),
     ("AdamW", {}),
+    ("AdamW", {"lr": 0.1, "betas": (0.5, 0.6), "amsgrad": True, "maximize": True}),
     ("AdamW", {"lr": 0.1, "betas": (0.7, 0.9), "weight_decay": 0.3}),
 ]
 IDS = [f"{name}{i}" for i, (name, _) in enumerate(OPTIMIZERS)]
@@ -215,9 +221,7 @@ def test_a_state_that_does_not_fit_changes_nothing():
     wrong_count["param_groups"][0]["params"] = [0, 1]
     stranger = copy.deepcopy(before)
     stranger["state"][5] = {}
-    amsgrad = copy.deepcopy(before)
-    amsgrad["param_groups"][0]["amsgrad"] = True
-    for bad in (wrong_shape, wrong_count, stranger, amsgrad):
+    for bad in (wrong_shape, wrong_count, stranger):
         with pytest.raises(ValueError, match=r"Adam\.load_state_dict"):
             optimizer.load_state_dict(bad)
     with pytest.raises(TypeError, match=r"Adam\.load_state_dict"):
@@ -228,158 +232,98 @@ def test_a_state_that_does_not_fit_changes_nothing():
         np.testing.assert_array_equal(entries["exp_avg"].numpy(), after["state"][number]["exp_avg"].numpy())
 
 
-# --- schedules --------------------------------------------------------------------------------------------------------
-SCHEDULES = [
-    ("LambdaLR", {"lr_lambda": lambda t: 0.9**t}),
-    ("LambdaLR", {"lr_lambda": [lambda t: 1 / (1 + t), lambda t: 0.5]}),
-    ("StepLR", {"step_size": 3}),
-    ("StepLR", {"step_size": 1, "gamma": 0.5}),
-    ("MultiStepLR", {"milestones": [2, 5, 5, 9], "gamma": 0.3}),
-    ("ExponentialLR", {"gamma": 0.8}),
-    ("CosineAnnealingLR", {"T_max": 4}),
-    ("CosineAnnealingLR", {"T_max": 5, "eta_min": 0.01}),
-    ("CosineAnnealingLR", {"T_max": 1}),
-    ("OneCycleLR", {"max_lr": 1.0, "total_steps": 20}),
-    ("OneCycleLR", {"max_lr": [1.0, 0.3], "epochs": 4, "steps_per_epoch": 5, "anneal_strategy": "linear"}),
-    ("OneCycleLR", {"max_lr": 1.0, "total_steps": 20, "three_phase": True, "pct_start": 0.25, "div_factor": 10}),
-    ("OneCycleLR", {"max_lr": 1.0, "total_steps": 20, "pct_start": 0.0}),
-    ("OneCycleLR", {"max_lr": 1.0, "total_steps": 20, "cycle_momentum": False, "final_div_factor": 7}),
-]
-METRICS = [5.0, 4.0, 4.0, 4.1, 4.0, 3.0, 3.0, 3.0, 3.0, 3.0, 3.0, 2.0, 2.5, 2.5, 2.5, 2.5, 2.5, float("nan"), 2.5, 2.5]
-PLATEAUS = [
-    {},
-    {"patience": 1},
-    {"patience": 0, "factor": 0.5, "cooldown": 2, "threshold": 0.3},
-    {"patience": 1, "mode": "max", "threshold_mode": "abs", "threshold": 0.5, "min_lr": [0.01, 0.001]},
-    {"patience": 0, "mode": "min", "threshold_mode": "abs", "min_lr": 0.02},
-    {"patience": 0, "mode": "max", "eps": 0.05},
-]
+def test_options_that_an_optimizer_does_not_have():
+    optimizer = optim.Adagrad(parameters())
+    state = copy.deepcopy(optimizer.state_dict())
+    state["param_groups"][0]["amsgrad"] = True
+    with pytest.raises(ValueError, match="a group has amsgrad, which Adagrad does not do"):
+        optimizer.load_state_dict(state)
 
 
-def twins(name="SGD"):
-    torch, theirs, _ = torch_twin()
-    ours = parameters()
-    options = {"momentum": 0.9} if name == "SGD" else {}
-    groups = [[{"params": p[:1], "lr": 0.2}, {"params": p[1:]}] for p in (ours, theirs)]
-    return (
-        getattr(optim, name)(groups[0], lr=0.1, **options),
-        getattr(torch.optim, name)(groups[1], lr=0.1, **options),
-        torch.optim.lr_scheduler,
-    )
+# --- the native calls -------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("case", cases.CASES, ids=str)
+def test_matches_the_reference(case, backend, dtype):
+    backend.check(case, dtype)
 
 
-def options_of(optimizer):
-    return [[g["lr"], g.get("momentum", g.get("betas"))] for g in optimizer.param_groups]
+def test_no_parameters_is_no_work():
+    _core.adam_step([], [], [], [], [], 0.1, 0.9, 0.999, 1e-8, 0.0, False, 1)
+    _core.sgd_step([], [], [], 0.1, 0.0, 0.0, 0.0, False)
+    assert _core.grad_norm([], "squares") == 0.0
 
 
-def assert_same_options(a, b):
-    for ours, theirs in zip(options_of(a), options_of(b), strict=True):
-        for x, y in zip(ours, theirs, strict=True):
-            np.testing.assert_allclose(x, y, rtol=1e-12, atol=1e-18)
+def test_lists_must_agree(dtype):
+    one, two = np.ones(3, dtype), np.ones(4, dtype)
+    options = (0.1, 0.9, 0.999, 1e-8, 0.0, False, 1)
+    with pytest.raises(ValueError, match="adam_step"):
+        _core.adam_step([one], [], [one.copy()], [one.copy()], [], *options)
+    with pytest.raises(ValueError, match="adam_step"):
+        _core.adam_step([one], [two], [one.copy()], [one.copy()], [], *options)
+    with pytest.raises(TypeError, match="adam_step"):
+        _core.adam_step([one], [np.ones(3, np.int64)], [one.copy()], [one.copy()], [], *options)
+    assert (one == 1).all()
 
 
-@pytest.mark.filterwarnings("ignore:Detected call of")
-@pytest.mark.parametrize("kind", ["SGD", "Adam"])
-@pytest.mark.parametrize(("name", "options"), SCHEDULES, ids=[f"{n}{i}" for i, (n, _) in enumerate(SCHEDULES)])
-def test_schedule_equals_pytorch(name, options, kind):
-    a, b, theirs = twins(kind)
-    ours = getattr(lr_scheduler, name)(a, **options)
-    theirs = getattr(theirs, name)(b, **options)
-    for _ in range(20 - 1):
-        assert_same_options(a, b)
-        assert ours.get_last_lr() == [g["lr"] for g in a.param_groups]
-        ours.step()
-        theirs.step()
-    assert_same_options(a, b)
+def test_parameters_of_both_dtypes_and_any_strides():
+    """Each dtype is a call of its own; a transposed parameter is updated in its own memory."""
+    arrays = [np.ones((3, 4), np.float32).T, np.ones(5), np.ones(2, np.float32)]
+    params = [nn.Parameter(a) for a in arrays]
+    for p in params:
+        p.grad = jadro.tensor(np.full(p.shape, 2, p.dtype))
+    optim.SGD(params, lr=0.25, momentum=0.9).step()
+    for a in arrays:
+        np.testing.assert_array_equal(a, np.full(a.shape, 0.5))
 
 
-@pytest.mark.parametrize("options", PLATEAUS)
-def test_plateau_equals_pytorch(options):
-    a, b, theirs = twins()
-    ours, theirs = lr_scheduler.ReduceLROnPlateau(a, **options), theirs.ReduceLROnPlateau(b, **options)
-    for metric in METRICS:
-        ours.step(metric)
-        theirs.step(metric)
-        assert_same_options(a, b)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_norms_match_exact_sums(backend, dtype):
+    rng = np.random.default_rng(0)
+    grads = [rng.normal(size=n).astype(dtype) for n in (1, 15, 16, 17, 40000, 0, 3)]
+    whole = np.concatenate(grads).astype(np.longdouble)
+    for of, exact in (("sizes", np.abs(whole).sum()), ("squares", (whole**2).sum()), ("largest", np.abs(whole).max())):
+        found = backend.core.grad_norm(grads, of)
+        assert abs(found - exact) <= 1e-14 * exact, of
 
 
-@pytest.mark.filterwarnings("ignore:Detected call of")
-def test_schedules_of_one_optimizer_combine_as_in_pytorch():
-    a, b, theirs = twins()
-    ours = [lr_scheduler.ExponentialLR(a, 0.9), lr_scheduler.StepLR(a, 2), lr_scheduler.CosineAnnealingLR(a, 7)]
-    theirs = [theirs.ExponentialLR(b, 0.9), theirs.StepLR(b, 2), theirs.CosineAnnealingLR(b, 7)]
-    for _ in range(10):
-        for schedule in (*ours, *theirs):
-            schedule.step()
-        assert_same_options(a, b)
+def test_norms_have_the_same_bits_for_any_number_of_threads(dtype):
+    grads = [np.random.default_rng(0).normal(size=n).astype(dtype) for n in (100003, 7, 50000)]
+    before, found = _core.get_num_threads(), set()
+    try:
+        for threads in (1, 2, 3, 7):
+            _core.set_num_threads(threads)
+            found.add(_core.grad_norm(grads, "squares"))
+    finally:
+        _core.set_num_threads(before)
+    assert len(found) == 1
 
 
-@pytest.mark.parametrize(("name", "options"), SCHEDULES, ids=[f"{n}{i}" for i, (n, _) in enumerate(SCHEDULES)])
-def test_a_schedule_goes_on_from_its_state(name, options, tmp_path):
-    def new():
-        params = parameters()
-        a = optim.SGD([{"params": params[:1]}, {"params": params[1:]}], lr=0.1, momentum=0.9)
-        return a, getattr(lr_scheduler, name)(a, **options)
-
-    (a, straight), (b, cut) = new(), new()
-    for i in range(18):
-        if i == 7:
-            jadro.save([b.state_dict(), cut.state_dict()], tmp_path / "state")
-            b, cut = new()
-            for part, state in zip((b, cut), jadro.load(tmp_path / "state"), strict=True):
-                part.load_state_dict(state)
-        straight.step()
-        cut.step()
-        assert options_of(a) == options_of(b)
+def test_squares_of_large_gradients_do_not_overflow():
+    assert _core.grad_norm([np.full(3, 1e30, np.float32)], "squares") == pytest.approx(3e60)
 
 
-def test_a_plateau_goes_on_from_its_state(tmp_path):
-    def new():
-        a = optim.SGD(parameters(), lr=0.1)
-        return a, lr_scheduler.ReduceLROnPlateau(a, patience=1, cooldown=1)
-
-    (a, straight), (b, cut) = new(), new()
-    for i, metric in enumerate(METRICS):
-        if i in (0, 6):
-            jadro.save([b.state_dict(), cut.state_dict()], tmp_path / "state")
-            b, cut = new()
-            for part, state in zip((b, cut), jadro.load(tmp_path / "state"), strict=True):
-                part.load_state_dict(state)
-        straight.step(metric)
-        cut.step(metric)
-        assert options_of(a) == options_of(b)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_norms_of_special_values(value):
+    grads = [np.ones(50), np.ones(50)]
+    grads[1][17] = -value
+    for of in ("sizes", "squares", "largest"):
+        np.testing.assert_equal(_core.grad_norm(grads, of), value)
 
 
-@pytest.mark.parametrize(
-    ("error", "make"),
-    [
-        (TypeError, lambda o: lr_scheduler.StepLR(None, 3)),
-        (TypeError, lambda o: lr_scheduler.ReduceLROnPlateau(None)),
-        (ValueError, lambda o: lr_scheduler.StepLR(o, 0)),
-        (ValueError, lambda o: lr_scheduler.StepLR(o, 3, last_epoch=4)),
-        (ValueError, lambda o: lr_scheduler.LambdaLR(o, [abs, abs])),
-        (ValueError, lambda o: lr_scheduler.CosineAnnealingLR(o, 0)),
-        (ValueError, lambda o: lr_scheduler.OneCycleLR(o, 1.0)),
-        (ValueError, lambda o: lr_scheduler.OneCycleLR(o, 1.0, total_steps=0)),
-        (ValueError, lambda o: lr_scheduler.OneCycleLR(o, [1.0, 2.0], total_steps=5)),
-        (ValueError, lambda o: lr_scheduler.OneCycleLR(o, 1.0, total_steps=5, pct_start=1.5)),
-        (ValueError, lambda o: lr_scheduler.OneCycleLR(o, 1.0, total_steps=5, anneal_strategy="sine")),
-        (ValueError, lambda o: lr_scheduler.OneCycleLR(optim.Adagrad(parameters()), 1.0, total_steps=5)),
-        (ValueError, lambda o: lr_scheduler.ReduceLROnPlateau(o, mode="least")),
-        (ValueError, lambda o: lr_scheduler.ReduceLROnPlateau(o, factor=1.0)),
-        (ValueError, lambda o: lr_scheduler.ReduceLROnPlateau(o, threshold_mode="both")),
-        (ValueError, lambda o: lr_scheduler.ReduceLROnPlateau(o, min_lr=[0.1, 0.2])),
-        (ValueError, lambda o: lr_scheduler.StepLR(o, 3).load_state_dict({"gamma": 0.1})),
-    ],
-)
-def test_bad_schedules(error, make):
-    with pytest.raises(error):
-        make(optim.SGD(parameters()))
+def test_clipping_scales_then_bounds(backend, dtype):
+    x = np.array([-9, -2, 0, 0.5, 3, 100, np.nan, np.inf, -np.inf], dtype)
+    grads = [x.copy(), np.tile(x, 9)]
+    backend.core.grad_clip(grads, 0.5, 2.0)
+    expected = np.clip(x * x.dtype.type(0.5), -2, 2)
+    np.testing.assert_array_equal(grads[0], expected)
+    np.testing.assert_array_equal(grads[1], np.tile(expected, 9))
 
 
-def test_one_cycle_ends():
-    schedule = lr_scheduler.OneCycleLR(optim.SGD(parameters(), momentum=0.9), 1.0, total_steps=3)
-    for _ in range(3):
-        schedule.step()
-    with pytest.raises(ValueError, match="total_steps"):
-        schedule.step()
+def test_bad_norms():
+    with pytest.raises(ValueError, match="grad_norm: of is 'cubes'"):
+        _core.grad_norm([np.ones(3)], "cubes")
+    with pytest.raises(TypeError, match="grad_clip: grads"):
+        _core.grad_clip([np.ones(3), np.ones(3, np.float32)], 1.0, 1.0)
+    read_only = np.ones(3)
+    read_only.flags.writeable = False
+    with pytest.raises(ValueError, match=r"grads\[0\] is read-only"):
+        _core.grad_clip([read_only], 1.0, 1.0)

@@ -109,7 +109,7 @@ def test_pooling_by_its_definition():
 
 def test_adam_with_zero_moments_steps_by_lr_times_the_sign():
     p, g = np.array([1.0, -2.0, 3.0]), np.array([0.5, -7.0, 1e-3])
-    new, _, _ = reference.adam_step(p, g, np.zeros(3), np.zeros(3), 0.1, 0.9, 0.999, 0.0, 0.0, False, 1)
+    new, _, _ = reference.adam_step(p, g, np.zeros(3), np.zeros(3), None, 0.1, 0.9, 0.999, 0.0, 0.0, False, 1)
     np.testing.assert_allclose(new, p - 0.1 * np.sign(g), rtol=1e-12)
 
 

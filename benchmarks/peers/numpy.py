@@ -9,6 +9,7 @@ import numpy as np
 
 from benchmarks.bench_conv2d import Conv2d
 from benchmarks.bench_gemm import Linear
+from benchmarks.bench_overhead import NUMPY, Overhead
 from benchmarks.bench_pool2d import MaxPool2d
 from benchmarks.bench_rnn import Rnn
 from benchmarks.bench_step import LEARNING_RATE, Step
@@ -69,6 +70,13 @@ class Peer:
             return [y, *backward(a["dy"], *weights, saved)]
 
         return Job(run, list)
+
+    def overhead(self, case: Overhead) -> Job:
+        if case.train or case.recorded:
+            raise Unsupported("gradients")
+        a, function = case.arrays(), NUMPY[case.operator]
+        x, y = a["a"], a["b"]
+        return Job(lambda: function(x, y), lambda out: [np.asarray(out)])
 
     def step(self, case: Step) -> Job:
         if not case.cell:

@@ -10,13 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.bench_activation import Activation
-from benchmarks.bench_adam import AdamStep
 from benchmarks.bench_batch_norm import BatchNorm
 from benchmarks.bench_conv2d import Conv2d
 from benchmarks.bench_cross_entropy import CrossEntropy
 from benchmarks.bench_dropout import Dropout
 from benchmarks.bench_embedding import Embedding
 from benchmarks.bench_gemm import Linear
+from benchmarks.bench_optim import HIGH, OptimStep
+from benchmarks.bench_overhead import BINARY, OPERATORS, Overhead
 from benchmarks.bench_pool2d import MaxPool2d
 from benchmarks.bench_rnn import Rnn
 from benchmarks.bench_step import CHARACTERS, HIDDEN, LEARNING_RATE, Step, resnet20_blocks
@@ -95,12 +96,27 @@ class Peer:
         job = self.job(case, lambda x: F.dropout(x, case.p), "x")
         return Job(job.run, case.summarise(job.results))
 
-    def adam(self, case: AdamStep) -> Job:
+    def overhead(self, case: Overhead) -> Job:
+        a = case.arrays()
+        function = OPERATORS[case.operator]
+        x, y = (torch.from_numpy(a[k]).requires_grad_(case.train or case.recorded) for k in "ab")
+        if not case.train:
+            return Job(lambda: function(x, y), lambda out: [out.detach().numpy()])
+        inputs = [x, y] if case.operator in BINARY else [x]
+        return grad_job(lambda: function(x, y), inputs, torch.from_numpy(a["dy"]))
+
+    def optim(self, case: OptimStep) -> Job:
         pairs = [(torch.from_numpy(p), torch.from_numpy(g)) for p, g in case.pairs()]
         parameters = [p.requires_grad_() for p, _ in pairs]
         for p, (_, g) in zip(parameters, pairs, strict=True):
             p.grad = g
-        optimizer = torch.optim.Adam(parameters, lr=LEARNING_RATE, fused=self.fused_adam)
+        if case.kind == "clip":
+            return Job(lambda: torch.nn.utils.clip_grad_norm_(parameters, HIGH), lambda norm: [norm.numpy()])
+        optimizer = (
+            torch.optim.Adam(parameters, lr=LEARNING_RATE, fused=self.fused_adam)
+            if case.kind == "adam"
+            else torch.optim.SGD(parameters, lr=LEARNING_RATE, momentum=0.9, fused=self.fused_adam)
+        )
         return Job(optimizer.step, lambda _: [p.detach().numpy() for p in parameters])
 
     def step(self, case: Step) -> Job:

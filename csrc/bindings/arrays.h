@@ -6,7 +6,10 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <cstdint>
 #include <initializer_list>
+#include <iterator>
 #include <optional>
 #include <string>
 #include <vector>
@@ -24,13 +27,42 @@ inline std::string shape_text(const std::vector<i64>& shape) {
 
 inline std::vector<i64> shape_of(const py::array& a) { return {a.shape(), a.shape() + a.ndim()}; }
 
+// A shape that is only looked at: sizes in braces, a vector of them, or those of an array.
+class Dims {
+ public:
+  Dims(std::initializer_list<i64> sizes) : first_(std::data(sizes)), rank_(sizes.size()) {}
+  Dims(const std::vector<i64>& sizes) : first_(sizes.data()), rank_(sizes.size()) {}
+  explicit Dims(const py::array& a) : first_(a.shape()), rank_(static_cast<std::size_t>(a.ndim())) {}
+  bool are_those_of(const py::array& a) const {
+    return static_cast<std::size_t>(a.ndim()) == rank_ && std::equal(first_, first_ + rank_, a.shape());
+  }
+  std::string text() const { return shape_text({first_, first_ + rank_}); }
+
+ private:
+  const i64* first_;
+  std::size_t rank_;
+};
+
+// The name of an argument, perhaps of one array of a list: "grads[3]".
+struct Argument {
+  const char* name;
+  std::size_t place;
+  Argument(const char* argument) : name(argument), place(SIZE_MAX) {}
+  Argument(const char* list, std::size_t i) : name(list), place(i) {}
+  std::string text() const { return place == SIZE_MAX ? name : name + ("[" + std::to_string(place) + "]"); }
+};
+
 // One call's arrays: knows the call's name and, from the first floating array on, its dtype.
 class Call {
  public:
   explicit Call(const char* name) : name_(name) {}
 
-  [[noreturn]] void type_error(const std::string& what) const { throw py::type_error(name_ + ": " + what); }
-  [[noreturn]] void value_error(const std::string& what) const { throw py::value_error(name_ + ": " + what); }
+  [[noreturn]] void type_error(const std::string& what) const {
+    throw py::type_error(std::string(name_) + ": " + what);
+  }
+  [[noreturn]] void value_error(const std::string& what) const {
+    throw py::value_error(std::string(name_) + ": " + what);
+  }
 
   // `what` gives the message, and is called only where it is raised.
   template <class What>
@@ -58,22 +90,22 @@ class Call {
 
   // Pointer to an input of the call's dtype, with the shape checked.
   template <class T>
-  const T* in(const py::array& a, const char* argument, const std::vector<i64>& shape) const {
+  const T* in(const py::array& a, const Argument& argument, const Dims& shape) const {
     check<T>(a, argument, shape);
     return static_cast<const T*>(a.data());
   }
   template <class T>
-  const T* in(const std::optional<py::array>& a, const char* argument, const std::vector<i64>& shape) const {
+  const T* in(const std::optional<py::array>& a, const Argument& argument, const Dims& shape) const {
     return a ? in<T>(*a, argument, shape) : nullptr;
   }
   template <class T>
-  T* out(py::array& a, const char* argument, const std::vector<i64>& shape) const {
+  T* out(py::array& a, const Argument& argument, const Dims& shape) const {
     check<T>(a, argument, shape);
-    if (!a.writeable()) value_error(std::string(argument) + " is read-only, expected a writable array");
+    if (!a.writeable()) value_error(argument.text() + " is read-only, expected a writable array");
     return static_cast<T*>(a.mutable_data());
   }
   template <class T>
-  T* out(std::optional<py::array>& a, const char* argument, const std::vector<i64>& shape) const {
+  T* out(std::optional<py::array>& a, const Argument& argument, const Dims& shape) const {
     return a ? out<T>(*a, argument, shape) : nullptr;
   }
 
@@ -81,23 +113,23 @@ class Call {
   static std::string dtype_text(const py::array& a) { return py::str(a.dtype()).cast<std::string>(); }
 
   template <class T>
-  void check(const py::array& a, const char* argument, const std::vector<i64>& shape) const {
+  void check(const py::array& a, const Argument& argument, const Dims& shape) const {
     if (!py::isinstance<py::array_t<T>>(a)) {
-      type_error(std::string(argument) + " has dtype " + dtype_text(a) + ", expected " +
+      type_error(argument.text() + " has dtype " + dtype_text(a) + ", expected " +
                  py::str(py::dtype::of<T>()).template cast<std::string>());
     }
-    if (shape_of(a) != shape) {
-      value_error(std::string(argument) + " has shape " + shape_text(shape_of(a)) + ", expected " + shape_text(shape));
+    if (!shape.are_those_of(a)) {
+      value_error(argument.text() + " has shape " + shape_text(shape_of(a)) + ", expected " + shape.text());
     }
     if (!(a.flags() & py::array::c_style) && a.size() != 0) {
-      value_error(std::string(argument) + " is not contiguous, expected a C-contiguous array");
+      value_error(argument.text() + " is not contiguous, expected a C-contiguous array");
     }
     if (reinterpret_cast<std::uintptr_t>(a.data()) % alignof(T) != 0) {
-      value_error(std::string(argument) + " is not aligned to its element size");
+      value_error(argument.text() + " is not aligned to its element size");
     }
   }
 
-  std::string name_;
+  const char* name_;
   bool is_double_ = false;
 };
 

@@ -30,7 +30,7 @@ void gemm_call(const py::array& a, const py::array& b, py::array& out, const std
 }  // namespace
 
 void bind_gemm(py::module_& m) {
-  m.def("gemm", &gemm_call, py::arg("a"), py::arg("b"), py::arg("out"), py::arg("bias") = py::none(), py::kw_only(),
+  m.def("gemm", &gemm_call, py::arg("a"), py::arg("b"), py::arg("out"), py::arg("bias") = py::none(),
         py::arg("trans_a") = false, py::arg("trans_b") = false, py::arg("accumulate") = false);
 }
 

@@ -131,7 +131,9 @@ struct Kernels {
   i64 tile_rows, tile_columns, pass_depth, lanes;
   i64 (*gemm_scratch)(i64 m, i64 n);
   void (*gemm_block)(const Gemm<T>&, Range m, Range n, T* scratch);
-  i64 thin_rows;  // most rows of A for gemm_thin, which wants B with contiguous rows, or A's rows and B's columns so
+  // Most rows of A, or terms of the sums, for gemm_thin. It wants B with contiguous rows, or, for few rows of A, those
+  // and B's columns so.
+  i64 thin_rows, thin_terms;
   void (*gemm_thin)(const Gemm<T>&, Range n);
   i64 (*conv2d_scratch)(const Conv2dPass&, i64 cells);
   void (*conv2d_pack)(const Conv2dPass&, const T* w, T* packed);
@@ -160,7 +162,9 @@ struct Kernels {
   void (*cross_entropy_backward)(const CrossEntropy<T>&, Range rows, const T* lse, const T* dlosses, T* dx);
   void (*embedding_forward)(const T* weight, i64 width, const i64* ids, i64 rows, T* y);
   void (*embedding_backward)(const T* dy, i64 width, const i64* ids, i64 rows, i64 skip, Range columns, T* dweight);
-  void (*adam_step)(const AdamStep<T>&, const AdamParameter<T>&, Range);
+  void (*optim_step[kOptimRules])(const OptimStep<T>&, const OptimParameter<T>&, Range);
+  double (*grad_norm)(Norm, const T* x, i64 n);
+  void (*grad_clip)(T scale, T low, T high, T* x, i64 n);
   void (*batch_norm_moments)(const BatchNorm&, const T* x, Range channels, Range items, T* mean, Moments* out);
   void (*batch_norm_apply)(const BatchNorm&, const T* x, Range channels, Range items, const T* mean, const T* scale,
                            const T* bias, const T* add, bool relu, T* y, bool past_caches);

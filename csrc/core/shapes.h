@@ -110,21 +110,45 @@ struct CrossEntropy {
   double smooth, hard, weight_sum;
 };
 
-// One parameter of n elements with its gradient and moments, and the numbers of a step: with g the gradient,
-// m = beta1 m + alpha1 g, v = beta2 v + alpha2 g^2, p -= rate m / (sqrt(v) / root + eps).
+// How an optimizer turns the gradient into a difference; kernels/optim.h has the equations.
+enum class OptimRule : int {
+  kSgd,
+  kSgdMomentum,
+  kAdagrad,
+  kRmsprop,
+  kRmspropMomentum,
+  kRmspropCentered,
+  kRmspropCenteredMomentum,
+  kAdam,
+  kAdamLargest
+};
+constexpr int kOptimRules = 9;
+
+// One parameter of n elements with its gradient and the state that its rule keeps, each of the same size.
 template <class T>
-struct AdamParameter {
+struct OptimParameter {
   i64 n;
   T* p;
   const T* g;
-  T *m, *v;
+  T* state[3];
 };
+// The numbers of a step; a rule reads its own.
 template <class T>
-struct AdamStep {
+struct OptimStep {
+  T sign;    // of the gradient: -1 to go uphill
   T shrink;  // p *= shrink first: decoupled weight decay
   T decay;   // g += decay p: the other kind
-  T beta1, alpha1, beta2, alpha2, rate, root, eps;
+  T beta1, alpha1, beta2, alpha2, rate, root, eps, momentum;
+  bool nesterov;
 };
+
+// An array of n elements.
+template <class T>
+struct Run {
+  T* x;
+  i64 n;
+};
+enum class Norm { kSizes, kSquares, kLargest };  // the sum of |x|, of x^2, the largest |x|
 
 enum class Cell : int { kRnnTanh, kRnnRelu, kLstm, kGru };
 

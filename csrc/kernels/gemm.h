@@ -196,53 +196,83 @@ void gemm_block(const Gemm<T>& g, Range m, Range n, T* scratch) {
   }
 }
 
-// Rows of A that are multiplied without packing B: it would cost more than the product.
-constexpr i64 kThinRows = 4;
+// Rows of A that are multiplied without packing B: it would cost more than the product. So would that of a product of
+// so few terms.
+constexpr i64 kThinRows = 4, kThinTerms = 4;
 
-// The sum of a[p] b[p] in kLanes x 4 partial sums.
+// C's columns j .. j + count, at most kLanes, of row m: products of a row of A with columns of B that are contiguous.
 template <class T>
-JADRO_INLINE T dot(const T* a, const T* b, i64 k) {
+JADRO_INLINE void dots(const Gemm<T>& g, i64 m, i64 j, i64 count) {
   constexpr int kN = kLanes<T>;
-  Vec<T> part[4] = {};
+  const T* const a = g.a + m * g.a_row;
+  const T* b[kN];
+  for (int i = 0; i < kN; ++i) b[i] = g.b + (j + min(i, count - 1)) * g.b_col;
+  Vec<T> part[kN] = {};
   i64 p = 0;
-  for (; p + 4 * kN <= k; p += 4 * kN) {
-#pragma GCC unroll 4
-    for (int v = 0; v < 4; ++v) part[v] += load(a + p + v * kN) * load(b + p + v * kN);
+  for (; p + kN <= g.k; p += kN) {
+    const Vec<T> ap = load(a + p);
+#pragma GCC unroll 16
+    for (int i = 0; i < kN; ++i) {
+      __builtin_prefetch(b[i] + p + kN * g.b_col);  // the next columns: these are too many runs for the hardware
+      part[i] += ap * load(b[i] + p);
+    }
   }
-  for (; p < k; p += kN) part[0] += load_n(a + p, min(kN, k - p)) * load_n(b + p, min(kN, k - p));
-  return sum_lanes<T>((part[0] + part[1]) + (part[2] + part[3]));
+  if (p < g.k) {
+    const Vec<T> ap = load_n(a + p, g.k - p);
+#pragma GCC unroll 16
+    for (int i = 0; i < kN; ++i) part[i] += ap * load_n(b[i] + p, g.k - p);
+  }
+  Vec<T> sum = sum_each<T>(part);
+  T* const c = g.c + m * g.c_row + j;
+  if (g.bias) sum += load_n(g.bias + j, count);
+  if (g.accumulate) sum += load_n(c, count);
+  store_n(c, sum, count);
 }
 
-// Columns [columns] of C for at most kThinRows rows of A, where B's columns or rows are contiguous.
+// C's columns j .. j + count of a row, kThinVectors vectors of them where Whole: sums of rows of B, weighted with a.
+constexpr int kThinVectors = 4;
+template <class T, bool Whole>
+JADRO_INLINE void weighted_rows(const Gemm<T>& g, const T* a, T* c, i64 j, i64 count) {
+  const auto lanes = [&](int v) { return Whole ? kLanes<T> : max(0, min(kLanes<T>, count - v * kLanes<T>)); };
+  const auto get = [&](const T* from, int v) {
+    if constexpr (Whole) return load(from + v * kLanes<T>);
+    return load_n(from + v * kLanes<T>, lanes(v));
+  };
+  Vec<T> sum[kThinVectors] = {};
+  for (i64 p = 0; p < g.k; ++p) {
+    const T* const b = g.b + p * g.b_row + j;
+#pragma GCC unroll 4
+    for (int v = 0; v < kThinVectors; ++v) sum[v] += a[p * g.a_col] * get(b, v);
+  }
+#pragma GCC unroll 4
+  for (int v = 0; v < kThinVectors; ++v) {
+    if (lanes(v) == 0) break;
+    if (g.bias) sum[v] += get(g.bias + j, v);
+    if (g.accumulate) sum[v] += get(c + j, v);
+    if constexpr (Whole) {
+      store(c + j + v * kLanes<T>, sum[v]);
+    } else {
+      store_n(c + j + v * kLanes<T>, sum[v], lanes(v));
+    }
+  }
+}
+
+// Columns [columns] of C for few rows of A, where B's columns or rows are contiguous; or for few terms and B's rows.
 template <class T>
 void gemm_thin(const Gemm<T>& g, Range columns) {
+  if (g.b_row == 1 && g.a_col == 1 && !(g.k == 1 && g.b_col == 1)) {
+    for (i64 j = columns.begin; j < columns.end; j += kLanes<T>) {
+      for (i64 m = 0; m < g.m; ++m) dots(g, m, j, min(kLanes<T>, columns.end - j));
+    }
+    return;
+  }
+  constexpr i64 kWhole = kThinVectors * kLanes<T>;
   for (i64 m = 0; m < g.m; ++m) {
     const T* const a = g.a + m * g.a_row;
     T* const c = g.c + m * g.c_row;
-    if (g.b_row == 1 && g.a_col == 1) {
-      for (i64 j = columns.begin; j < columns.end; ++j) {
-        const T sum = dot(a, g.b + j * g.b_col, g.k) + (g.bias ? g.bias[j] : T(0));
-        c[j] = g.accumulate ? c[j] + sum : sum;
-      }
-      continue;
-    }
-    for (i64 j = columns.begin; j < columns.end; j += 4 * kLanes<T>) {  // b_col == 1: four vectors of C at a time
-      const i64 width = columns.end - j;
-      const auto lanes = [&](int v) { return max(0, min(kLanes<T>, width - v * kLanes<T>)); };
-      Vec<T> sum[4] = {};
-      for (i64 p = 0; p < g.k; ++p) {
-        const T* const b = g.b + p * g.b_row + j;
-#pragma GCC unroll 4
-        for (int v = 0; v < 4; ++v) sum[v] += a[p * g.a_col] * load_n(b + v * kLanes<T>, lanes(v));
-      }
-      for (int v = 0; v < 4; ++v) {
-        const i64 n = lanes(v);
-        if (n == 0) break;
-        if (g.bias) sum[v] += load_n(g.bias + j + v * kLanes<T>, n);
-        if (g.accumulate) sum[v] += load_n(c + j + v * kLanes<T>, n);
-        store_n(c + j + v * kLanes<T>, sum[v], n);
-      }
-    }
+    i64 j = columns.begin;
+    for (; j + kWhole <= columns.end; j += kWhole) weighted_rows<T, true>(g, a, c, j, kWhole);
+    if (j < columns.end) weighted_rows<T, false>(g, a, c, j, columns.end - j);
   }
 }
 

@@ -142,6 +142,26 @@ template <class T>
 JADRO_INLINE T sum_lanes(Vec<T> v) {
   return reduce_lanes<T>(v, [](Vec<T> a, Vec<T> b) { return a + b; });
 }
+// Lane i becomes the sum over the lanes of v[i]; each sum is taken in the same order.
+template <class T>
+JADRO_INLINE Vec<T> sum_each(Vec<T>* v) {
+  constexpr int kN = kLanes<T>;
+#pragma GCC unroll 4
+  for (int left = kN / 2; left > 0; left /= 2) {  // v[k] has the sums of `step` vectors, one in each lane of a period
+    const int step = kN / 2 / left;
+    VecInt<T> near, far;
+    for (int i = 0; i < kN; ++i) {
+      near[i] = (i / step % 2) * kN + i / (2 * step) * (2 * step) + i % step;
+      far[i] = near[i] + step;
+    }
+#pragma GCC unroll 8
+    for (int k = 0; k < left; ++k) {
+      const Vec<T> a = v[2 * k], b = v[2 * k + 1];
+      v[k] = __builtin_shuffle(a, b, near) + __builtin_shuffle(a, b, far);
+    }
+  }
+  return v[0];
+}
 // a > b ? a : b, so b where one of them is NaN. One instruction, also beside a use of a > b, where the compiler makes
 // it two.
 template <class T>

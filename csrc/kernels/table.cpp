@@ -8,7 +8,7 @@ KernelTable make_table() {
   KernelTable table{};
   table.isa = JADRO_TIER_NAME;
   JADRO_TIER::set_activation(table);
-  JADRO_TIER::set_adam(table);
+  JADRO_TIER::set_optim(table);
   JADRO_TIER::set_batch_norm(table);
   JADRO_TIER::set_conv2d(table);
   JADRO_TIER::set_conv2d_depthwise(table);

@@ -10,7 +10,7 @@ namespace JADRO_TIER {
 const KernelTable& kernel_table();
 
 void set_activation(KernelTable&);
-void set_adam(KernelTable&);
+void set_optim(KernelTable&);
 void set_batch_norm(KernelTable&);
 void set_conv2d(KernelTable&);
 void set_conv2d_depthwise(KernelTable&);

@@ -14,11 +14,13 @@ namespace {
 // Blocks of C near this size repay the packing of their operands and leave enough of them to share out.
 constexpr i64 kBlockRows = 1024, kBlockColumns = 512;
 
-constexpr i64 kThinColumns = 64;  // of a piece, at least
+constexpr i64 kThinColumns = 64, kThinRows = 32;  // of a piece, at least
 
 template <class T>
 bool is_thin(const Gemm<T>& g) {
-  return g.m <= kernels_of<T>().thin_rows && (g.b_col == 1 || (g.b_row == 1 && g.a_col == 1));
+  const Kernels<T>& k = kernels_of<T>();
+  if (g.m <= k.thin_rows) return g.b_col == 1 || (g.b_row == 1 && g.a_col == 1);
+  return g.k <= k.thin_terms && g.b_col == 1;
 }
 
 template <class T>
@@ -26,8 +28,24 @@ void multiply_thin(const Gemm<T>& g) {
   const Verbose<T> line("gemm", "thin", [&] { return sizes_text({g.m, g.n, g.k}); });
   const Kernels<T>& k = kernels_of<T>();
   const int threads = threads_for(g.m * g.n * g.k);
-  const Split columns(g.n, std::max((g.n + threads - 1) / threads, kThinColumns), kThinColumns);
-  parallel_for(static_cast<int>(columns.count()), threads, [&](int task, int) { k.gemm_thin(g, columns.range(task)); });
+  const auto share = [&](i64 size, i64 least) {
+    return Split(size, std::max((size + threads - 1) / threads, least), least);
+  };
+  if (g.m <= k.thin_rows) {
+    const Split columns = share(g.n, kThinColumns);
+    parallel_for(static_cast<int>(columns.count()), threads,
+                 [&](int task, int) { k.gemm_thin(g, columns.range(task)); });
+    return;
+  }
+  const Split rows = share(g.m, kThinRows);
+  parallel_for(static_cast<int>(rows.count()), threads, [&](int task, int) {
+    const Range r = rows.range(task);
+    Gemm<T> part = g;
+    part.m = r.end - r.begin;
+    part.a += r.begin * g.a_row;
+    part.c += r.begin * g.c_row;
+    k.gemm_thin(part, {0, g.n});
+  });
 }
 
 }  // namespace

@@ -7,7 +7,9 @@ Wrong types raise TypeError and wrong shapes ValueError before any work. The GIL
 Results do not depend on the number of threads.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -37,13 +39,65 @@ def kept_memory() -> tuple[int, int]:
 def release_memory() -> None:
     """Gives the kept free memory back to the system."""
 
+# --- the tape: what autograd.py and tensor.py are built on ------------------------------------------------------------
+class _TensorBase:
+    """Slots for an array, its gradient and its place in the graph."""
+
+    data: Any
+    grad: Any
+    _requires_grad: bool
+    _node: Node | None
+    _index: int
+    _version: list[int]
+
+class Node:
+    """One recorded call, and the `ctx` that its Function's `forward` and `backward` share.
+
+    `needs[i]` says whether argument i wants a gradient. Attributes other than these are free."""
+
+    fn: Any  # the Function
+    needs: tuple[bool, ...]
+    saved: tuple[Any, ...]  # arrays, or Tensors with their history while a differentiable backward runs
+
+    def save(self, *arrays: Any) -> None:
+        """Keeps inputs and outputs for backward. Save them as they came and as they are returned: a changed copy (also
+        a contiguous one) is a constant to a differentiable backward."""
+
+def tape_apply(function: Any, *args: Any, **options: Any) -> Any:
+    """Runs `function.forward` on Tensors, arrays and other arguments, and records the call where a Tensor requires a
+    gradient."""
+
+def tape_call(function: Any, *args: Any, **options: Any) -> Any:
+    """`tape_apply` where an argument is a Tensor, else `function.forward` on arrays."""
+
+def tape_walk(outs: list[Any], seeds: list[Any], inputs: list[Any] | None, create_graph: bool, retain: bool) -> Any:
+    """One pass back from `outs`, which get the gradients `seeds`: the gradients of the inputs, None where none came.
+    For inputs None, (leaf, gradient) of every leaf met, the gradients as arrays, with create_graph as Tensors."""
+
+def tape_wrap(array: Any) -> Any:
+    """A Tensor around an array, unchecked."""
+
+def tape_setup(
+    tensor: type, scalar: type, asarray: Callable[[Any], Any], add: Callable[[Any, Any], Any],
+    errstate: Callable[[], Any], quiet_var: ContextVar[Any] | None, quiet_value: Any,
+) -> None:  # fmt: skip
+    """What the tape needs of Python: the class Tensor, `numpy.generic`, `numpy.asarray`, the sum of two gradients, a
+    context manager that silences NumPy, and the context variable and value that do the same."""
+
+def is_grad_enabled() -> bool:
+    """Whether operations are recorded in this thread."""
+
+def enter_mode(enabled: bool) -> None:
+    """Turns the thread's recording on or off, until `leave_mode`."""
+
+def leave_mode() -> None: ...
+
 # --- GEMM -----------------------------------------------------------------------------------------------------------
 def gemm(
     a: Array,
     b: Array,
     out: Array,
     bias: Array | None = None,
-    *,
     trans_a: bool = False,
     trans_b: bool = False,
     accumulate: bool = False,
@@ -320,12 +374,50 @@ def embedding_forward(weight: Array, ids: Ints, y: Array) -> None: ...
 def embedding_backward(dy: Array, ids: Ints, dweight: Array, padding_idx: int) -> None:
     """dweight is overwritten (zeros where no id points); rows with padding_idx (-1: none) get no gradient."""
 
-# --- optimizer --------------------------------------------------------------------------------------------------------
+# --- optimizers: all parameters in one call, in place, as PyTorch computes them -----------------
+def sgd_step(
+    params: Sequence[Array],
+    grads: Sequence[Array],
+    momentum_buffers: Sequence[Array],
+    lr: float,
+    momentum: float,
+    dampening: float,
+    weight_decay: float,
+    nesterov: bool,
+    maximize: bool = False,
+) -> None:
+    """momentum_buffers: empty for none."""
+
+def adagrad_step(
+    params: Sequence[Array],
+    grads: Sequence[Array],
+    sums: Sequence[Array],
+    lr: float,
+    eps: float,
+    weight_decay: float,
+    maximize: bool = False,
+) -> None: ...
+def rmsprop_step(
+    params: Sequence[Array],
+    grads: Sequence[Array],
+    v: Sequence[Array],
+    means: Sequence[Array],
+    momentum_buffers: Sequence[Array],
+    lr: float,
+    alpha: float,
+    eps: float,
+    weight_decay: float,
+    momentum: float,
+    maximize: bool = False,
+) -> None:
+    """means: empty unless centered; momentum_buffers: empty for none."""
+
 def adam_step(
     params: Sequence[Array],
     grads: Sequence[Array],
     m: Sequence[Array],
     v: Sequence[Array],
+    largest_v: Sequence[Array],
     lr: float,
     beta1: float,
     beta2: float,
@@ -333,5 +425,12 @@ def adam_step(
     weight_decay: float,
     decoupled: bool,
     step: int,
+    maximize: bool = False,
 ) -> None:
-    """All parameters in one call, in place, PyTorch's Adam (decoupled=False) and AdamW (True); step counts from 1."""
+    """Adam (decoupled=False) and AdamW (True); largest_v: empty unless amsgrad; step counts from 1."""
+
+def grad_norm(grads: Sequence[Array], of: str) -> float:
+    """Of all arrays together: the sum of |x| ("sizes"), of x^2 ("squares"), or the largest |x| ("largest")."""
+
+def grad_clip(grads: Sequence[Array], scale: float, bound: float) -> None:
+    """x = min(max(scale x, -bound), bound) in all arrays, in place; bound may be infinity."""

@@ -19,6 +19,9 @@ Array = Any  # numpy.ndarray or cupy.ndarray
 
 KEPT_BYTES = 1 << 17  # from this size on, results live in memory that the library keeps, so pages are touched only once
 
+_KERNELS = vars(_core)
+_add_reduce: Any = np.add.reduce  # what ndarray.sum calls
+
 _NO_CUDA = (
     "CUDA needs CuPy and the native CUDA module: "
     "`pip install 'jadro[cuda]'` on a machine with nvcc and an NVIDIA driver"
@@ -54,11 +57,11 @@ def native(x: Array) -> Any:
 def kernel(x: Array, name: str) -> Any:
     """The native function `name` for the device of `x`, on CUDA bound to CuPy's current stream of that device;
     RuntimeError where the device has none."""
-    found = getattr(native(x), name, None)
+    if isinstance(x, np.ndarray):
+        return _KERNELS[name]
+    found = getattr(cuda(), name, None)
     if found is None:
         raise RuntimeError(f"{name}: not available on {device_of(x)}; move the tensor with .to('cpu')")
-    if isinstance(x, np.ndarray):
-        return found
     return functools.partial(found, stream=cupy().cuda.get_current_stream(x.device.id).ptr)
 
 
@@ -118,14 +121,31 @@ def compute(ufunc: np.ufunc, *xs: Array) -> Array:
     """ufunc(*xs) of operands of one dtype, which is also the result's; a large result lies in kept memory. ValueError
     for operands on several devices."""
     try:
-        if max([x.nbytes for x in xs]) < KEPT_BYTES or not isinstance(xs[0], np.ndarray):
-            return ufunc(*xs)
-        return ufunc(*xs, out=empty_like(xs[0], np.broadcast_shapes(*[x.shape for x in xs])))
+        for x in xs:
+            if x.nbytes >= KEPT_BYTES and isinstance(xs[0], np.ndarray):
+                return ufunc(*xs, out=empty_like(xs[0], np.broadcast_shapes(*[x.shape for x in xs])))
+        return ufunc(*xs)
     except TypeError:  # NumPy's and CuPy's arrays do not mix
         devices = dict.fromkeys(map(device_of, xs))
         if len(devices) == 1:
             raise
         raise ValueError(f"{ufunc.__name__}: operands are on {' and '.join(devices)}, expected one device") from None
+
+
+def total(x: Array, axes: tuple[int, ...] | None, keepdim: bool = False) -> Array:
+    """The sum over `axes`, None for all."""
+    if isinstance(x, np.ndarray):
+        return _add_reduce(x, axes, keepdims=keepdim)
+    return x.sum(axis=axes, keepdims=keepdim)
+
+
+def spread(x: Array, shape: tuple[int, ...]) -> Array:
+    """x broadcast to `shape`: large ones as a view, small ones copied, for views take longer to make."""
+    if not isinstance(x, np.ndarray) or math.prod(shape) * x.itemsize >= KEPT_BYTES:
+        return np.broadcast_to(x, shape)
+    y = np.empty(shape, x.dtype)
+    y[...] = x
+    return y
 
 
 def contiguous(x: Array) -> Array:

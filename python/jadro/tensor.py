@@ -11,14 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from . import backend
+from . import _core, backend
+from ._core import Node, _TensorBase
 from .backend import Array
 
-if TYPE_CHECKING:
-    from .autograd import Node
 
-
-class Tensor:
+class Tensor(_TensorBase):
     """An array with a gradient.
 
     data: anything that NumPy takes as an array, or a CuPy array; it is shared, not copied, where its layout allows.
@@ -26,7 +24,7 @@ class Tensor:
     TypeError.
     """
 
-    __slots__ = ("__weakref__", "_index", "_node", "_requires_grad", "_version", "data", "grad")
+    __slots__ = ()
 
     data: Array
     grad: Tensor | None
@@ -37,12 +35,9 @@ class Tensor:
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
         self.data = data.data if isinstance(data, Tensor) else backend.as_array(data)
-        self.grad = None
-        self._node = None
-        self._index = 0
-        self._version = [0]
         self._requires_grad = False
-        self.requires_grad = requires_grad
+        if requires_grad:
+            self.requires_grad = True
 
     # --- what it is ---------------------------------------------------------------------------------------------------
     @property
@@ -235,19 +230,9 @@ class Tensor:
         def __ne__(self, other: Any) -> Tensor: ...  # type: ignore[override]
 
 
-_new = Tensor.__new__
-
-
-def wrap(data: Array, node: Node | None = None, index: int = 0) -> Tensor:
-    """A Tensor around `data`, unchecked; with a node, its output `index`."""
-    t = _new(Tensor)
-    t.data = data
-    t.grad = None
-    t._requires_grad = node is not None
-    t._node = node
-    t._index = index
-    t._version = [0]
-    return t
+def wrap(data: Array) -> Tensor:
+    """A Tensor around `data`, unchecked."""
+    return _core.tape_wrap(data)
 
 
 def _from_python(data: Any) -> np.ndarray:

@@ -75,12 +75,12 @@ class _Convolution(_Conv):
         self._set_up(in_channels, out_channels, *options, device, dtype)
 
     def forward(self, x: Any) -> Tensor:
-        return self._then(x, self.bias, NOTHING)
+        return self._then(x, self._parameter("bias"), NOTHING)
 
     def _then(self, x: Any, bias: Tensor | None, then: Then) -> Tensor:
         """The convolution with another bias, and what follows it in the same call."""
         options = (self.stride, self.padding, self.dilation, self.groups, self.padding_mode, "auto")
-        return conv(f"conv{self._axes}d", self._axes, x, self.weight, bias, *options, then)
+        return conv(f"conv{self._axes}d", self._axes, x, self._parameter("weight"), bias, *options, then)
 
 
 class Conv1d(_Convolution):

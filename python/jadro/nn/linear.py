@@ -38,7 +38,7 @@ class Linear(Module):
             init.uniform_(parameter, -bound, bound)
 
     def forward(self, x: Any) -> Tensor:
-        return F.linear(x, self.weight, self.bias)
+        return F.linear(x, self._parameter("weight"), self._parameter("bias"))
 
     def extra_repr(self) -> str:
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"

@@ -131,11 +131,16 @@ class Module:
         object.__setattr__(self, name, value)
 
     def __getattr__(self, name: str) -> Any:
+        attributes = self.__dict__
         for registry in ("_parameters", "_buffers", "_modules"):
-            members = self.__dict__.get(registry)
-            if members is not None and name in members:
-                return members[name]
+            if registry in attributes and name in attributes[registry]:
+                return attributes[registry][name]
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def _parameter(self, name: str) -> Any:
+        """The attribute `name`, sooner than by way of `__getattr__` where it is a parameter."""
+        found = self._parameters.get(name)
+        return getattr(self, name) if found is None else found
 
     def __delattr__(self, name: str) -> None:
         if not self._forget(name):

@@ -21,15 +21,33 @@ def _with_grad(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
     return [p.grad for p in given if p.grad is not None]
 
 
-def _norm(grad: Tensor, norm_type: float) -> float:
-    """The norm of all elements, summed in float64."""
-    work = backend.empty_like(grad.data)
-    if norm_type == 2:
-        return math.sqrt(np.square(grad.data, out=work).sum(dtype=np.float64))
-    size = np.abs(grad.data, out=work)
-    if norm_type == math.inf:
-        return float(size.max()) if size.size else 0.0
-    return float((size**norm_type).sum(dtype=np.float64)) ** (1.0 / norm_type)
+def _alike(grads: list[Tensor]) -> list[list[Tensor]]:
+    """The gradients of each dtype; each list can be one native call."""
+    groups: dict[Any, list[Tensor]] = {}
+    for grad in grads:
+        groups.setdefault(grad.data.dtype, []).append(grad)
+    return list(groups.values())
+
+
+_NORMS = {1: "sizes", 2: "squares", math.inf: "largest"}
+
+
+def _power_sum(grads: list[Tensor], norm_type: float) -> float:
+    """The sum of |x|^norm_type over all elements in float64; for infinity the largest |x|."""
+    of = _NORMS.get(norm_type)
+    if of is None:
+        return sum(float((np.abs(grad.data) ** norm_type).sum(dtype=np.float64)) for grad in grads)
+    return backend.kernel(grads[0].data, "grad_norm")([backend.contiguous(grad.data) for grad in grads], of)
+
+
+def _clip(grads: list[Tensor], scale: float, bound: float) -> None:
+    """x = min(max(scale x, -bound), bound) in place."""
+    values = [backend.contiguous(grad.data) for grad in grads]
+    backend.kernel(values[0], "grad_clip")(values, scale, bound)
+    for grad, value in zip(grads, values, strict=True):
+        if value is not grad.data:
+            grad.data[...] = value
+        grad._version[0] += 1
 
 
 def clip_grad_norm_(
@@ -48,15 +66,14 @@ def clip_grad_norm_(
         raise ValueError(f"clip_grad_norm_: norm_type is {norm_type}, expected a positive number")
     grads = _with_grad(parameters)
     with np.errstate(over="ignore", invalid="ignore"):
-        norms = np.array([_norm(grad, norm_type) for grad in grads])
-        total = float(np.linalg.norm(norms, norm_type)) if grads else 0.0
-        if error_if_nonfinite and not math.isfinite(total):
-            raise ValueError(f"clip_grad_norm_: the norm of the gradients is {total}; some gradient is NaN or infinite")
-        scale = max_norm / (total + 1e-6)
-        if not scale >= 1.0:
-            for grad in grads:
-                grad.data *= grad.dtype.type(scale)
-                grad._version[0] += 1
+        sums = np.array([_power_sum(alike, norm_type) for alike in _alike(grads)])
+        total = float(sums.max(initial=0.0) if norm_type == math.inf else sums.sum() ** (1.0 / norm_type))
+    if error_if_nonfinite and not math.isfinite(total):
+        raise ValueError(f"clip_grad_norm_: the norm of the gradients is {total}; some gradient is NaN or infinite")
+    scale = max_norm / (total + 1e-6)
+    if not scale >= 1.0:
+        for alike in _alike(grads):
+            _clip(alike, scale, math.inf)
     return as_tensor(np.asarray(total, grads[0].dtype if grads else np.float32))
 
 
@@ -64,8 +81,8 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     """Bounds every element of the gradients to -clip_value..clip_value. ValueError where clip_value is negative."""
     if not clip_value >= 0:
         raise ValueError(f"clip_grad_value_: clip_value is {clip_value}, expected at least 0")
-    for grad in _with_grad(parameters):
-        grad.clamp_(-clip_value, clip_value)
+    for alike in _alike(_with_grad(parameters)):
+        _clip(alike, 1.0, clip_value)
 
 
 def parameters_to_vector(parameters: Iterable[Tensor]) -> Tensor:

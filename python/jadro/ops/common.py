@@ -105,6 +105,8 @@ def axis_tuple(call: str, ndim: int, dim: Any, axis: Any) -> tuple[int, ...] | N
         dim = axis
     if dim is None:
         return None
+    if dim.__class__ is int and -ndim <= dim < ndim:
+        return (dim if dim >= 0 else dim + ndim,)
     if not isinstance(dim, (tuple, list)):
         dim = (dim,)
     if not dim:
@@ -130,10 +132,13 @@ def flat_ints(call: str, name: str, values: tuple[Any, ...]) -> tuple[int, ...]:
 def check_float(call: str, name: str, x: Array, like: Array | None = None) -> None:
     """TypeError where x is not float32 or float64 (on CUDA also 16-bit), or has not the dtype of `like`; ValueError
     where it is on another device."""
-    if x.dtype.kind not in "fV" or (x.dtype.itemsize == 2 and isinstance(x, np.ndarray)):
-        raise TypeError(f"{call}: {name} has dtype {x.dtype}, expected float32 or float64")
-    if like is not None and x.dtype != like.dtype:
-        raise TypeError(f"{call}: {name} has dtype {x.dtype}, expected {like.dtype} as x has")
+    dtype = x.dtype
+    if dtype is FLOAT32 and (like is None or (like.dtype is dtype and like.__class__ is x.__class__)):
+        return
+    if dtype.kind not in "fV" or (dtype.itemsize == 2 and isinstance(x, np.ndarray)):
+        raise TypeError(f"{call}: {name} has dtype {dtype}, expected float32 or float64")
+    if like is not None and dtype != like.dtype:
+        raise TypeError(f"{call}: {name} has dtype {dtype}, expected {like.dtype} as x has")
     if like is not None and type(x) is not type(like) and backend.device_of(x) != backend.device_of(like):
         where = backend.device_of(x), backend.device_of(like)
         raise ValueError(f"{call}: {name} is on {where[0]}, expected {where[1]} as x is")

@@ -6,6 +6,7 @@ order. Transposed convolution is the gradient with respect to the data.
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 from .. import backend
@@ -13,7 +14,7 @@ from ..autograd import Elementary, Function, Node
 from ..backend import Array
 from ..tensor import Tensor, as_tensor
 from .common import check_float, check_residual
-from .windows import LARGEST, Sides, Sizes, extents, output_sizes, per_axis, sides
+from .windows import LARGEST, Sides, Sizes, extents, fixed_sides, output_sizes, per_axis, sides
 
 ALGORITHMS = ("auto", "direct", "im2col", "winograd")
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
@@ -94,6 +95,10 @@ def _all_but_channels(x: Any) -> Sizes:
     return (0, *range(2, x.ndim))
 
 
+def _contiguous(x: Array | None) -> Array | None:
+    return x if x is None else backend.contiguous(x)
+
+
 def convolve(
     x: Array, w: Array, b: Array | None, sizes: Sizes, options: Options, relu: bool = False, scale: Array | None = None,
     add: Array | None = None,
@@ -101,7 +106,7 @@ def convolve(
     """scale conv(x, w) + b + add, with relu max(., 0): [N, OC, *sizes]; scale, b [OC]."""
     y = backend.empty_like(x, (x.shape[0], w.shape[0], *sizes))
     if y.size:
-        x, w, b, scale, add = (None if a is None else backend.contiguous(a) for a in (x, w, b, scale, add))
+        x, w, b, scale, add = map(_contiguous, (x, w, b, scale, add))
         backend.kernel(x, "conv2d_forward")(x, w, b, y, *options, relu, scale, add)
     return y
 
@@ -126,7 +131,7 @@ def data_gradient(
     """dx, of `shape`, from dy and w; as a transposed convolution scale dx + b + add, with relu max(., 0)."""
     dx = backend.empty_like(w, shape)
     if dx.size:
-        dy, w, b, scale, add = (None if a is None else backend.contiguous(a) for a in (dy, w, b, scale, add))
+        dy, w, b, scale, add = map(_contiguous, (dy, w, b, scale, add))
         backend.kernel(w, "conv2d_backward_data")(dy, w, dx, *options, b, relu, scale, add)
     return dx
 
@@ -196,30 +201,33 @@ class Conv2dWeight(Elementary):
 
 
 def _check(
-    call: str, n: int, x: Tensor, weight: Tensor, bias: Tensor | None, groups: int, transposed: bool = False
+    call: str, n: int, x: Sizes, weight: Sizes, bias: Sizes | None, groups: int, transposed: bool = False
 ) -> None:
-    """ValueError or TypeError where x [N, C, n axes], weight and bias do not fit each other."""
-    if x.ndim != n + 2:
-        raise ValueError(f"{call}: x has shape {x.shape}, expected {n + 2} axes, or {n + 1} without the batch")
-    if weight.ndim != n + 2:
-        raise ValueError(f"{call}: weight has shape {weight.shape}, expected {n + 2} axes")
-    channels, rows, kernel = x.shape[1], weight.shape[0], weight.shape[2:]
+    """ValueError where the shapes of x [N, C, n axes], weight and bias do not fit each other."""
+    if len(x) != n + 2:
+        raise ValueError(f"{call}: x has shape {x}, expected {n + 2} axes, or {n + 1} without the batch")
+    if len(weight) != n + 2:
+        raise ValueError(f"{call}: weight has shape {weight}, expected {n + 2} axes")
+    channels, rows, kernel = x[1], weight[0], weight[2:]
     if channels < 1 or channels % groups or (not transposed and (rows < 1 or rows % groups)):
         filters = "" if transposed else f" and weight's {rows} filters"
         raise ValueError(f"{call}: groups is {groups}, expected a divisor of x's {channels} channels{filters}")
-    expected = (channels, weight.shape[1], *kernel) if transposed else (rows, channels // groups, *kernel)
-    if weight.shape != expected:
+    expected = (channels, weight[1], *kernel) if transposed else (rows, channels // groups, *kernel)
+    if weight != expected:
         reason = f"x has {channels} channels and groups is {groups}"
-        raise ValueError(f"{call}: weight has shape {weight.shape}, expected {expected}: {reason}")
-    if min(weight.shape[1:]) < 1:
-        raise ValueError(f"{call}: weight has shape {weight.shape}, expected a kernel of at least 1 along each axis")
+        raise ValueError(f"{call}: weight has shape {weight}, expected {expected}: {reason}")
+    if min(weight[1:]) < 1:
+        raise ValueError(f"{call}: weight has shape {weight}, expected a kernel of at least 1 along each axis")
+    outputs = weight[1] * groups if transposed else rows
+    if bias is not None and bias != (outputs,):
+        raise ValueError(f"{call}: bias has shape {bias}, expected ({outputs},)")
+
+
+def _check_dtypes(call: str, x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
     check_float(call, "x", x.data)
     check_float(call, "weight", weight.data, x.data)
     if bias is not None:
         check_float(call, "bias", bias.data, x.data)
-        outputs = weight.shape[1] * groups if transposed else rows
-        if bias.shape != (outputs,):
-            raise ValueError(f"{call}: bias has shape {bias.shape}, expected ({outputs},)")
 
 
 def _check_mode(call: str, mode: str, sizes: Sizes, around: Sides) -> None:
@@ -245,6 +253,22 @@ def _check_algorithm(call: str, algorithm: str, kernel: Sizes, strides: Sizes, d
         )
 
 
+@functools.lru_cache(maxsize=1024)
+def _plan(
+    call: str, n: int, shapes: tuple[Sizes, Sizes, Sizes | None], strides: Sizes, padding: Any, dilations: Sizes,
+    groups: int, padding_mode: str, algorithm: str,
+) -> tuple[Sizes, Options]:  # fmt: skip
+    """The output sizes and the tail of the native call, of arguments that fit each other; worked out once for all calls
+    of the same shapes and options."""
+    _check(call, n, *shapes, groups)
+    space, kernel = shapes[0][2:], shapes[1][2:]
+    _check_algorithm(call, algorithm, kernel, strides, dilations)
+    around = sides(call, padding, space, kernel, strides, dilations) if isinstance(padding, str) else padding
+    _check_mode(call, padding_mode, space, around)
+    sizes = output_sizes(call, space, kernel, strides, around, dilations)
+    return sizes, Options(strides, sum(around, ()), dilations, groups, algorithm, padding_mode)
+
+
 def conv(
     call: str, n: int, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, dilation: Any, groups: int,
     padding_mode: str, algorithm: str, then: Then = NOTHING,
@@ -256,15 +280,12 @@ def conv(
         return conv(call, n, x.unsqueeze(0), weight, bias, *given).squeeze(0)
     strides, dilations = per_axis(call, "stride", stride, n), per_axis(call, "dilation", dilation, n)
     (groups,) = per_axis(call, "groups", groups, 1)
-    _check(call, n, x, weight, bias, groups)
-    kernel = weight.shape[2:]
-    _check_algorithm(call, algorithm, kernel, strides, dilations)
-    around = sides(call, padding, x.shape[2:], kernel, strides, dilations)
-    _check_mode(call, padding_mode, x.shape[2:], around)
-    sizes = output_sizes(call, x.shape[2:], kernel, strides, around, dilations)
+    around = padding if isinstance(padding, str) else fixed_sides(call, padding, n)
+    shapes = x.data.shape, weight.data.shape, None if bias is None else bias.data.shape
+    sizes, options = _plan(call, n, shapes, strides, around, dilations, groups, str(padding_mode), str(algorithm))
+    _check_dtypes(call, x, weight, bias)
     if then.add is not None:
-        check_residual((x.shape[0], weight.shape[0], *sizes), then.add)
-    options = Options(strides, sum(around, ()), dilations, groups, algorithm, padding_mode)
+        check_residual((shapes[0][0], shapes[1][0], *sizes), then.add)
     if n == 1:
         x, weight, then = x.unsqueeze(2), weight.unsqueeze(2), then.lifted()
         options, sizes = options.lifted(), (1, *sizes)
@@ -315,7 +336,8 @@ def conv_transpose(
     strides, dilations = per_axis(call, "stride", stride, n), per_axis(call, "dilation", dilation, n)
     more = per_axis(call, "output_padding", output_padding, n, 0)
     (groups,) = per_axis(call, "groups", groups, 1)
-    _check(call, n, x, weight, bias, groups, transposed=True)
+    _check(call, n, x.shape, weight.shape, None if bias is None else bias.shape, groups, transposed=True)
+    _check_dtypes(call, x, weight, bias)
     if any(m >= max(s, d) for m, s, d in zip(more, strides, dilations, strict=True)):
         raise ValueError(
             f"{call}: output_padding is {more}, expected less than the stride {strides} or the dilation {dilations}"

@@ -26,6 +26,8 @@ _NUMBER = (float, int, np.number, np.bool_)
 def _with_number(x: Tensor, number: Any) -> tuple[Any, Any]:
     """(x, number) in one dtype: x's own, unless the number is of a higher kind."""
     kind = x.data.dtype.kind
+    if kind == "f" and number.__class__ is float:
+        return x, x.data.dtype.type(number)
     if kind in "iub" and isinstance(number, (float, np.floating)):
         x = cast(x, FLOAT32)
     elif kind == "b" and not isinstance(number, (bool, np.bool_)):
@@ -325,10 +327,13 @@ class Clamp(Elementary):
 
 
 def _two(function: type[Elementary], call: str) -> Callable[[Any, Any], Tensor]:
+    apply = function.apply
+
     def run(a: Any, b: Any) -> Tensor:
-        a, b = operands(a, b)
+        if not (isinstance(a, Tensor) and isinstance(b, Tensor) and a.data.dtype is b.data.dtype):
+            a, b = operands(a, b)
         try:
-            return function.apply(a, b)
+            return apply(a, b)
         except ValueError:
             check_broadcast(call, a, b)
             raise
@@ -375,9 +380,11 @@ rsub, rdiv, rpow, rremainder = (reflected(f) for f in (sub, div, pow, remainder)
 
 
 def _one(function: type[Elementary], call: str) -> Callable[[Tensor], Tensor]:
+    apply = function.apply
+
     def run(x: Tensor) -> Tensor:
         x = as_tensor(x)
-        return function.apply(cast(x, FLOAT32) if x.data.dtype.kind in "iub" else x)
+        return apply(cast(x, FLOAT32) if x.data.dtype.kind in "iub" else x)
 
     run.__name__ = run.__qualname__ = call
     run.__doc__ = f"{call}(x) elementwise; integers are taken as float32."

@@ -41,7 +41,7 @@ class Scatter(Elementary):
     @staticmethod
     def forward(ctx: Node, x: Array, *, index: tuple[Any, ...], shape: tuple[int, ...]) -> Array:
         ctx.index = index
-        y = np.zeros_like(x, shape=shape)
+        y = np.zeros(shape, x.dtype) if isinstance(x, np.ndarray) else np.zeros_like(x, shape=shape)
         if _is_basic(index) or all(getattr(i, "dtype", None) == np.bool_ for i in index):
             y[index] = x
         elif isinstance(x, np.ndarray):
@@ -58,8 +58,11 @@ class Scatter(Elementary):
 def plain_index(index: Any) -> tuple[Any, ...]:
     """An index as a tuple that arrays take: Tensors and lists become arrays. TypeError for floating indices."""
     parts = index if isinstance(index, tuple) else (index,)
-    plain = []
+    plain: list[Any] = []
     for part in parts:
+        if isinstance(part, (int, slice)):
+            plain.append(part)
+            continue
         if isinstance(part, Tensor):
             part = part.data
         elif isinstance(part, (list, range)):

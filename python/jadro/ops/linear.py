@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from .. import backend
+from .._core import gemm
 from ..autograd import Function, Node
-from ..backend import Array
+from ..backend import Array, total
 from ..tensor import Tensor, as_tensor
 from .common import check_float
 from .matmul import matmul, product
@@ -24,9 +25,9 @@ class Linear(Function):
         if not isinstance(x, np.ndarray) or x.size == 0 or w.size == 0:
             y = np.matmul(x, w.T)
             return y if b is None else y + b
-        y = backend.empty((x.shape[0], w.shape[0]), x.dtype)
+        y = backend.empty_like(x, (x.shape[0], w.shape[0]))
         bias = None if b is None else backend.contiguous(b)
-        backend.native(x).gemm(backend.contiguous(x), backend.contiguous(w), y, bias, trans_b=True)
+        gemm(backend.contiguous(x), backend.contiguous(w), y, bias, False, True)
         return y
 
     @staticmethod
@@ -34,7 +35,7 @@ class Linear(Function):
         x, w = ctx.saved
         dx = product(dy, w) if ctx.needs[0] else None
         dw = product(dy.T, x) if ctx.needs[1] else None
-        return dx, dw, dy.sum(axis=0) if ctx.needs[2] else None
+        return dx, dw, total(dy, (0,)) if ctx.needs[2] else None
 
     @classmethod
     def backward_graph(cls, ctx: Node, dy: Tensor) -> tuple[Tensor | None, ...]:
@@ -51,24 +52,23 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
     Raises ValueError for shapes that do not fit, TypeError for dtypes that are not floating or differ.
     """
     x, weight = as_tensor(x), as_tensor(weight)
-    if weight.ndim == 1:
+    given, wide = x.data.shape, weight.data.shape
+    if len(wide) == 1:
         y = linear(x, weight.unsqueeze(0))
         return y.squeeze(-1) if bias is None else y.squeeze(-1) + bias
-    if weight.ndim != 2:
-        raise ValueError(f"linear: weight has shape {weight.shape}, expected two axes, [out, in]")
-    if x.ndim == 0 or x.shape[-1] != weight.shape[1]:
-        raise ValueError(
-            f"linear: x has shape {x.shape}, expected (..., {weight.shape[1]}): weight has shape {weight.shape}"
-        )
+    if len(wide) != 2:
+        raise ValueError(f"linear: weight has shape {wide}, expected two axes, [out, in]")
+    if not given or given[-1] != wide[1]:
+        raise ValueError(f"linear: x has shape {given}, expected (..., {wide[1]}): weight has shape {wide}")
     check_float("linear", "x", x.data)
     check_float("linear", "weight", weight.data, x.data)
     if bias is not None:
         bias = as_tensor(bias)
         check_float("linear", "bias", bias.data, x.data)
-        if bias.shape != weight.shape[:1]:
-            raise ValueError(f"linear: bias has shape {bias.shape}, expected {weight.shape[:1]}")
-    if x.ndim == 2:
+        if bias.data.shape != wide[:1]:
+            raise ValueError(f"linear: bias has shape {bias.shape}, expected {wide[:1]}")
+    if len(given) == 2:
         return Linear.apply(x, weight, bias)
-    lead = x.shape[:-1]
-    y = Linear.apply(x.reshape(math.prod(lead), x.shape[-1]), weight, bias)
-    return y.reshape(*lead, weight.shape[0])
+    lead = given[:-1]
+    y = Linear.apply(x.reshape(math.prod(lead), given[-1]), weight, bias)
+    return y.reshape(*lead, wide[0])

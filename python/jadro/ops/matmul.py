@@ -7,33 +7,39 @@ from typing import Any
 import numpy as np
 
 from .. import backend
+from .._core import gemm
 from ..autograd import Elementary, Node
 from ..backend import Array
 from ..tensor import Tensor, as_tensor
 from .common import promote
 from .shape import Permute, Reshape, unbroadcast
 
+_NATIVE = (np.dtype(np.float32), np.dtype(np.float64))
+
 
 def _operand(x: Array) -> tuple[Array, bool]:
     """A matrix as the kernel takes it: contiguous, perhaps transposed."""
-    if x.flags.c_contiguous or not x.flags.f_contiguous:
+    flags = x.flags
+    if flags.c_contiguous or not flags.f_contiguous:
         return backend.contiguous(x), False
     return x.T, True
 
 
 def product(a: Array, b: Array) -> Array:
     """a[..., M, K] @ b[..., K, N] of one dtype."""
-    if a.ndim != 2 or b.ndim != 2 or not isinstance(a, np.ndarray) or a.dtype.kind != "f" or a.dtype.itemsize < 4:
+    if a.ndim != 2 or b.ndim != 2 or not isinstance(a, np.ndarray) or a.dtype not in _NATIVE:
         return np.matmul(a, b)
     if a.size == 0 or b.size == 0:
         return np.zeros((a.shape[0], b.shape[1]), a.dtype)
-    out = backend.empty((a.shape[0], b.shape[1]), a.dtype)
+    out = backend.empty_like(a, (a.shape[0], b.shape[1]))
     (a, trans_a), (b, trans_b) = _operand(a), _operand(b)
-    backend.native(a).gemm(a, b, out, trans_a=trans_a, trans_b=trans_b)
+    gemm(a, b, out, None, trans_a, trans_b)
     return out
 
 
 def _swap_last(x: Any) -> Any:
+    if isinstance(x, np.ndarray):
+        return x.swapaxes(-1, -2)
     return Permute.call(x, axes=(*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
 
 
@@ -48,8 +54,9 @@ class MatMul(Elementary):
     @staticmethod
     def backward(ctx: Node, dy: Any) -> Any:
         a, b = ctx.saved
-        da = unbroadcast(MatMul.call(dy, _swap_last(b)), a.shape) if ctx.needs[0] else None
-        return da, unbroadcast(MatMul.call(_swap_last(a), dy), b.shape) if ctx.needs[1] else None
+        multiply = product if isinstance(dy, np.ndarray) else MatMul.call
+        da = unbroadcast(multiply(dy, _swap_last(b)), a.shape) if ctx.needs[0] else None
+        return da, unbroadcast(multiply(_swap_last(a), dy), b.shape) if ctx.needs[1] else None
 
 
 def matmul(a: Any, b: Any) -> Tensor:
@@ -58,7 +65,12 @@ def matmul(a: Any, b: Any) -> Tensor:
 
     Raises ValueError where the inner sizes differ, or an operand has no axes.
     """
-    a, b = promote(as_tensor(a), as_tensor(b))
+    a, b = as_tensor(a), as_tensor(b)
+    if a.data.dtype is not b.data.dtype:
+        a, b = promote(a, b)
+    m, n = a.data.shape, b.data.shape
+    if len(m) == 2 and len(n) == 2 and m[1] == n[0]:
+        return MatMul.apply(a, b)
     if a.ndim == 0 or b.ndim == 0 or a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
         raise ValueError(f"matmul: shapes {a.shape} and {b.shape} do not fit: the inner sizes must be equal")
     rows, columns = a.shape[:-1], b.shape[-1:] if b.ndim > 1 else ()

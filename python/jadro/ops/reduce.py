@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..autograd import Elementary, Function, Node
-from ..backend import Array
+from ..backend import Array, spread, total
 from ..tensor import Tensor, as_tensor, wrap
 from .common import FLOAT32, axis_index, axis_tuple, cast
 from .elementwise import Exp, Log, maximum, minimum, sqrt
@@ -26,6 +26,8 @@ def _kept(shape: tuple[int, ...], axes: tuple[int, ...] | None) -> tuple[int, ..
 
 def _spread(dy: Any, shape: tuple[int, ...], axes: tuple[int, ...] | None) -> Any:
     """A reduced gradient, repeated along the axes it was reduced over."""
+    if isinstance(dy, np.ndarray):
+        return spread(dy if axes is None or dy.ndim == len(shape) else dy.reshape(_kept(shape, axes)), shape)
     return Expand.call(Reshape.call(dy, shape=_kept(shape, axes)), shape=shape)
 
 
@@ -33,7 +35,7 @@ class Sum(Elementary):
     @staticmethod
     def forward(ctx: Node, x: Array, *, axes: tuple[int, ...] | None, keepdim: bool) -> Array:
         ctx.shape, ctx.axes = x.shape, axes
-        return x.sum(axis=axes, keepdims=keepdim)
+        return total(x, axes, keepdim)
 
     @staticmethod
     def backward(ctx: Node, dy: Any) -> Any:

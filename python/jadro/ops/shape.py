@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Elementary, Node
-from ..backend import Array
+from ..backend import Array, total
 from ..tensor import Tensor, as_tensor
 from .common import axis_index, axis_tuple, flat_ints, promote
 
@@ -68,7 +68,7 @@ class SumTo(Elementary):
         ctx.shape = x.shape
         lead = x.ndim - len(shape)
         axes = tuple(i for i, n in enumerate(x.shape) if i < lead or (shape[i - lead] == 1 and n != 1))
-        return x.sum(axis=axes).reshape(shape)
+        return total(x, axes).reshape(shape)
 
     @staticmethod
     def backward(ctx: Node, dy: Any) -> Any:
@@ -112,6 +112,12 @@ def _full_shape(call: str, shape: tuple[int, ...], size: int) -> tuple[int, ...]
 def reshape(x: Tensor, *shape: Any) -> Tensor:
     """x with another shape, sharing memory where strides allow; one size may be -1. ValueError where the sizes do not
     fit."""
+    sizes = shape[0] if len(shape) == 1 and isinstance(shape[0], (tuple, list)) else shape
+    try:
+        if min(sizes, default=0) >= -1:
+            return Reshape.apply(x, shape=sizes)
+    except (TypeError, ValueError):
+        pass  # the checks below say what is wrong
     return Reshape.apply(x, shape=_full_shape("reshape", flat_ints("reshape", "shape", shape), x.data.size))
 
 

@@ -13,9 +13,11 @@ Sides = tuple[tuple[int, int], ...]  # (before, after) of each axis
 
 def per_axis(call: str, name: str, value: Any, n: int, least: int = 1) -> Sizes:
     """An int, or one int an axis, as n ints that are `least` or more; TypeError and ValueError for anything else."""
+    if value.__class__ is int and least <= value <= LARGEST:
+        return (value,) * n
     given = tuple(value) if isinstance(value, (tuple, list)) else (value,)
     try:
-        sizes = tuple(operator.index(v) for v in given)
+        sizes = tuple(map(operator.index, given))
     except TypeError:
         raise TypeError(f"{call}: {name} is {value!r}, expected an integer or {n} of them") from None
     if len(sizes) == 1:
@@ -48,12 +50,18 @@ def sides(call: str, padding: Any, sizes: Sequence[int], kernel: Sizes, stride: 
             small, large = total // 2, total - total // 2
             found.append((small, large) if padding == "same" else (large, small))
         return tuple(found)
-    if isinstance(padding, (tuple, list)) and padding and all(isinstance(p, (tuple, list)) for p in padding):
+    return fixed_sides(call, padding, n)
+
+
+def fixed_sides(call: str, padding: Any, n: int) -> Sides:
+    """The `sides` of a padding that says how many cells."""
+    pairs_given = isinstance(padding, (tuple, list)) and padding and isinstance(padding[0], (tuple, list))
+    if pairs_given and all(isinstance(p, (tuple, list)) for p in padding):
         if len(padding) != n:
             raise ValueError(f"{call}: padding is {padding!r}, expected {n} pairs (before, after)")
         pairs = [per_axis(call, "padding", tuple(p) * (2 if len(p) == 1 else 1), 2, 0) for p in padding]
         return tuple((before, after) for before, after in pairs)
-    return tuple((p, p) for p in per_axis(call, "padding", padding, n, 0))
+    return tuple([(p, p) for p in per_axis(call, "padding", padding, n, 0)])
 
 
 def output_sizes(

@@ -1,11 +1,10 @@
-"""Adam and AdamW: one native call for all parameters."""
+"""Adam and AdamW."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar
 
-from .. import backend
 from ..tensor import Tensor
 from .optimizer import Optimizer
 
@@ -13,17 +12,22 @@ from .optimizer import Optimizer
 class Adam(Optimizer):
     """m = b1 m + (1 - b1) g; v = b2 v + (1 - b2) g^2; p = p - lr m' / (sqrt(v') + eps) (Kingma and Ba 2014).
 
-    m' = m / (1 - b1^t) and v' = v / (1 - b2^t) undo that m and v start at 0; betas = (b1, b2); g is the gradient plus
-    weight_decay p. Raises ValueError for options out of range.
+    m' = m / (1 - b1^t) and v' = v / (1 - b2^t) undo that m and v start at 0; betas = (b1, b2); g is the gradient, with
+    maximize its negative, plus weight_decay p. amsgrad: the largest v so far takes the place of v (Reddi et al. 2018).
+    Raises ValueError for options out of range.
     """
 
     _decoupled: ClassVar[bool] = False
 
     def __init__(
         self, params: Iterable[Any], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
-        weight_decay: float = 0.0,
+        weight_decay: float = 0.0, amsgrad: bool = False, *, maximize: bool = False,
     ) -> None:  # fmt: skip
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+        defaults = {
+            "lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "amsgrad": amsgrad,
+            "maximize": maximize,
+        }  # fmt: skip
+        super().__init__(params, defaults)
 
     def _check_options(self, options: Mapping[str, Any]) -> None:
         super()._check_options(options)
@@ -32,24 +36,15 @@ class Adam(Optimizer):
             raise ValueError(f"{type(self).__name__}: betas is {betas}, expected two numbers 0 <= beta < 1")
 
     def _update(self, group: dict[str, Any], params: list[Tensor]) -> None:
-        alike: dict[tuple[Any, ...], list[Tensor]] = {}
+        alike: dict[int, list[Tensor]] = {}
+        states = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq" if group["amsgrad"] else "")
         for p in params:
-            state = self._entry(p, exp_avg=0.0, exp_avg_sq=0.0)
+            state = self._entry(p, **{name: 0.0 for name in states if name})
             state["step"] += 1
-            alike.setdefault((state["step"], p.device, p.dtype), []).append(p)
-        for (step, _, _), members in alike.items():
-            self._run(group, step, members)
-
-    def _run(self, group: dict[str, Any], step: int, params: list[Tensor]) -> None:
-        """One native call for parameters of one step count, device and dtype."""
-        values = [backend.contiguous(p.data) for p in params]
-        grads = [backend.contiguous(p.grad.data) for p in params if p.grad is not None]
-        m, v = ([self.state[p][name].data for p in params] for name in ("exp_avg", "exp_avg_sq"))
-        options = (group["lr"], *group["betas"], group["eps"], group["weight_decay"], self._decoupled, step)
-        backend.kernel(values[0], "adam_step")(values, grads, m, v, *options)
-        for p, value in zip(params, values, strict=True):
-            if value is not p.data:
-                p.data[...] = value
+            alike.setdefault(state["step"], []).append(p)
+        for step, members in alike.items():
+            options = (group["lr"], *group["betas"], group["eps"], group["weight_decay"], self._decoupled, step)
+            self._native("adam_step", members, states, *options, group["maximize"])
 
 
 class AdamW(Adam):
@@ -60,6 +55,6 @@ class AdamW(Adam):
 
     def __init__(
         self, params: Iterable[Any], lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
-        weight_decay: float = 1e-2,
+        weight_decay: float = 1e-2, amsgrad: bool = False, *, maximize: bool = False,
     ) -> None:  # fmt: skip
-        super().__init__(params, lr, betas, eps, weight_decay)
+        super().__init__(params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize)

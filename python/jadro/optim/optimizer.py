@@ -6,10 +6,8 @@ import copy
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-import numpy as np
-
+from .. import backend
 from ..autograd import enable_grad
-from ..backend import Array
 from ..ops.creation import full
 from ..tensor import Tensor, as_tensor
 
@@ -85,8 +83,7 @@ class Optimizer:
                 loss = closure()
         for group in self.param_groups:
             params = [p for p in group["params"] if p.grad is not None]
-            with np.errstate(all="ignore"):
-                self._update(group, params)
+            self._update(group, params)
             for p in params:
                 p._version[0] += 1
         return loss
@@ -94,6 +91,21 @@ class Optimizer:
     def _update(self, group: dict[str, Any], params: list[Tensor]) -> None:
         """Changes the data of `params`, all of which have gradients, by the options of `group`."""
         raise TypeError(f"{type(self).__name__}: _update is not defined")
+
+    def _native(self, name: str, params: list[Tensor], states: tuple[str, ...], *options: Any) -> None:
+        """The native step `name` of `params`: one call for those of one device and dtype. states: the names of the
+        arrays that it takes for each parameter; "" for a list that it takes and that stays empty here."""
+        alike: dict[Any, list[Tensor]] = {}
+        for p in params:
+            alike.setdefault((p.data.dtype, p.device), []).append(p)
+        for members in alike.values():
+            values = [backend.contiguous(p.data) for p in members]
+            grads = [backend.contiguous(p.grad.data) for p in members if p.grad is not None]
+            lists = [[self.state[p][kept].data for p in members] if kept else [] for kept in states]
+            backend.kernel(values[0], name)(values, grads, *lists, *options)
+            for p, value in zip(members, values, strict=True):
+                if value is not p.data:
+                    p.data[...] = value
 
     # --- state --------------------------------------------------------------------------------------------------------
     def state_dict(self) -> dict[str, Any]:
@@ -128,17 +140,18 @@ class Optimizer:
         groups = []
         for own, new in zip(self.param_groups, given, strict=True):
             for option in ("amsgrad", "maximize"):
-                if new.get(option):
+                if new.get(option) and option not in self.defaults:
                     raise ValueError(f"{call}: a group has {option}, which {type(self).__name__} does not do")
             groups.append({**own, **copy.deepcopy({**new, "params": None}), "params": own["params"]})
         self.state, self.param_groups = state, groups
 
     def _entry(self, p: Tensor, **arrays: float) -> dict[str, Any]:
-        """The state of a parameter; if new, 0 steps and arrays of its shape, each filled with its number."""
-        if p not in self.state:
-            filled = {name: full(p.shape, value, p.dtype, p.device) for name, value in arrays.items()}
-            self.state[p] = {"step": 0, **filled}
-        return self.state[p]
+        """The state of a parameter: its steps, and arrays of its shape, which begin filled with their numbers."""
+        entry = self.state.setdefault(p, {"step": 0})
+        for name, value in arrays.items():
+            if name not in entry:
+                entry[name] = full(p.shape, value, p.dtype, p.device)
+        return entry
 
     def __repr__(self) -> str:
         lines = [
@@ -158,8 +171,3 @@ def _restored(what: str, name: str, value: Any, param: Tensor) -> Any:
     if array.shape != param.shape:
         raise ValueError(f"{what}: {name} has shape {array.shape}, expected {param.shape}")
     return array.detach().to(device=param.device, dtype=param.dtype).clone()
-
-
-def decayed_gradient(p: Any, weight_decay: float) -> Array:
-    """grad + weight_decay p: the gradient, with that of weight_decay / 2 |p|^2."""
-    return p.grad.data if weight_decay == 0 else p.grad.data + weight_decay * p.data

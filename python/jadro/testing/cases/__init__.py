@@ -7,13 +7,13 @@ bytes. `assert_close_to_reference` is the rule that results are held to.
 
 from jadro.testing.cases import (
     activation,
-    adam,
     batch_norm,
     conv2d,
     cross_entropy,
     dropout,
     embedding,
     gemm,
+    optim,
     pool2d,
     rnn,
 )
@@ -22,7 +22,7 @@ from jadro.testing.cases.large import LARGE
 
 ALL: list[Case] = [
     case
-    for stem in (gemm, conv2d, pool2d, rnn, batch_norm, activation, cross_entropy, embedding, dropout, adam)
+    for stem in (gemm, conv2d, pool2d, rnn, batch_norm, activation, cross_entropy, embedding, dropout, optim)
     for case in stem.CASES
 ]
 

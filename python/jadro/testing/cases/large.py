@@ -1,7 +1,6 @@
 """Problems large enough for several threads each, in every direction in which the work can be split."""
 
 from jadro.testing.cases.activation import ActivationCase
-from jadro.testing.cases.adam import AdamCase
 from jadro.testing.cases.base import Case
 from jadro.testing.cases.batch_norm import BatchNormCase
 from jadro.testing.cases.conv2d import Conv2dCase
@@ -9,6 +8,7 @@ from jadro.testing.cases.cross_entropy import CrossEntropyCase
 from jadro.testing.cases.dropout import DropoutCase, UniformCase
 from jadro.testing.cases.embedding import EmbeddingCase
 from jadro.testing.cases.gemm import GemmCase
+from jadro.testing.cases.optim import AdamCase
 from jadro.testing.cases.pool2d import MaxPool2dCase
 from jadro.testing.cases.rnn import RnnCase
 

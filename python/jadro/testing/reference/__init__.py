@@ -7,13 +7,13 @@ truth to compare with, and in the kernel's own type the naive implementation who
 """
 
 from jadro.testing.reference.activation import activation_backward, activation_forward
-from jadro.testing.reference.adam import adam_step
 from jadro.testing.reference.batch_norm import batch_norm_backward, batch_norm_forward
 from jadro.testing.reference.conv2d import conv2d_backward_data, conv2d_backward_weight, conv2d_forward
 from jadro.testing.reference.cross_entropy import cross_entropy_backward, cross_entropy_forward
 from jadro.testing.reference.dropout import dropout, philox4x32, random_uniform
 from jadro.testing.reference.embedding import embedding_backward, embedding_forward
 from jadro.testing.reference.gemm import gemm
+from jadro.testing.reference.optim import adagrad_step, adam_step, rmsprop_step, sgd_step
 from jadro.testing.reference.pool2d import max_pool2d_backward, max_pool2d_forward
 from jadro.testing.reference.rnn import backward as rnn_backward
 from jadro.testing.reference.rnn import forward as rnn_forward
@@ -21,6 +21,7 @@ from jadro.testing.reference.rnn import forward as rnn_forward
 __all__ = [
     "activation_backward",
     "activation_forward",
+    "adagrad_step",
     "adam_step",
     "batch_norm_backward",
     "batch_norm_forward",
@@ -37,6 +38,8 @@ __all__ = [
     "max_pool2d_forward",
     "philox4x32",
     "random_uniform",
+    "rmsprop_step",
     "rnn_backward",
     "rnn_forward",
+    "sgd_step",
 ]

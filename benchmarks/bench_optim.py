@@ -1,4 +1,4 @@
-"""The Adam step over all parameters of a model at once."""
+"""The step of an optimizer over all parameters of a model at once, and the clipping of their gradients."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ from benchmarks.cases import ITEM, Array, Case, Job, normal
 
 
 @dataclass(frozen=True)
-class AdamStep(Case):
-    """One step with fixed gradients."""
+class OptimStep(Case):
+    """One step with fixed gradients: "adam", "sgd" (momentum 0.9), or "clip", the norm with gradients left as they
+    are."""
 
+    kind: str
     title: str
     shapes: tuple[tuple[int, ...], ...]
 
-    group: ClassVar[str] = "adam"
-    op: ClassVar[str] = "adam"
+    group: ClassVar[str] = "optim"
+    op: ClassVar[str] = "optim"
 
     @property
     def label(self) -> str:
-        return f"adam {self.title}"
+        return f"{self.kind} {self.title}"
 
     @property
     def name(self) -> str:
@@ -36,7 +38,8 @@ class AdamStep(Case):
 
     @property
     def bytes(self) -> float:
-        return 7 * ITEM * float(sum(map(math.prod, self.shapes)))  # p g m v -> p m v
+        arrays = {"adam": 7, "sgd": 5, "clip": 1}[self.kind]  # p g m v -> p m v; p g b -> p b; g
+        return arrays * ITEM * float(sum(map(math.prod, self.shapes)))
 
     def arrays(self) -> dict[str, Array]:
         rng = np.random.default_rng(0)
@@ -56,11 +59,16 @@ class AdamStep(Case):
             parameter = nn.Parameter(jadro.tensor(p))
             parameter.grad = jadro.tensor(g)
             parameters.append(parameter)
-        optimizer = optim.Adam(parameters, lr=LEARNING_RATE)
+        if self.kind == "clip":
+            return Job(lambda: nn.utils.clip_grad_norm_(parameters, HIGH), lambda norm: [norm.numpy()])
+        optimizer = (
+            optim.Adam(parameters, lr=LEARNING_RATE)
+            if self.kind == "adam"
+            else optim.SGD(parameters, lr=LEARNING_RATE, momentum=0.9)
+        )
         return Job(optimizer.step, lambda _: [p.detach().numpy() for p in parameters])
 
 
-CASES = [
-    AdamStep(True, "4 of 1024x1024", ((1024, 1024),) * 4),
-    AdamStep(True, "resnet20", tuple(resnet20_shapes().values())),
-]
+HIGH = 1e9  # a norm that no gradient here exceeds
+MODELS = {"4 of 1024x1024": ((1024, 1024),) * 4, "resnet20": tuple(resnet20_shapes().values())}
+CASES = [OptimStep(True, kind, title, shapes) for kind in ("adam", "sgd", "clip") for title, shapes in MODELS.items()]
