@@ -31,8 +31,9 @@ void gemm_call(const py::object& a_given, const py::object& b_given, const py::o
 }  // namespace
 
 void bind_gemm(py::module_& m) {
-  m.def("gemm", &gemm_call, py::arg("a"), py::arg("b"), py::arg("out"), py::arg("bias") = py::none(), py::kw_only(),
-        py::arg("trans_a") = false, py::arg("trans_b") = false, py::arg("accumulate") = false, py::arg("stream") = 0);
+  m.def("gemm", &gemm_call, py::arg("a"), py::arg("b"), py::arg("out"), py::arg("bias") = py::none(),
+        py::arg("trans_a") = false, py::arg("trans_b") = false, py::arg("accumulate") = false, py::kw_only(),
+        py::arg("stream") = 0);
 }
 
 }  // namespace jadro::cuda

@@ -1,4 +1,4 @@
-// What kernels/rnn_cells.h needs of kernels/simd.h, for a thread: vectors of one.
+// What kernels/rnn_cells.h and kernels/update_rules.h need of kernels/simd.h, for a thread: vectors of one.
 #pragma once
 
 #include "cuda/math.h"
@@ -18,6 +18,11 @@ JADRO_INLINE T vtanh(T v) {
 template <class T>
 JADRO_INLINE T vsigmoid(T v) {
   return cuda::sigmoid(v);
+}
+
+template <class T>
+JADRO_INLINE T vsqrt(T v) {
+  return std::sqrt(v);
 }
 
 }  // namespace

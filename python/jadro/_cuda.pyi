@@ -27,10 +27,10 @@ def gemm(
     b: Array,
     out: Array,
     bias: Array | None = None,
-    *,
     trans_a: bool = False,
     trans_b: bool = False,
     accumulate: bool = False,
+    *,
     stream: int = 0,
 ) -> None: ...
 
@@ -307,12 +307,52 @@ def cross_entropy_backward(
 def embedding_forward(weight: Array, ids: Ints, y: Array, *, stream: int = 0) -> None: ...
 def embedding_backward(dy: Array, ids: Ints, dweight: Array, padding_idx: int, *, stream: int = 0) -> None: ...
 
-# --- optimizer
+# --- optimizers; grad_norm waits for the stream
+def sgd_step(
+    params: Sequence[Array],
+    grads: Sequence[Array],
+    momentum_buffers: Sequence[Array],
+    lr: float,
+    momentum: float,
+    dampening: float,
+    weight_decay: float,
+    nesterov: bool,
+    maximize: bool = False,
+    *,
+    stream: int = 0,
+) -> None: ...
+def adagrad_step(
+    params: Sequence[Array],
+    grads: Sequence[Array],
+    sums: Sequence[Array],
+    lr: float,
+    eps: float,
+    weight_decay: float,
+    maximize: bool = False,
+    *,
+    stream: int = 0,
+) -> None: ...
+def rmsprop_step(
+    params: Sequence[Array],
+    grads: Sequence[Array],
+    v: Sequence[Array],
+    means: Sequence[Array],
+    momentum_buffers: Sequence[Array],
+    lr: float,
+    alpha: float,
+    eps: float,
+    weight_decay: float,
+    momentum: float,
+    maximize: bool = False,
+    *,
+    stream: int = 0,
+) -> None: ...
 def adam_step(
     params: Sequence[Array],
     grads: Sequence[Array],
     m: Sequence[Array],
     v: Sequence[Array],
+    largest_v: Sequence[Array],
     lr: float,
     beta1: float,
     beta2: float,
@@ -320,6 +360,9 @@ def adam_step(
     weight_decay: float,
     decoupled: bool,
     step: int,
+    maximize: bool = False,
     *,
     stream: int = 0,
 ) -> None: ...
+def grad_norm(grads: Sequence[Array], of: str, *, stream: int = 0) -> float: ...
+def grad_clip(grads: Sequence[Array], scale: float, bound: float, *, stream: int = 0) -> None: ...
