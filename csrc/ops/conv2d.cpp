@@ -299,6 +299,18 @@ struct BackwardPhase {
   }
 };
 
+// Zeros for the rows of dx that no tap reaches, as where the stride is beyond the kernel.
+template <class T>
+void clear_rows(const Conv2dPass& p, T* dst) {
+  const i64 planes = p.n * p.groups * p.out;
+  parallel_for(static_cast<int>(planes), threads_for(planes * p.grid_d * p.grid_h * p.dst_w), [&](int plane, int) {
+    for (i64 row = 0; row < p.grid_d * p.grid_h; ++row) {
+      const i64 d = row / p.grid_h * p.dst_step_d + p.dst_d0, h = row % p.grid_h * p.dst_step_h + p.dst_h0;
+      std::memset(dst + plane * p.dst_plane() + (d * p.dst_h + h) * p.dst_w, 0, p.dst_w * sizeof(T));
+    }
+  });
+}
+
 // The phases (d, h, 0 ...) of a part of the padded dx: together, or each as it is computed fastest.
 template <class T>
 void backward_rows(const Conv2d& s, const Windows& part, i64 d, i64 h, const T* dy, const T* w, T* dst,
@@ -310,6 +322,8 @@ void backward_rows(const Conv2d& s, const Windows& part, i64 d, i64 h, const T* 
   }
   const auto most = std::max_element(phases.begin(), phases.end(),
                                      [](const auto& a, const auto& b) { return a->pass.taps < b->pass.taps; });
+  const bool plain = !(epilogue.bias || epilogue.scale || epilogue.add || epilogue.relu);
+  if ((*most)->pass.taps == 0 && plain) return clear_rows((*most)->pass, dst);
   const Conv2dChoice choice = choose_product<T>((*most)->pass, algorithm);
   const bool by_rows = choice.depthwise && conv2d_by_rows((*most)->pass) && count == 2;
   const bool together = count > 1 && count <= kConv2dPhases && (!choice.depthwise || by_rows);
