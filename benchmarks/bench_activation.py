@@ -15,7 +15,7 @@ from benchmarks.cases import ITEM, Array, Case, Job, both, grad_job, normal
 class Activation(Case):
     """function(x), x of any shape."""
 
-    function: str  # "relu", "tanh" or "sigmoid"
+    function: str  # its name in jadro.nn.functional
     shape: tuple[int, ...]
 
     group: ClassVar[str] = "activation"
@@ -51,5 +51,6 @@ class Activation(Case):
 
 
 CASES = both(
-    *(Activation(False, name, shape) for name in ("relu", "tanh", "sigmoid") for shape in ((32, 64, 56, 56), (1, 64)))
+    *(Activation(False, name, shape) for name in ("relu", "tanh", "sigmoid") for shape in ((32, 64, 56, 56), (1, 64))),
+    *(Activation(False, name, (32, 64, 56, 56)) for name in ("leaky_relu", "elu", "gelu", "silu", "softplus")),
 )

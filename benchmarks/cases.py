@@ -21,7 +21,19 @@ ITEM = 4  # bytes of a float32
 
 # groups of PERFORMANCE's table, run by default, and the smaller ones, run when asked for
 DEFAULT_GROUPS = ("gemm", "conv", "pool", "rnn", "step")
-SMALL_GROUPS = ("layers", "batch_norm", "activation", "embedding", "cross_entropy", "dropout", "optim", "overhead")
+SMALL_GROUPS = (
+    "layers",
+    "batch_norm",
+    "activation",
+    "embedding",
+    "cross_entropy",
+    "dropout",
+    "optim",
+    "overhead",
+    "avg_pool",
+    "group_norm",
+    "softmax",
+)
 STEMS = {"conv": "conv2d", "pool": "pool2d"}  # group -> stem of its file, where they differ
 
 

@@ -23,7 +23,7 @@ from typing import Any
 from benchmarks import gpu
 
 ROOT = Path(__file__).parents[1]
-OPS = "activation batch_norm conv2d cross_entropy dropout embedding gemm optim pool2d rnn"
+OPS = "activation avg_pool batch_norm conv2d cross_entropy dropout embedding gemm group_norm optim pool2d rnn softmax"
 SUITE = [*(f"tests/test_{op}.py" for op in OPS.split()), "tests/test_cuda_module.py", "tests/test_cuda_dispatch.py"]
 # A case or two a kernel: the sanitizers slow a program down by some hundred times.
 SMALL = "one_past or image or several_blocks or two_layers or groups or k_tail or smoothed"

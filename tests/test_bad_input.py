@@ -15,10 +15,15 @@ REPRESENTATIVES = [
     "gemm-one_past_the_tile",
     "conv2d-groups",
     "pool2d-stride_one",
+    "pool2d-unpooled",
+    "pool2d-uneven_bins_of_volumes",
+    "avg_pool-asymmetric_padding",
     "rnn_tanh-three_layers_bidirectional",
     "lstm-three_layers_bidirectional",
     "gru-three_layers_bidirectional",
     "batch_norm-add_relu",
+    "group_norm-instances",
+    "softmax-columns",
     "tanh-image",
     "cross_entropy-smoothed_weighted_ignored",
     "embedding-every_id_repeats",
@@ -36,6 +41,11 @@ FREE = {
     ("random_uniform", 0, 0),
     ("max_pool2d_backward", 2, 2),
     ("max_pool2d_backward", 2, 3),
+    *(("adaptive_max_pool2d_forward", i, axis) for i in (0, 1) for axis in (2, 3, 4)),
+    *(("max_unpool2d_forward", 2, axis) for axis in (2, 3)),
+    *(("max_unpool2d_backward", 0, axis) for axis in (2, 3)),
+    # rounded up or down, several sizes go together
+    *((f"avg_pool_{way}", i, axis) for way in ("forward", "backward") for i in (0, 1) for axis in (2, 3)),
 }
 
 
@@ -180,7 +190,8 @@ def test_arrays_that_are_not_aligned(call):
 def test_read_only_outputs(call):
     outputs = {id(array) for array in call.outputs}
     backward = call.name.endswith(("backward", "backward_data", "backward_weight"))
-    read = {"y", "save_mean", "indices", "reserve", "lse"} if backward else set()
+    unpool = call.name == "max_unpool2d_forward"
+    read = {"y", "save_mean", "indices", "reserve", "lse"} if backward or unpool else set()
     found = 0
     for path, array in call.arrays():
         if id(array) in outputs:
@@ -255,13 +266,37 @@ def test_kernel_larger_than_the_padded_image(kernel):
         (5, (2**62, 2**62, 0, 0), ValueError),
         (6, (0, 1), ValueError),
         (6, (1, 2**62), ValueError),
-        (6, (1, 1, 1), TypeError),
+        (6, (1, 1, 1), ValueError),
     ],
 )
 def test_pooling_options(option, value, error):
     args = list(recorded("max_pool2d_forward").args)
     args[option] = value
     refuses(replace(recorded("max_pool2d_forward"), args=args), error, (option, value))
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        (1, np.zeros((1, 2, 1, 4))),
+        (1, np.zeros((1, 2, 4, 6))),
+        (2, (0, 5)),
+        (2, (4,)),
+        (2, (2**62, 5)),
+        (3, (0, 2)),
+        (3, (2**62, 2)),
+        (4, (-1, 2, 2, 1)),
+        (4, (4, 2, 2, 1)),
+        (4, (0, 2)),
+        (4, (0, 2**62, 2, 1)),
+        (6, 2**40),
+    ],
+)
+def test_average_pooling_options(option, value):
+    call = recorded("avg_pool_forward")
+    args = list(call.args)
+    args[option] = value.astype(np.float32) if option == 1 else value
+    refuses(replace(call, args=args), ValueError, (option, value))
 
 
 @pytest.mark.parametrize("index", [-2, 63, 10**6, -(2**31), 2**31 - 1])
@@ -272,7 +307,12 @@ def test_pooling_indices_outside_their_plane(index):
     dx = np.full((1, 2, 7, 9), 3.0)
     with pytest.raises(ValueError, match="max_pool2d_backward: indices"):
         _core.max_pool2d_backward(np.ones((1, 2, 4, 4)), indices, dx)
-    assert (dx == 3).all()
+    with pytest.raises(ValueError, match="max_unpool2d_forward: indices"):
+        _core.max_unpool2d_forward(np.ones((1, 2, 4, 4)), indices, dx)
+    dz = np.full((1, 2, 4, 4), 3.0)
+    with pytest.raises(ValueError, match="max_unpool2d_backward: indices"):
+        _core.max_unpool2d_backward(dx, indices, dz)
+    assert (dx == 3).all() and (dz == 3).all()
 
 
 @pytest.mark.parametrize("p", [-0.1, 1.5, np.nan, np.inf])

@@ -213,7 +213,7 @@ def test_memory_of_the_host_is_refused(cuda, window):
     assert (dx == 5).all()
 
 
-@pytest.mark.parametrize("case", pool2d.CASES, ids=str)
+@pytest.mark.parametrize("case", [c for c in pool2d.CASES if isinstance(c, pool2d.MaxPool2dCase)], ids=str)
 def test_backward_with_its_windows(case, backend, dtype):
     """The CUDA kernel adds in the order of the CPU's and of the reference: the same bits."""
     xp, inputs = backend.xp, case.make_inputs(dtype)

@@ -10,16 +10,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmarks.bench_activation import Activation
+from benchmarks.bench_avg_pool import AvgPool
 from benchmarks.bench_batch_norm import BatchNorm
 from benchmarks.bench_conv2d import Conv2d
 from benchmarks.bench_cross_entropy import CrossEntropy
 from benchmarks.bench_dropout import Dropout
 from benchmarks.bench_embedding import Embedding
 from benchmarks.bench_gemm import Linear
+from benchmarks.bench_group_norm import GroupNorm
 from benchmarks.bench_optim import HIGH, OptimStep
 from benchmarks.bench_overhead import BINARY, OPERATORS, Overhead
 from benchmarks.bench_pool2d import MaxPool2d
 from benchmarks.bench_rnn import Rnn
+from benchmarks.bench_softmax import Softmax
 from benchmarks.bench_step import CHARACTERS, HIDDEN, LEARNING_RATE, Step, resnet20_blocks
 from benchmarks.cases import Array, Case, Job
 
@@ -62,6 +65,9 @@ class Peer:
     def max_pool2d(self, case: MaxPool2d) -> Job:
         return self.job(case, lambda x: F.max_pool2d(x, case.kernel, case.stride, case.padding), "x")
 
+    def avg_pool(self, case: AvgPool) -> Job:
+        return self.job(case, lambda x: getattr(F, case.function)(x, case.size), "x")
+
     def rnn(self, case: Rnn) -> Job:
         a, weights = case.arrays(), case.weights()
         model = RNNS[case.cell](case.I, case.H, num_layers=case.layers, bidirectional=case.directions == 2)
@@ -81,8 +87,17 @@ class Peer:
 
         return self.job(case, forward, "xwb")
 
+    def group_norm(self, case: GroupNorm) -> Job:
+        def forward(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
+            return F.group_norm(x, case.groups, w, b) if case.groups else F.layer_norm(x, x.shape[-1:], w, b)
+
+        return self.job(case, forward, "xwb")
+
+    def softmax(self, case: Softmax) -> Job:
+        return self.job(case, lambda x: getattr(F, case.function)(x, case.axis), "x")
+
     def activation(self, case: Activation) -> Job:
-        return self.job(case, getattr(torch, case.function), "x")
+        return self.job(case, getattr(torch, case.function, None) or getattr(F, case.function), "x")
 
     def embedding(self, case: Embedding) -> Job:
         ids = torch.from_numpy(case.arrays()["ids"])

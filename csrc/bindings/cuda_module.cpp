@@ -24,15 +24,18 @@ void bind(py::module_& m) {
   m.attr("__version__") = JADRO_VERSION;
   m.def("device_count", &device_count);
   bind_activation(m);
+  bind_avg_pool(m);
   bind_batch_norm(m);
   bind_conv2d(m);
   bind_cross_entropy(m);
   bind_dropout(m);
   bind_embedding(m);
   bind_gemm(m);
+  bind_group_norm(m);
   bind_optim(m);
   bind_pool2d(m);
   bind_rnn(m);
+  bind_softmax(m);
 }
 
 }  // namespace

@@ -5,7 +5,9 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   jadro::bind_runtime(m);
   jadro::bind_tape(m);
   jadro::bind_gemm(m);
+  jadro::bind_avg_pool(m);
   jadro::bind_batch_norm(m);
+  jadro::bind_group_norm(m);
   jadro::bind_pool2d(m);
   jadro::bind_conv2d(m);
   jadro::bind_activation(m);
@@ -13,6 +15,7 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   jadro::bind_cross_entropy(m);
   jadro::bind_embedding(m);
   jadro::bind_optim(m);
+  jadro::bind_softmax(m);
   jadro::bind_rnn(m);
   jadro::bind_rnn_stepper(m);
 }

@@ -1,7 +1,5 @@
 #include "ops/pool2d.h"
 
-#include <array>
-
 #include "bindings/arrays.h"
 #include "bindings/module.h"
 
@@ -9,48 +7,54 @@ namespace jadro {
 namespace {
 
 constexpr i64 kMost = INT32_MAX;
-using Pair = std::array<i64, 2>;
-using Sides = std::array<i64, 4>;
+using Sizes = std::vector<i64>;
 
-template <std::size_t N>
-void check_sizes(const Call& call, const std::array<i64, N>& sizes, const char* argument, i64 least) {
+void check_sizes(const Call& call, const Sizes& sizes, const char* argument, std::size_t count, i64 least) {
+  call.require(sizes.size() == count, [&] {
+    return std::string(argument) + " is " + shape_text(sizes) + ", expected " + std::to_string(count) + " numbers";
+  });
   for (i64 size : sizes) {
-    if (size >= least && size <= kMost) continue;
-    call.value_error(std::string(argument) + " has " + std::to_string(size) + ", expected " + std::to_string(least) +
-                     " to " + std::to_string(kMost));
+    call.require(size >= least && size <= kMost, [&] {
+      return std::string(argument) + " has " + std::to_string(size) + ", expected " + std::to_string(least) + " to " +
+             std::to_string(kMost);
+    });
   }
+}
+
+// Elements of all axes behind batch and channels: less than 2^31, so that an index of 32 bits finds each.
+i64 volume(const Call& call, const char* argument, const Sizes& shape) {
+  i64 size = 1;
+  for (std::size_t a = 2; a < shape.size(); ++a) {
+    call.require(shape[a] == 0 || size <= kMost / shape[a], [&] {
+      return std::string(argument) + " has shape " + shape_text(shape) + ", expected planes below 2^31";
+    });
+    size *= shape[a];
+  }
+  return size;
+}
+
+// Batch, channels and two axes of an image or three of a volume.
+void check_rank(const Call& call, const char* argument, const Sizes& shape) {
+  call.require(shape.size() == 4 || shape.size() == 5, [&] {
+    return std::string(argument) + " has shape " + shape_text(shape) + ", expected 4 or 5 dimensions";
+  });
 }
 
 // floor((size + padding - dilation (kernel - 1) - 1) / stride) + 1
 i64 output_size(const Call& call, const char* axis, i64 size, i64 padding, i64 kernel, i64 stride, i64 dilation) {
   const i64 window = dilation * (kernel - 1) + 1;
-  if (size + padding < window) {
-    call.value_error(std::string("x has ") + axis + " " + std::to_string(size) + " and padding " +
-                     std::to_string(padding) + ", expected at least the window, " + std::to_string(window));
-  }
+  call.require(size + padding >= window, [&] {
+    return std::string("x has ") + axis + " " + std::to_string(size) + " and padding " + std::to_string(padding) +
+           ", expected at least the window, " + std::to_string(window);
+  });
   return (size + padding - window) / stride + 1;
 }
 
-void forward(const py::array& x, py::array& y, std::optional<py::array>& indices, Pair kernel, Pair stride,
-             Sides padding, Pair dilation) {
-  Call call("max_pool2d_forward");
-  call.set_dtype(x, "x");
-  call.check_rank(x, "x", 4);
-  check_sizes(call, kernel, "kernel", 1);
-  check_sizes(call, stride, "stride", 1);
-  check_sizes(call, padding, "padding", 0);
-  check_sizes(call, dilation, "dilation", 1);
-  const std::vector<i64> shape = shape_of(x);
-  const i64 ih = shape[2], iw = shape[3];
-  if (ih > 0 && iw > kMost / ih) call.value_error("x has shape " + shape_text(shape) + ", expected planes below 2^31");
-  const i64 oh = output_size(call, "height", ih, padding[0] + padding[1], kernel[0], stride[0], dilation[0]);
-  const i64 ow = output_size(call, "width", iw, padding[2] + padding[3], kernel[1], stride[1], dilation[1]);
-  const std::vector<i64> out = {shape[0], shape[1], oh, ow};
-  const Pool2d p{shape[0] * shape[1], ih,        iw,         oh,         ow,          kernel[0],  kernel[1],
-                 stride[0],           stride[1], padding[0], padding[2], dilation[0], dilation[1]};
+void run_forward(Call& call, const Pool2d& p, const py::array& x, py::array& y, std::optional<py::array>& indices,
+                 const Sizes& out) {
   with_dtype(call, [&](auto zero) {
     using T = decltype(zero);
-    const T* in = call.in<T>(x, "x", shape);
+    const T* in = call.in<T>(x, "x", shape_of(x));
     T* values = call.out<T>(y, "y", out);
     std::int32_t* places = call.out<std::int32_t>(indices, "indices", out);
     py::gil_scoped_release unlocked;
@@ -58,23 +62,111 @@ void forward(const py::array& x, py::array& y, std::optional<py::array>& indices
   });
 }
 
-void backward(const py::array& dy, const py::array& indices, py::array& dx) {
-  Call call("max_pool2d_backward");
-  call.set_dtype(dy, "dy");
-  call.check_rank(dy, "dy", 4);
-  call.check_rank(dx, "dx", 4);
-  const std::vector<i64> out = shape_of(dy), in = shape_of(dx);
+void forward(const py::array& x, py::array& y, std::optional<py::array>& indices, const Sizes& kernel,
+             const Sizes& stride, const Sizes& padding, const Sizes& dilation) {
+  Call call("max_pool2d_forward");
+  call.set_dtype(x, "x");
+  const Sizes shape = shape_of(x);
+  check_rank(call, "x", shape);
+  const std::size_t axes = shape.size() - 2;
+  check_sizes(call, kernel, "kernel", axes, 1);
+  check_sizes(call, stride, "stride", axes, 1);
+  check_sizes(call, padding, "padding", 2 * axes, 0);
+  check_sizes(call, dilation, "dilation", axes, 1);
+  volume(call, "x", shape);
+  Sizes out = {shape[0], shape[1]};
+  for (std::size_t a = 0; a < axes; ++a) {
+    const char* const name = a + 1 == axes ? "width" : a + 2 == axes ? "height" : "depth";
+    const i64 padded = padding[2 * a] + padding[2 * a + 1];
+    out.push_back(output_size(call, name, shape[a + 2], padded, kernel[a], stride[a], dilation[a]));
+  }
+  const std::size_t h = axes - 2, w = h + 1;
+  Pool2d p{shape[0] * shape[1], shape[h + 2], shape[w + 2],   out[h + 2],     out[w + 2],  kernel[h],  kernel[w],
+           stride[h],           stride[w],    padding[2 * h], padding[2 * w], dilation[h], dilation[w]};
+  if (axes == 3) {
+    p.id = shape[2], p.od = out[2], p.kd = kernel[0];
+    p.stride_d = stride[0], p.pad_front = padding[0], p.dilation_d = dilation[0];
+  }
+  run_forward(call, p, x, y, indices, out);
+}
+
+void adaptive_forward(const py::array& x, py::array& y, std::optional<py::array>& indices) {
+  Call call("adaptive_max_pool2d_forward");
+  call.set_dtype(x, "x");
+  const Sizes shape = shape_of(x), given = shape_of(y);
+  check_rank(call, "x", shape);
+  call.require(given.size() == shape.size() && given[0] == shape[0] && given[1] == shape[1], [&] {
+    return "y has shape " + shape_text(given) + ", expected batch and channels as x has, " + shape_text(shape);
+  });
+  call.require(volume(call, "x", shape) > 0 && volume(call, "y", given) > 0, [&] {
+    return "x has shape " + shape_text(shape) + " and y " + shape_text(given) + ", expected no empty axis behind C";
+  });
+  const std::size_t h = shape.size() - 2, w = h + 1;
+  Pool2d p{shape[0] * shape[1], shape[h], shape[w], given[h], given[w], 1, 1, 1, 1, 0, 0, 1, 1};
+  if (h == 3) p.id = shape[2], p.od = given[2];
+  p.adaptive = true;
+  run_forward(call, p, x, y, indices, given);
+}
+
+// Of values[N,C,out...], which stand at indices of planes[N,C,in...]: run(planes, outputs, size, ...) unless an index
+// lies outside.
+template <class Run>
+void scatter(Call& call, const py::array& values, const char* name, const py::array& indices, const py::array& planes,
+             const char* target, Run run) {
+  call.set_dtype(values, name);
+  const Sizes out = shape_of(values);
+  Sizes in = shape_of(planes);
+  check_rank(call, name, out);
+  call.require(in.size() == out.size(), [&] {
+    return std::string(target) + " has shape " + shape_text(in) + ", expected " + std::to_string(out.size()) +
+           " dimensions";
+  });
+  in[0] = out[0], in[1] = out[1];
+  const i64 size = volume(call, target, in), outputs = volume(call, name, out);
   bool inside = true;
   with_dtype(call, [&](auto zero) {
-    using T = decltype(zero);
-    const T* gradient = call.in<T>(dy, "dy", out);
-    const std::int32_t* places = call.in<std::int32_t>(indices, "indices", out);
-    T* result = call.out<T>(dx, "dx", {out[0], out[1], in[2], in[3]});
-    py::gil_scoped_release unlocked;
-    inside = max_pool2d_backward(out[0] * out[1], out[2] * out[3], in[2] * in[3], gradient, places, result);
+    inside = run(zero, call.in<std::int32_t>(indices, "indices", out), out, in, out[0] * out[1], outputs, size);
   });
-  if (inside) return;
-  call.value_error("indices point outside the planes of dx, expected -1 to " + std::to_string(in[2] * in[3] - 1));
+  call.require(inside, [&] {
+    return std::string("indices point outside the planes of ") + target + ", expected -1 to " +
+           std::to_string(size - 1);
+  });
+}
+
+void backward(const py::array& dy, const py::array& indices, py::array& dx) {
+  Call call("max_pool2d_backward");
+  scatter(call, dy, "dy", indices, dx, "dx",
+          [&](auto zero, const std::int32_t* places, const Sizes& out, const Sizes& in, i64 n, i64 outputs, i64 size) {
+            using T = decltype(zero);
+            const T* from = call.in<T>(dy, "dy", out);
+            T* to = call.out<T>(dx, "dx", in);
+            py::gil_scoped_release unlocked;
+            return max_pool2d_backward(n, outputs, size, from, places, to);
+          });
+}
+
+void unpool_forward(const py::array& x, const py::array& indices, py::array& y) {
+  Call call("max_unpool2d_forward");
+  scatter(call, x, "x", indices, y, "y",
+          [&](auto zero, const std::int32_t* places, const Sizes& out, const Sizes& in, i64 n, i64 outputs, i64 size) {
+            using T = decltype(zero);
+            const T* from = call.in<T>(x, "x", out);
+            T* to = call.out<T>(y, "y", in);
+            py::gil_scoped_release unlocked;
+            return max_unpool2d_forward(n, outputs, size, from, places, to);
+          });
+}
+
+void unpool_backward(const py::array& dy, const py::array& indices, py::array& dx) {
+  Call call("max_unpool2d_backward");
+  scatter(call, dx, "dx", indices, dy, "dy",
+          [&](auto zero, const std::int32_t* places, const Sizes& out, const Sizes& in, i64 n, i64 outputs, i64 size) {
+            using T = decltype(zero);
+            const T* from = call.in<T>(dy, "dy", in);
+            T* to = call.out<T>(dx, "dx", out);
+            py::gil_scoped_release unlocked;
+            return max_unpool2d_backward(n, outputs, size, from, places, to);
+          });
 }
 
 }  // namespace
@@ -82,7 +174,10 @@ void backward(const py::array& dy, const py::array& indices, py::array& dx) {
 void bind_pool2d(py::module_& m) {
   m.def("max_pool2d_forward", &forward, py::arg("x"), py::arg("y"), py::arg("indices"), py::arg("kernel"),
         py::arg("stride"), py::arg("padding"), py::arg("dilation"));
+  m.def("adaptive_max_pool2d_forward", &adaptive_forward, py::arg("x"), py::arg("y"), py::arg("indices"));
   m.def("max_pool2d_backward", &backward, py::arg("dy"), py::arg("indices"), py::arg("dx"));
+  m.def("max_unpool2d_forward", &unpool_forward, py::arg("x"), py::arg("indices"), py::arg("y"));
+  m.def("max_unpool2d_backward", &unpool_backward, py::arg("dy"), py::arg("indices"), py::arg("dx"));
 }
 
 }  // namespace jadro

@@ -154,8 +154,8 @@ struct Kernels {
   void (*rnn_forward)(const RnnForward<T>&, Range rows, Range units, T* scratch, Barrier*);
   void (*rnn_backward)(const RnnBackward<T>&, Range rows, Range units, T* scratch, Barrier*);
   void (*sum_rows)(const T* a, i64 rows, i64 row, Range columns, bool accumulate, T* out);
-  void (*activation_forward)(Activation, const T* x, T* y, i64 n, bool past_caches);
-  void (*activation_backward)(Activation, const T* dy, const T* y, T* dx, i64 n, bool past_caches);
+  void (*activation_forward)(Activation, T a, T b, const T* x, T* y, i64 n, bool past_caches);
+  void (*activation_backward)(Activation, T a, T b, const T* dy, const T* v, T* dx, i64 n, bool past_caches);
   void (*random_uniform)(T* out, i64 n, u64 seed, u64 offset);
   void (*dropout)(const T* x, T* y, i64 n, u32 threshold, T keep, u64 seed, u64 offset);
   void (*cross_entropy_forward)(const CrossEntropy<T>&, Range rows, T* losses, T* lse);
@@ -171,13 +171,26 @@ struct Kernels {
   void (*batch_norm_sums)(const BatchNorm&, const T* dy, const T* x, const BatchNormMask<T>&, Range channels,
                           Range items, const T* mean, BatchNormSums* out);
   void (*batch_norm_gradient)(const BatchNorm&, const T* dy, const T* x, const BatchNormMask<T>&, Range channels,
-                              Range items, const T* mean, const T* shift, const T* slope, const T* scale, T* dx,
-                              bool past_caches);
+                              Range items, const T* mean, const T* gain, const T* shift, const T* slope, const T* scale,
+                              T* dx, bool past_caches);
+  i64 (*softmax_items)(const Softmax&);
+  void (*softmax_forward)(const Softmax&, const T* x, Range items, T* y);
+  void (*softmax_backward)(const Softmax&, const T* dy, const T* y, Range items, T* dx);
+  void (*group_norm_rows_forward)(const GroupNormRows<T>&, const T* x, Range rows, T* y, T* mean, T* rstd,
+                                  bool past_caches);
+  void (*group_norm_rows_backward)(const GroupNormRows<T>&, const T* dy, const T* x, Range rows, const T* mean,
+                                   const T* rstd, T* dx, T* dweight, T* dbias, bool past_caches);
   i64 (*max_pool2d_scratch)(const Pool2d&);
-  void (*max_pool2d_forward)(const Pool2d&, const T* x, Range rows, T* y, std::int32_t* indices, T* scratch);
+  void (*max_pool2d_forward)(const Pool2d&, const T* x, Range rows, T* y, std::int32_t* indices, T* scratch,
+                             bool past_caches);
   bool (*max_pool2d_indices_inside)(const std::int32_t* indices, i64 count, i64 size);
   void (*max_pool2d_backward)(const T* dy, const std::int32_t* indices, Range planes, i64 outputs, i64 size, T* dx,
                               T* scratch);
+  void (*max_unpool2d_forward)(const T* x, const std::int32_t* indices, Range planes, i64 inputs, i64 size, T* y);
+  void (*max_unpool2d_backward)(const T* dy, const std::int32_t* indices, Range planes, i64 inputs, i64 size, T* dx);
+  i64 (*avg_pool_scratch)(const AvgPool<T>&);
+  void (*avg_pool_forward)(const AvgPool<T>&, const T* x, Range rows, T* y, T* scratch, bool past_caches);
+  void (*avg_pool_backward)(const AvgPool<T>&, const T* dy, Range rows, T* dx, T* scratch, bool past_caches);
 };
 
 struct KernelTable {

@@ -60,12 +60,42 @@ struct Conv2d {
   PaddingMode padding_mode;
 };
 
+// Windows of x[planes,id,ih,iw]; an image has one plane. Adaptive windows are the bins floor(o I / O) .. ceil((o + 1) I
+// / O), whatever kernel, stride, padding and dilation say.
 struct Pool2d {
   i64 planes, ih, iw, oh, ow;
   i64 kh, kw, stride_h, stride_w, pad_top, pad_left, dilation_h, dilation_w;
+  i64 id = 1, od = 1, kd = 1, stride_d = 1, pad_front = 0, dilation_d = 1;
+  bool adaptive = false;
 };
 
-enum class Activation : int { kRelu, kTanh, kSigmoid };
+// One axis of average pooling. Output o is the sum over places begin[o] .. end[o] - 1, divided by count[o]; place i is
+// under the windows first[i] .. last[i] - 1. Windows that start at o stride - pad say so by their kernel; else it is 0.
+template <class T>
+struct AvgPoolAxis {
+  i64 in, out, kernel, stride, pad;
+  const i64 *begin, *end, *first, *last;
+  const T* count;
+};
+template <class T>
+struct AvgPool {
+  i64 planes;
+  AvgPoolAxis<T> d, h, w;
+};
+
+// Pointwise functions, and their numbers a and b.
+enum class Activation : int {
+  kRelu,
+  kTanh,
+  kSigmoid,
+  kLeakyRelu,  // x > 0 ? x : a x
+  kElu,        // x > 0 ? x : a (exp(x) - 1)
+  kGelu,       // x Phi(x), Phi the normal distribution function
+  kGeluTanh,   // x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2
+  kSilu,       // x / (1 + exp(-x))
+  kHardtanh,   // x bounded to a .. b
+  kSoftplus    // a x > b ? x : log(1 + exp(a x)) / a
+};
 
 // Channels of x[n,c,s].
 struct BatchNorm {
@@ -95,6 +125,20 @@ struct BatchNormMask {
 // For a channel: the sums of dy and of dy (x - mean).
 struct BatchNormSums {
   double dy, dy_x;
+};
+
+// x[outer,n,inner] along n; with log the logarithm.
+struct Softmax {
+  i64 outer, n, inner;
+  bool log;
+};
+
+// Rows of k numbers, normalised one by one; row r has the weights and biases (r % groups) k ..., which may be null.
+template <class T>
+struct GroupNormRows {
+  i64 groups, k;
+  const T *weight, *bias;
+  double eps;
 };
 
 // x[rows,classes], target[rows], weight[classes] or null. In the loss of a row class k counts q[k] = weight[k] (smooth

@@ -5,12 +5,12 @@
 
 namespace jadro::cuda {
 
-// y[n] = f(x). y may be x.
+// y[n] = f(x), with the function's numbers a and b. y may be x.
 template <class T>
-cudaError_t activation_forward(Activation f, const T* x, T* y, i64 n, cudaStream_t stream);
+cudaError_t activation_forward(Activation f, T a, T b, const T* x, T* y, i64 n, cudaStream_t stream);
 
-// dx[n] = dy f'(x), from y = f(x). dx may be dy.
+// dx[n] = dy f', from v: y for relu, tanh and sigmoid, x for the others. dx may be dy.
 template <class T>
-cudaError_t activation_backward(Activation f, const T* dy, const T* y, T* dx, i64 n, cudaStream_t stream);
+cudaError_t activation_backward(Activation f, T a, T b, const T* dy, const T* v, T* dx, i64 n, cudaStream_t stream);
 
 }  // namespace jadro::cuda

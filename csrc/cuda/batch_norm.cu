@@ -3,28 +3,12 @@
 #include <cmath>
 
 #include "cuda/batch_norm.h"
+#include "cuda/channels.h"
 #include "cuda/divide.h"
 #include "cuda/map.h"
 
 namespace jadro::cuda {
 namespace {
-
-constexpr i64 kPiece = 4 * kThreads;  // items of a channel that are worth a block
-constexpr int kLanes = 32;            // channels that a block takes side by side where an image is one pixel
-
-// How the sums of a channel are cut. With one pixel an image, neighbours in memory are channels: a block takes 32 of
-// them; otherwise one.
-struct Plan {
-  i64 items, pieces, groups;
-  int lanes;
-
-  explicit Plan(const BatchNorm& b) : items(b.n * b.s), lanes(b.s == 1 ? kLanes : 1) {
-    groups = ceil_div(b.c, lanes);
-    const i64 wanted = ceil_div(kFullGrid, groups > 0 ? groups : 1), most = ceil_div(items * lanes, kPiece);
-    pieces = wanted < most ? wanted : most;
-    if (pieces < 1) pieces = 1;
-  }
-};
 
 // Numbers of a channel that a pass over x reads; [c] each.
 template <class T>
@@ -34,46 +18,9 @@ struct Numbers {
 
 // Scratch memory: sums[pieces,c], then the numbers.
 template <class T>
-Numbers<T> numbers_in(void* scratch, const Plan& plan, i64 c) {
+Numbers<T> numbers_in(void* scratch, const ChannelPlan& plan, i64 c) {
   T* const numbers = reinterpret_cast<T*>(static_cast<Moments*>(scratch) + plan.pieces * c);
   return {numbers, numbers + c, numbers + 2 * c};
-}
-
-// Walks through the items of one channel from `item` on, `step` items at a time: f(offset in x).
-template <class F>
-__device__ void for_items(const BatchNorm& b, i64 c, i64 item, i64 end, i64 step, F f) {
-  i64 n = item / b.s, s = item % b.s;
-  const i64 step_n = step / b.s, step_s = step % b.s;
-  for (; item < end; item += step) {
-    f((n * b.c + c) * b.s + s);
-    n += step_n, s += step_s;
-    if (s >= b.s) s -= b.s, ++n;
-  }
-}
-
-// Joins the partial results of a block, a tree over the threads of each channel, and stores them.
-template <class Sum, class Join>
-__device__ void join_block(Sum mine, int lanes, i64 c, i64 channels, Sum* out, Join join) {
-  Sum* const shared = dynamic_shared<Sum>();
-  const int t = static_cast<int>(threadIdx.x);
-  shared[t] = mine;
-  __syncthreads();
-  for (int half = kThreads / 2; half >= lanes; half /= 2) {
-    if (t < half) shared[t] = join(shared[t], shared[t + half]);
-    __syncthreads();
-  }
-  if (t < lanes && c < channels) out[blockIdx.y * channels + c] = shared[t];
-}
-
-struct Place {
-  i64 c, item, end, step;
-};
-
-// Where this thread begins in its channel's piece, and how it goes on.
-__device__ inline Place place_of(const BatchNorm& b, int lanes) {
-  const i64 items = b.n * b.s, piece = (items + gridDim.y - 1) / gridDim.y, begin = blockIdx.y * piece;
-  return {static_cast<i64>(blockIdx.x) * lanes + threadIdx.x % lanes, begin + threadIdx.x / lanes,
-          min(begin + piece, items), kThreads / lanes};
 }
 
 // out[piece,c]: a thread sums distances from the first number that it meets, and their squares.
@@ -237,12 +184,6 @@ bool in_packs(const BatchNorm& b, std::initializer_list<const T*> arrays) {
   return fits;
 }
 
-template <class Sum, class Kernel, class... Arguments>
-cudaError_t gather(const Plan& plan, cudaStream_t stream, Kernel kernel, Arguments... arguments) {
-  return launch(kernel, dim3(static_cast<unsigned>(plan.groups), static_cast<unsigned>(plan.pieces)), dim3(kThreads),
-                kThreads * sizeof(Sum), stream, arguments...);
-}
-
 template <class Kernel, class... Arguments>
 cudaError_t pass(const BatchNorm& b, int pack, cudaStream_t stream, Kernel kernel, Arguments... arguments) {
   return launch(kernel, dim3(blocks_for(b.n * b.c * b.s / pack)), dim3(kThreads), 0, stream, arguments..., Divider(b.s),
@@ -255,14 +196,14 @@ unsigned blocks_of_channels(i64 c) { return static_cast<unsigned>(ceil_div(c, kT
 
 i64 batch_norm_scratch(const BatchNorm& shape) {
   const i64 numbers = 3 * shape.c * static_cast<i64>(sizeof(double));
-  return Plan(shape).pieces * shape.c * static_cast<i64>(sizeof(Moments)) + numbers;
+  return ChannelPlan(shape).pieces * shape.c * static_cast<i64>(sizeof(Moments)) + numbers;
 }
 
 template <class T>
 cudaError_t batch_norm_forward(const BatchNormForward<T>& f, void* scratch, cudaStream_t stream) {
   const BatchNorm& b = f.shape;
   if (b.c == 0) return cudaSuccess;
-  const Plan plan(b);
+  const ChannelPlan plan(b);
   Moments* const sums = static_cast<Moments*>(scratch);
   const Numbers<T> numbers = numbers_in<T>(scratch, plan, b.c);
   T *const scale = f.save_affine ? f.save_affine : numbers.shift, *const bias = scale + b.c;
@@ -280,7 +221,7 @@ cudaError_t batch_norm_forward(const BatchNormForward<T>& f, void* scratch, cuda
 template <class T>
 cudaError_t batch_norm_backward(const BatchNormBackward<T>& b, void* scratch, cudaStream_t stream) {
   if (b.shape.c == 0) return cudaSuccess;
-  const Plan plan(b.shape);
+  const ChannelPlan plan(b.shape);
   BatchNormSums* const sums = static_cast<BatchNormSums*>(scratch);
   const Numbers<T> numbers = numbers_in<T>(scratch, plan, b.shape.c);
   const bool summed = b.training || b.dweight || b.dbias;

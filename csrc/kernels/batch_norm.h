@@ -226,12 +226,12 @@ void batch_norm_sums(const BatchNorm& b, const T* dy, const T* x, const BatchNor
   });
 }
 
-// dx = (dy - shift - (x - mean) slope) scale, dy where the mask lets it pass, which goes to mask.dadd as well; x is
-// null where shift and slope are 0 and no mask needs it.
+// dx = (dy gain - shift - (x - mean) slope) scale, dy where the mask lets it pass, which goes to mask.dadd as well; no
+// gain is 1. x is null where shift and slope are 0, there is no gain, and no mask needs it.
 template <class T>
 void batch_norm_gradient(const BatchNorm& b, const T* dy, const T* x, const BatchNormMask<T>& mask, Range channels,
-                         Range items, const T* mean, const T* shift, const T* slope, const T* scale, T* dx,
-                         bool past_caches) {
+                         Range items, const T* mean, const T* gain, const T* shift, const T* slope, const T* scale,
+                         T* dx, bool past_caches) {
   if (!x) {
     map_channels(
         b, channels, items, dx, past_caches, [&](auto channel) { return channel(scale); },
@@ -240,7 +240,7 @@ void batch_norm_gradient(const BatchNorm& b, const T* dy, const T* x, const Batc
   }
   with_mask(mask, [&](auto masked) {
     struct Parameters {
-      Vec<T> mean, shift, slope, scale;
+      Vec<T> mean, gain, shift, slope, scale;
       typename decltype(masked)::Parameters mask;
     };
     T* const dadd = mask.dadd;
@@ -248,7 +248,9 @@ void batch_norm_gradient(const BatchNorm& b, const T* dy, const T* x, const Batc
     map_channels(
         b, channels, items, dx, past_caches,
         [&](auto channel) {
-          return Parameters{channel(mean), channel(shift), channel(slope), channel(scale), masked.read(mask, channel)};
+          return Parameters{channel(mean),  gain ? channel(gain) : broadcast(T(1)),
+                            channel(shift), channel(slope),
+                            channel(scale), masked.read(mask, channel)};
         },
         [=](i64 at, i64 count, const Parameters& p) {
           const Vec<T> d = load_n(x + at, count) - p.mean, g = masked(p.mask, load_n(dy + at, count), d, at, count);
@@ -259,7 +261,7 @@ void batch_norm_gradient(const BatchNorm& b, const T* dy, const T* x, const Batc
               store_n(dadd + at, g, count);
             }
           }
-          return (g - p.shift - d * p.slope) * p.scale;
+          return (g * p.gain - p.shift - d * p.slope) * p.scale;
         });
   });
 }

@@ -11,6 +11,8 @@ void set(Kernels<T>& k) {
   k.max_pool2d_forward = max_pool2d_forward<T>;
   k.max_pool2d_indices_inside = max_pool2d_indices_inside;
   k.max_pool2d_backward = max_pool2d_backward<T>;
+  k.max_unpool2d_forward = max_unpool2d_forward<T>;
+  k.max_unpool2d_backward = max_unpool2d_backward<T>;
 }
 
 }  // namespace

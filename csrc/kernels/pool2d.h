@@ -1,10 +1,8 @@
-// Two-dimensional max pooling. The first of equal values wins, the first NaN beats every number, padding never wins; a
-// window without a single pixel gives -inf and index -1.
+// Max pooling of one to three dimensions, and its inverse. The first of equal values wins, the first NaN beats every
+// number, padding never wins; a window without a single pixel gives -inf and index -1.
 #pragma once
 
-#include <type_traits>
-
-#include "kernels/simd.h"
+#include "kernels/pool_phases.h"
 
 namespace jadro {
 namespace {
@@ -12,46 +10,33 @@ namespace {
 template <class T>
 using Int = std::conditional_t<sizeof(T) == 4, std::int32_t, i64>;
 
-// Forward works on rows of input split by phase, so that every tap of every stride is a load of neighbours: column j of
-// the padded image is element j / stride_w of phase j % stride_w, and what lies in the padding is -inf. Split rows are
-// kept in a ring as high as a window. Windows with more taps, or farther apart, or few side by side, are walked one by
-// one.
-constexpr i64 kMostTaps = 32, kFarthest = 8;
-
+// Forward keeps the rows of input under a row of output, split by phase, in a ring as high as a window, one for each of
+// the window's planes; what lies in the padding is -inf.
 template <class T>
 struct PoolRing {
+  Phases<T> phases;
   bool used;
-  i64 width = 0;          // elements of a phase
-  i64 row = 0;            // elements of a row: all phases
-  i64 height = 1;         // rows: a power of two
-  i64 firsts = 0;         // offset of the table of the first column in each window, behind the rows
-  i64 phases[kFarthest];  // where the first columns of the image go
-  i64 taps[kMostTaps];    // offset of each tap of a row from the column of its output
+  i64 height = 1;   // rows of a plane: a power of two
+  i64 firsts = 0;   // offset of the table of the first column in each window, or of a row of output, behind the rows
+  i64 outputs = 0;  // elements of that
 
-  explicit PoolRing(const Pool2d& p) {
-    used = p.ow >= kLanes<T> / 4 && p.stride_w <= kFarthest && p.kh <= kMostTaps && p.kw <= kMostTaps;
+  explicit PoolRing(const Pool2d& p)
+      : phases(p.iw, p.ow, p.kw, p.stride_w, p.pad_left, p.dilation_w),
+        used(!p.adaptive && phases.used && p.kd * p.kh <= kMostTaps) {
     if (!used) return;
-    const i64 last = max(p.pad_left + p.iw, (p.ow - 1) * p.stride_w + (p.kw - 1) * p.dilation_w + 1);
-    width = (ceil_div(ceil_div(last, p.stride_w), kLanes<T>) + 2) * kLanes<T>;
-    row = width * p.stride_w;
     while (height < min((p.kh - 1) * p.dilation_h + 1, p.ih)) height *= 2;
-    firsts = row * height;
-    for (i64 c = 0; c < p.stride_w; ++c) {
-      phases[c] = (c + p.pad_left) % p.stride_w * width + (c + p.pad_left) / p.stride_w;
-    }
-    for (i64 k = 0; k < p.kw; ++k) {
-      taps[k] = k * p.dilation_w % p.stride_w * width + k * p.dilation_w / p.stride_w;
-    }
+    firsts = phases.row * height * p.kd;
+    outputs = ceil_div(p.ow, kLanes<T>) * kLanes<T>;
   }
 
-  // Where row h of the image is kept.
-  JADRO_INLINE i64 place(i64 h) const { return (h & (height - 1)) * row; }
+  // Where row h of plane `slot` of the window is kept.
+  JADRO_INLINE i64 place(i64 slot, i64 h) const { return (slot * height + (h & (height - 1))) * phases.row; }
 };
 
 template <class T>
 i64 max_pool2d_scratch(const Pool2d& p) {
   const PoolRing<T> ring(p);
-  return ring.used ? ring.firsts + ceil_div(p.ow, kLanes<T>) * kLanes<T> : 0;
+  return ring.used ? ring.firsts + 2 * ring.outputs + kWaiting : 0;
 }
 
 template <class T>
@@ -61,42 +46,19 @@ JADRO_INLINE Vec<T> load_or_lowest(const T* p, i64 count) {
   return count <= 0 ? broadcast(lowest) : keep_part<T>(load_part(p, count), count, lowest);
 }
 
-// Rows h of the image x[ih,iw] into the ring; true where one of them holds a NaN. Whole vectors are written: the ring
-// has room for them, and above the row they hold -inf. kStride is stride_w, 0 for any.
+// Rows h of x[ih,iw], plane `slot` of the window, into the ring; true where one of them holds a NaN.
 template <class T, int kStride>
-bool split_rows(const Pool2d& p, const PoolRing<T>& ring, const T* x, Range h, T* rows) {
-  constexpr i64 kN = kLanes<T>;
+bool split_rows(const Pool2d& p, const PoolRing<T>& ring, const T* x, i64 slot, Range h, T* ringed) {
   VecInt<T> nan{};
-  bool any = false;
   for (i64 r = h.begin; r < h.end; ++r) {
     const T* const from = x + r * p.iw;
-    T* const to = rows + ring.place(r);
-    if constexpr (kStride == 1) {
-      for (i64 i = 0; i < p.iw; i += kN) {
-        const Vec<T> v = load_or_lowest(from + i, p.iw - i);
-        nan |= v != v;
-        store(to + ring.phases[0] + i, v);
-      }
-    } else if constexpr (kStride == 2) {
-      T *const even = to + ring.phases[0], *const odd = to + ring.phases[1];
-      for (i64 i = 0; 2 * i < p.iw; i += kN) {
-        const i64 left = p.iw - 2 * i;
-        const Vec<T> a = load_or_lowest(from + 2 * i, left), b = load_or_lowest(from + 2 * i + kN, left - kN);
-        nan |= (a != a) | (b != b);
-        store(even + i, __builtin_shuffle(a, b, 2 * lane_numbers<T>()));
-        store(odd + i, __builtin_shuffle(a, b, 2 * lane_numbers<T>() + 1));
-      }
-    } else {
-      for (i64 first = 0; first < min(p.stride_w, p.iw); ++first) {
-        T* phase = to + ring.phases[first];
-        for (i64 i = first; i < p.iw; i += p.stride_w) {
-          any |= from[i] != from[i];
-          *phase++ = from[i];
-        }
-      }
-    }
+    split_row<T, kStride>(ring.phases, p.iw, ringed + ring.place(slot, r), [&](i64 i, i64 left) {
+      const Vec<T> v = load_or_lowest(from + i, left);
+      nan |= v != v;
+      return v;
+    });
   }
-  return any || any_lane<T>(nan);
+  return any_lane<T>(nan);
 }
 
 // The first of begin, begin + step, ... (count of them) in [0, end), or -1.
@@ -114,7 +76,13 @@ JADRO_INLINE void store_indices(std::int32_t* to, VecInt<double> v, i64 count) {
   for (i64 i = 0; i < count; ++i) to[i] = static_cast<std::int32_t>(v[i]);
 }
 
-// The rows of input under one row of output: where they are in the ring, and the offset of each in its plane.
+// Where v beats the best so far: kNan knows of NaN.
+template <class T, bool kNan>
+JADRO_INLINE VecInt<T> beats(Vec<T> v, Vec<T> best) {
+  return kNan ? ~(v <= best) & (best == best) : v > best;
+}
+
+// The rows of input under one row of output: where they are in the ring, and the offset of each in its volume.
 template <class T>
 struct PoolRows {
   i64 count;
@@ -138,8 +106,8 @@ void pool_row(const Pool2d& p, const PoolRing<T>& ring, const PoolRows<T>& rows,
       const T* const row = rows.row[i] + ow;
       i64 tap = rows.offset[i];
       for (i64 k = 0; k < p.kw; ++k, tap += p.dilation_w) {
-        const Vec<T> v = load(row + ring.taps[k]);
-        const auto wins = kNan ? ~(v <= best) & (best == best) : v > best;
+        const Vec<T> v = load(row + ring.phases.taps[k]);
+        const auto wins = beats<T, kNan>(v, best);
         if constexpr (kIndices) index = wins ? VecInt<T>{} + static_cast<Int<T>>(tap) : index;
         best = kNan ? (wins ? v : best) : maximum<T>(v, best);
       }
@@ -153,18 +121,91 @@ void pool_row(const Pool2d& p, const PoolRing<T>& ring, const PoolRows<T>& rows,
   });
 }
 
+// The places begin, begin + step, ... below end of one axis under one window; begin is -1 for none.
+struct Span {
+  i64 begin, end, step;
+};
+JADRO_INLINE Span span_of(i64 o, i64 in, i64 out, i64 kernel, i64 stride, i64 pad, i64 dilation, bool adaptive) {
+  if (adaptive) return {o * in / out, ceil_div((o + 1) * in, out), 1};
+  const i64 begin = o * stride - pad, first = first_inside(begin, dilation, kernel, in);
+  return {first, first < 0 ? -1 : min(begin + (kernel - 1) * dilation + 1, in), dilation};
+}
+
+// The best so far of a window and where it is; -1 before the first.
+template <class T>
+struct Best {
+  T value = -__builtin_inff();
+  i64 index = -1;
+  JADRO_INLINE void meet(T v, i64 at) {
+    if (index >= 0 && (v <= value || value != value)) return;
+    value = v;
+    index = at;
+  }
+};
+
+// top and index: the best of each lane, and where it is, after the vectors of x[at .. at + size); true where kNan is
+// false and a NaN was met.
+template <class T, bool kNan>
+JADRO_INLINE bool meet_run(const T* x, i64 at, i64 size, Vec<T>* top, VecInt<T>* index) {
+  constexpr i64 kN = kLanes<T>;
+  VecInt<T> here = lane_numbers<T>() + static_cast<Int<T>>(at), nan{};
+  Vec<T> best = *top;
+  VecInt<T> place = *index;
+  const auto meet = [&](Vec<T> v) {
+    const auto wins = beats<T, kNan>(v, best);
+    place = wins ? here : place;
+    best = kNan ? (wins ? v : best) : maximum<T>(v, best);
+    nan |= v != v;
+    here += static_cast<Int<T>>(kN);
+  };
+  i64 i = 0;
+  for (; i + kN <= size; i += kN) meet(load(x + at + i));
+  if (i < size) meet(load_or_lowest(x + at + i, size - i));
+  *top = best;
+  *index = place;
+  return !kNan && any_lane<T>(nan);
+}
+
+// The run x[at .. at + size) meets the best, with vectors along it.
+template <class T>
+void pool_run(const T* x, i64 at, i64 size, Best<T>* best) {
+  const T start = best->index < 0 ? x[at] : best->value;
+  const VecInt<T> from = VecInt<T>{} + static_cast<Int<T>>(best->index < 0 ? at : best->index);
+  Vec<T> top = broadcast(start);
+  VecInt<T> index = from;
+  if (start != start || meet_run<T, false>(x, at, size, &top, &index)) {
+    top = broadcast(start), index = from;
+    meet_run<T, true>(x, at, size, &top, &index);
+  }
+  // Lanes hold the first of their own places: of equal values, or of NaN, the lowest place is the first.
+  const VecInt<T> nans = top != top;
+  best->value = any_lane<T>(nans) ? T(__builtin_nanf("")) : max_lanes<T>(top);
+  const VecInt<T> wins = any_lane<T>(nans) ? nans : top == broadcast(best->value);
+  const Int<T> most = sizeof(T) == 4 ? Int<T>(INT32_MAX) : Int<T>(INT64_MAX);
+  VecInt<T> places = wins ? index : VecInt<T>{} + most;
+  for (int half = kLanes<T> / 2; half > 0; half /= 2) {
+    const VecInt<T> other = __builtin_shuffle(places, (lane_numbers<T>() + half) % kLanes<T>);
+    places = other < places ? other : places;
+  }
+  best->index = places[0];
+  best->value = x[best->index];  // the very zero or NaN
+}
+
 // One output by its window: where few outputs stand side by side, or too far apart for a split row to pay.
 template <class T>
-JADRO_INLINE T pool_window(const Pool2d& p, const T* x, i64 top, i64 bottom, i64 left, i64 right, std::int32_t* index) {
-  T best = -__builtin_inff();
-  *index = -1;
-  if (top < 0 || left < 0) return best;
-  for (i64 h = top; h < bottom; h += p.dilation_h) {
-    for (i64 w = left; w < right; w += p.dilation_w) {
-      const T v = x[h * p.iw + w];
-      if (*index >= 0 && (v <= best || best != best)) continue;
-      best = v;
-      *index = static_cast<std::int32_t>(h * p.iw + w);
+JADRO_INLINE Best<T> pool_window(const Pool2d& p, const T* x, Span d, Span h, Span w) {
+  Best<T> best;
+  if (d.begin < 0 || h.begin < 0 || w.begin < 0) return best;
+  const bool whole = w.step == 1 && w.begin == 0 && w.end == p.iw && h.step == 1;
+  if (whole) w.end = (h.end - h.begin) * p.iw, h.end = h.begin + 1;  // rows without a gap are one run
+  for (i64 z = d.begin; z < d.end; z += d.step) {
+    for (i64 r = h.begin; r < h.end; r += h.step) {
+      const i64 row = (z * p.ih + r) * p.iw;
+      if (w.step == 1 && w.end - w.begin >= kLanes<T>) {
+        pool_run(x, row + w.begin, w.end - w.begin, &best);
+      } else {
+        for (i64 c = w.begin; c < w.end; c += w.step) best.meet(x[row + c], row + c);
+      }
     }
   }
   return best;
@@ -172,65 +213,159 @@ JADRO_INLINE T pool_window(const Pool2d& p, const T* x, i64 top, i64 bottom, i64
 
 // The windows of one row of output, one by one.
 template <class T>
-JADRO_INLINE void pool_windows(const Pool2d& p, const T* x, i64 top, i64 end, T* y, std::int32_t* indices) {
+void pool_windows(const Pool2d& p, const T* x, Span d, Span h, T* y, std::int32_t* indices) {
   for (i64 ow = 0; ow < p.ow; ++ow) {
-    const i64 begin = ow * p.stride_w - p.pad_left;
-    std::int32_t index;
-    y[ow] = pool_window(p, x, top, end, first_inside(begin, p.dilation_w, p.kw, p.iw),
-                        min(begin + (p.kw - 1) * p.dilation_w + 1, p.iw), &index);
-    if (indices) indices[ow] = index;
+    const Span w = span_of(ow, p.iw, p.ow, p.kw, p.stride_w, p.pad_left, p.dilation_w, p.adaptive);
+    const Best<T> best = pool_window(p, x, d, h, w);
+    y[ow] = best.value;
+    if (indices) indices[ow] = static_cast<std::int32_t>(best.index);
   }
 }
 
-// Rows of y[planes * oh, ow] and of indices, which may be null, from x[planes,ih,iw].
+// -inf everywhere in the ring, and the table of first columns.
 template <class T>
-void max_pool2d_forward(const Pool2d& p, const T* x, Range rows, T* y, std::int32_t* indices, T* scratch) {
-  const PoolRing<T> ring(p);
-  T* const firsts = scratch + ring.firsts;
-  const auto split = p.stride_w == 1 ? split_rows<T, 1> : p.stride_w == 2 ? split_rows<T, 2> : split_rows<T, 0>;
-  if (ring.used) {
-    for (i64 i = 0; i < ring.firsts; i += kLanes<T>) store(scratch + i, broadcast(T(-__builtin_inff())));
-    for (i64 ow = 0; ow < p.ow; ++ow) {
-      const i64 begin = ow * p.stride_w - p.pad_left, inside = first_inside(begin, p.dilation_w, p.kw, p.iw);
-      const Int<T> distance = static_cast<Int<T>>(inside < 0 ? -1 : inside - begin);
-      std::memcpy(firsts + ow, &distance, sizeof distance);
+void start_ring(const Pool2d& p, const PoolRing<T>& ring, T* scratch) {
+  for (i64 i = 0; i < ring.firsts; i += kLanes<T>) store(scratch + i, broadcast(T(-__builtin_inff())));
+  for (i64 ow = 0; ow < p.ow; ++ow) {
+    const i64 begin = ow * p.stride_w - p.pad_left, inside = first_inside(begin, p.dilation_w, p.kw, p.iw);
+    const Int<T> distance = static_cast<Int<T>>(inside < 0 ? -1 : inside - begin);
+    std::memcpy(scratch + ring.firsts + ow, &distance, sizeof distance);
+  }
+}
+
+// The rows of a window, `top` and below, of the planes in d.
+template <class T>
+JADRO_INLINE PoolRows<T> rows_of(const Pool2d& p, const PoolRing<T>& ring, const T* ringed, Span d, Span h) {
+  PoolRows<T> window;
+  window.count = 0;
+  window.nan = false;
+  if (d.begin < 0 || h.begin < 0) return window;
+  i64 slot = 0;
+  for (i64 z = d.begin; z < d.end; z += d.step, ++slot) {
+    for (i64 r = h.begin; r < h.end; r += h.step) {
+      window.row[window.count] = ringed + ring.place(slot, r);
+      window.offset[window.count++] = (z * p.ih + r) * p.iw;
     }
   }
-  i64 filled = 0, nan = -1;  // rows of the plane that the ring has seen; no NaN is in those from nan + 1 on
-  i64 plane = rows.begin / p.oh, oh = rows.begin % p.oh;
+  return window;
+}
+
+// The largest of kCount rows, column by column; `nan` where one of them holds a NaN, which no maximum keeps.
+template <class T, int kCount>
+JADRO_INLINE Vec<T> max_of_rows(const T* const* rows, i64 i, i64 left, VecInt<T>* nan) {
+  Vec<T> best = load_or_lowest(rows[0] + i, left);
+  *nan |= best != best;
+  for (int k = 1; k < kCount; ++k) {
+    const Vec<T> v = load_or_lowest(rows[k] + i, left);
+    *nan |= v != v;
+    best = maximum<T>(v, best);
+  }
+  return best;
+}
+
+// One row of output from kCount rows of the image, without indices: rows first, then columns. False for a NaN.
+template <class T, int kStride, int kCount>
+bool pool_values(const Pool2d& p, const Phases<T>& s, const T* const* rows, T* phases, T* y) {
+  constexpr i64 kN = kLanes<T>;
+  VecInt<T> nan{};
+  if (kStride == 2 && p.kw == 2 && p.pad_left == 0 && p.dilation_w == 1) {  // neighbours, as they are loaded
+    const VecInt<T> even = 2 * lane_numbers<T>();
+    for_vectors<T>(p.ow, [&](i64 o, i64 count) {
+      const i64 i = 2 * o, left = min(p.iw, 2 * p.ow) - i;
+      const Vec<T> a = max_of_rows<T, kCount>(rows, i, left, &nan);
+      const Vec<T> b = max_of_rows<T, kCount>(rows, i + kN, left - kN, &nan);
+      store_n(y + o, maximum<T>(__builtin_shuffle(a, b, even), __builtin_shuffle(a, b, even + 1)), count);
+    });
+    return !any_lane<T>(nan);
+  }
+  split_row<T, kStride>(s, p.iw, phases, [&](i64 i, i64 left) { return max_of_rows<T, kCount>(rows, i, left, &nan); });
+  for_vectors<T>(p.ow, [&](i64 o, i64 count) {
+    Vec<T> best = load(phases + s.taps[0] + o);
+    for (i64 k = 1; k < p.kw; ++k) best = maximum<T>(load(phases + s.taps[k] + o), best);
+    store_n(y + o, best, count);
+  });
+  return !any_lane<T>(nan);
+}
+
+// Rows of y without indices, at most four rows of the image in a window.
+template <class T, int kStride>
+void max_pool2d_values(const Pool2d& p, const T* x, Range rows, T* y, T* scratch, bool past_caches) {
+  const PoolRing<T> ring(p);
+  T *const phases = scratch, *const row = scratch + ring.firsts, *const waiting = row + ring.outputs;
+  for (i64 i = 0; i < ring.phases.row; i += kLanes<T>) store(phases + i, broadcast(T(-__builtin_inff())));
+  RowWriter<T> out(y + rows.begin * p.ow, past_caches, waiting);
+  for (RowCounter at(rows.begin, p.oh, p.od); at.row < rows.end; at.next()) {
+    const T* const volume = x + at.plane * p.id * p.ih * p.iw;
+    const Span d = span_of(at.d, p.id, p.od, p.kd, p.stride_d, p.pad_front, p.dilation_d, false);
+    const Span h = span_of(at.h, p.ih, p.oh, p.kh, p.stride_h, p.pad_top, p.dilation_h, false);
+    const T* from[4];
+    i64 count = 0;
+    for (i64 z = d.begin; z < d.end && d.begin >= 0; z += d.step) {
+      for (i64 r = h.begin; r < h.end && h.begin >= 0; r += h.step) from[count++] = volume + (z * p.ih + r) * p.iw;
+    }
+    bool done = false;
+    if (count > 0) {
+      with_count(count,
+                 [&](auto kCount) { done = pool_values<T, kStride, kCount.value>(p, ring.phases, from, phases, row); });
+    }
+    if (!done) pool_windows(p, volume, d, h, row, nullptr);
+    out.add(row, p.ow);
+  }
+  out.finish();
+}
+
+// Rows of y[planes * od * oh, ow] and of indices, which may be null, from x[planes,id,ih,iw].
+template <class T>
+void max_pool2d_forward(const Pool2d& p, const T* x, Range rows, T* y, std::int32_t* indices, T* scratch,
+                        bool past_caches) {
+  const PoolRing<T> ring(p);
+  if (ring.used && !indices && p.kd * p.kh <= 4) {
+    const auto values = p.stride_w == 1   ? max_pool2d_values<T, 1>
+                        : p.stride_w == 2 ? max_pool2d_values<T, 2>
+                                          : max_pool2d_values<T, 0>;
+    return values(p, x, rows, y, scratch, past_caches);
+  }
+  const auto split = p.stride_w == 1 ? split_rows<T, 1> : p.stride_w == 2 ? split_rows<T, 2> : split_rows<T, 0>;
+  if (ring.used) start_ring(p, ring, scratch);
+  i64 filled = 0, nan = -1;  // rows of the planes that the ring has seen; no NaN is in those from nan + 1 on
+  i64 slab = rows.begin / p.oh, oh = rows.begin % p.oh;
+  const T* volume = nullptr;
+  Span d{};
+  const auto start_slab = [&] {
+    volume = x + slab / p.od * p.id * p.ih * p.iw;
+    d = span_of(slab % p.od, p.id, p.od, p.kd, p.stride_d, p.pad_front, p.dilation_d, p.adaptive);
+  };
+  start_slab();
   for (i64 r = rows.begin; r < rows.end; ++r, ++oh) {
     if (oh == p.oh) {
-      ++plane;
+      ++slab;
       oh = 0;
       filled = 0;
       nan = -1;
+      start_slab();
     }
-    const i64 begin = oh * p.stride_h - p.pad_top;
-    const T* const image = x + plane * p.ih * p.iw;
-    const i64 top = first_inside(begin, p.dilation_h, p.kh, p.ih);
-    const i64 end = top < 0 ? -1 : min(begin + (p.kh - 1) * p.dilation_h + 1, p.ih);
+    const Span h = span_of(oh, p.ih, p.oh, p.kh, p.stride_h, p.pad_top, p.dilation_h, p.adaptive);
     T* const out = y + r * p.ow;
     std::int32_t* const index = indices ? indices + r * p.ow : nullptr;
     if (!ring.used) {
-      pool_windows(p, image, top, end, out, index);
+      pool_windows(p, volume, d, h, out, index);
       continue;
     }
+    const i64 begin = oh * p.stride_h - p.pad_top;
     filled = max(filled, begin);
-    if (filled < end) {
-      if (split(p, ring, image, {filled, end}, scratch)) nan = end - 1;
-      filled = end;
+    if (filled < h.end && d.begin >= 0) {
+      i64 slot = 0;
+      for (i64 z = d.begin; z < d.end; z += d.step) {
+        if (split(p, ring, volume + z * p.ih * p.iw, slot++, {filled, h.end}, scratch)) nan = h.end - 1;
+      }
+      filled = h.end;
     }
-    PoolRows<T> window;
-    window.count = 0;
+    PoolRows<T> window = rows_of(p, ring, scratch, d, h);
     window.nan = nan >= 0 && nan >= begin;
-    for (i64 h = top; h < end; h += p.dilation_h) {
-      window.row[window.count] = scratch + ring.place(h);
-      window.offset[window.count++] = h * p.iw;
-    }
     const auto row = window.nan ? index ? pool_row<T, true, true> : pool_row<T, false, true>
                      : index    ? pool_row<T, true, false>
                                 : pool_row<T, false, false>;
-    row(p, ring, window, firsts, out, index);
+    row(p, ring, window, scratch + ring.firsts, out, index);
   }
 }
 
@@ -255,6 +390,31 @@ void max_pool2d_backward(const T* dy, const std::int32_t* indices, Range planes,
       if (static_cast<u64>(index[i]) < static_cast<u64>(size)) d[index[i]] += g[i];
     }
     if (scratch) map_vectors(dx + plane * size, size, true, [&](i64 i, i64 count) { return load_n(d + i, count); });
+  }
+}
+
+// y[planes,size] = 0 but for each x[planes,inputs] at the place of its index, the last one where two have the same.
+template <class T>
+void max_unpool2d_forward(const T* x, const std::int32_t* indices, Range planes, i64 inputs, i64 size, T* y) {
+  for (i64 plane = planes.begin; plane < planes.end; ++plane) {
+    T* const to = y + plane * size;
+    const std::int32_t* const index = indices + plane * inputs;
+    std::memset(to, 0, static_cast<std::size_t>(size) * sizeof(T));
+    for (i64 i = 0; i < inputs; ++i) {
+      if (static_cast<u64>(index[i]) < static_cast<u64>(size)) to[index[i]] = x[plane * inputs + i];
+    }
+  }
+}
+
+// dx[planes,inputs] = dy[planes,size] at the place of each index, 0 for -1.
+template <class T>
+void max_unpool2d_backward(const T* dy, const std::int32_t* indices, Range planes, i64 inputs, i64 size, T* dx) {
+  for (i64 plane = planes.begin; plane < planes.end; ++plane) {
+    const T* const from = dy + plane * size;
+    const std::int32_t* const index = indices + plane * inputs;
+    for (i64 i = 0; i < inputs; ++i) {
+      dx[plane * inputs + i] = static_cast<u64>(index[i]) < static_cast<u64>(size) ? from[index[i]] : T(0);
+    }
   }
 }
 

@@ -119,7 +119,7 @@ JADRO_INLINE Vec<T> load_lanes(const T* p, Range mask) {
 #endif
 template <class T>
 JADRO_INLINE void store_part(T* p, Vec<T> v, i64 count) {
-  for (i64 i = 0; i < count; ++i) p[i] = v[i];
+  for (i64 i = 0; i < count && i < kLanes<T>; ++i) p[i] = v[i];
 }
 #endif
 // The first `count` < kLanes lanes from memory, zero above.

@@ -9,6 +9,7 @@ KernelTable make_table() {
   table.isa = JADRO_TIER_NAME;
   JADRO_TIER::set_activation(table);
   JADRO_TIER::set_optim(table);
+  JADRO_TIER::set_avg_pool(table);
   JADRO_TIER::set_batch_norm(table);
   JADRO_TIER::set_conv2d(table);
   JADRO_TIER::set_conv2d_depthwise(table);
@@ -18,8 +19,10 @@ KernelTable make_table() {
   JADRO_TIER::set_dropout(table);
   JADRO_TIER::set_embedding(table);
   JADRO_TIER::set_gemm(table);
+  JADRO_TIER::set_group_norm(table);
   JADRO_TIER::set_pool2d(table);
   JADRO_TIER::set_rnn(table);
+  JADRO_TIER::set_softmax(table);
   return table;
 }
 

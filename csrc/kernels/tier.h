@@ -11,6 +11,7 @@ const KernelTable& kernel_table();
 
 void set_activation(KernelTable&);
 void set_optim(KernelTable&);
+void set_avg_pool(KernelTable&);
 void set_batch_norm(KernelTable&);
 void set_conv2d(KernelTable&);
 void set_conv2d_depthwise(KernelTable&);
@@ -20,8 +21,10 @@ void set_cross_entropy(KernelTable&);
 void set_dropout(KernelTable&);
 void set_embedding(KernelTable&);
 void set_gemm(KernelTable&);
+void set_group_norm(KernelTable&);
 void set_pool2d(KernelTable&);
 void set_rnn(KernelTable&);
+void set_softmax(KernelTable&);
 
 }  // namespace JADRO_TIER
 }  // namespace jadro

@@ -4,12 +4,21 @@
 
 namespace jadro {
 
+// A function and its numbers.
+struct ActivationFunction {
+  Activation f;
+  double a, b;
+};
+
+// relu, tanh, sigmoid ...: the enum's names in Python's spelling; null behind the last.
+const char* activation_name(int number);
+
 // y[n] = f(x); y may be x.
 template <class T>
-void activation_forward(Activation f, const T* x, T* y, i64 n);
+void activation_forward(const ActivationFunction& f, const T* x, T* y, i64 n);
 
-// dx[n] = dy f'(x) from y = f(x); dx may be dy.
+// dx[n] = dy f', from v = f(x) for relu, tanh and sigmoid, else from v = x; dx may be dy.
 template <class T>
-void activation_backward(Activation f, const T* dy, const T* y, T* dx, i64 n);
+void activation_backward(const ActivationFunction& f, const T* dy, const T* v, T* dx, i64 n);
 
 }  // namespace jadro

@@ -5,50 +5,10 @@
 #include "core/cpu.h"
 #include "core/memory.h"
 #include "core/verbose.h"
-#include "ops/split.h"
+#include "ops/channels.h"
 
 namespace jadro {
 namespace {
-
-constexpr i64 kGrain = 1 << 15;  // numbers of x in a task
-constexpr i64 kTasks = 16;       // from which on tasks suffice
-
-// Groups of channels, and the items of each channel in pieces where there are few groups. Depends on the shape alone.
-struct Plan {
-  i64 items;
-  Split groups, pieces;
-
-  explicit Plan(const BatchNorm& b)
-      : items(b.n * b.s),
-        groups(b.c, kGrain / (items + 1) + 1, b.s == 1 ? 64 : 1),
-        pieces(items, items / pieces_for(groups, items) + 1, 1) {}
-
-  static i64 pieces_for(const Split& groups, i64 items) {
-    const i64 wanted = kTasks / (groups.count() + 1) + 1, most = items * groups.size() / kGrain + 1;
-    return wanted < most ? wanted : most;
-  }
-};
-
-// Per channel: gather(channels, items, piece) of every piece, finish(channels), then apply(channels, items) of every
-// piece; in one go where a task has all items of its channels, which are then still in the cache.
-template <class Gather, class Finish, class Apply>
-void run(const Plan& plan, i64 channels, Gather gather, Finish finish, Apply apply) {
-  const int groups = static_cast<int>(plan.groups.count()), pieces = static_cast<int>(plan.pieces.count());
-  if (pieces == 1) {
-    parallel_for(groups, [&](int task, int) {
-      gather(plan.groups.range(task), Range{0, plan.items}, 0);
-      finish(plan.groups.range(task));
-      apply(plan.groups.range(task), Range{0, plan.items});
-    });
-    return;
-  }
-  parallel_for(groups * pieces, [&](int task, int) {
-    gather(plan.groups.range(task % groups), plan.pieces.range(task / groups), task / groups);
-  });
-  finish(Range{0, channels});
-  parallel_for(groups * pieces,
-               [&](int task, int) { apply(plan.groups.range(task % groups), plan.pieces.range(task / groups)); });
-}
 
 // From the moments of channel c: what is saved, the running moments, and scale and bias of y = (x - save_mean) scale +
 // bias.
@@ -89,7 +49,7 @@ void batch_norm_forward(const BatchNormForward<T>& f) {
   const Verbose<T> line("batch_norm_forward", f.training ? "training" : "evaluation",
                         [&] { return sizes_text({f.shape.n, channels, f.shape.s}); });
   const Kernels<T>& k = kernels_of<T>();
-  const Plan plan(f.shape);
+  const ChannelPlan plan(f.shape, 1);
   const i64 pieces = plan.pieces.count();
   const Scratch<Moments> moments(static_cast<std::size_t>(pieces * channels));
   const Scratch<T> numbers(static_cast<std::size_t>((pieces + 2) * channels));
@@ -111,7 +71,7 @@ void batch_norm_forward(const BatchNormForward<T>& f) {
       finish_forward(f, c, m, scale, bias);
     }
   };
-  run(plan, channels, gather, finish, [&](Range group, Range items) {
+  run_channels(plan, channels, gather, finish, [&](Range group, Range items) {
     k.batch_norm_apply(f.shape, f.x, group, items, f.save_mean, scale, bias, f.add, f.relu, f.y,
                        f.x != f.y && f.add != f.y && past_caches<T>(channels * plan.items));
   });
@@ -123,7 +83,7 @@ void batch_norm_backward(const BatchNormBackward<T>& b) {
   const Verbose<T> line("batch_norm_backward", b.training ? "training" : "evaluation",
                         [&] { return sizes_text({b.shape.n, channels, b.shape.s}); });
   const Kernels<T>& k = kernels_of<T>();
-  const Plan plan(b.shape);
+  const ChannelPlan plan(b.shape, 1);
   const i64 pieces = plan.pieces.count();
   const bool summed = b.training || b.dweight || b.dbias;
   const Scratch<BatchNormSums> sums(static_cast<std::size_t>(pieces * channels));
@@ -143,10 +103,11 @@ void batch_norm_backward(const BatchNormBackward<T>& b) {
       finish_backward(b, c, static_cast<double>(plan.items), total, shift, slope, scale);
     }
   };
-  run(plan, channels, gather, finish, [&](Range group, Range items) {
+  run_channels(plan, channels, gather, finish, [&](Range group, Range items) {
     if (!b.dx) return;
-    k.batch_norm_gradient(b.shape, b.dy, b.training || b.affine ? b.x : nullptr, mask, group, items, b.save_mean, shift,
-                          slope, scale, b.dx, b.dx != b.dy && b.dx != b.x && past_caches<T>(channels * plan.items));
+    k.batch_norm_gradient(b.shape, b.dy, b.training || b.affine ? b.x : nullptr, mask, group, items, b.save_mean,
+                          nullptr, shift, slope, scale, b.dx,
+                          b.dx != b.dy && b.dx != b.x && past_caches<T>(channels * plan.items));
   });
 }
 

@@ -13,40 +13,75 @@ namespace {
 constexpr i64 kGrain = 1 << 15;        // numbers read and written
 constexpr i64 kMostScratch = 1 << 16;  // numbers of a plane that stays in the cache of a core
 
+Split planes_of(i64 planes, i64 outputs, i64 size) { return Split(planes, kGrain / (size + outputs + 1) + 1, 1); }
+
+// Whether every index is that of a place of its plane, or -1.
+template <class T>
+bool indices_inside(const Split& pieces, i64 outputs, i64 size, const std::int32_t* indices) {
+  std::atomic<bool> inside{true};
+  parallel_for(static_cast<int>(pieces.count()), [&](int task, int) {
+    const Range r = pieces.range(task);
+    if (!kernels_of<T>().max_pool2d_indices_inside(indices + r.begin * outputs, (r.end - r.begin) * outputs, size)) {
+      inside = false;
+    }
+  });
+  return inside;
+}
+
 }  // namespace
 
 template <class T>
 void max_pool2d_forward(const Pool2d& p, const T* x, T* y, std::int32_t* indices) {
   const Verbose<T> line("max_pool2d_forward", indices ? "rows, indices" : "rows", [&] {
-    return sizes_text({p.planes, p.ih, p.iw}) + " kernel " + sizes_text({p.kh, p.kw}) + " stride " +
-           sizes_text({p.stride_h, p.stride_w});
+    return sizes_text({p.planes, p.id, p.ih, p.iw}) + " kernel " + sizes_text({p.kd, p.kh, p.kw}) + " stride " +
+           sizes_text({p.stride_d, p.stride_h, p.stride_w});
   });
-  if (p.planes == 0 || p.oh == 0 || p.ow == 0) return;
+  const i64 outputs = p.planes * p.od * p.oh;
+  if (outputs == 0 || p.ow == 0) return;
   const Kernels<T>& k = kernels_of<T>();
-  const Split rows(p.planes * p.oh, kGrain / (p.iw * p.stride_h + p.ow) + 1, 1);
+  const Split rows(outputs, kGrain / (p.planes * p.id * p.ih * p.iw / outputs + p.ow) + 1, 1);
   const int tasks = static_cast<int>(rows.count());
+  const bool past = past_caches<T>(outputs * p.ow);
   const int threads = tasks > 1 ? num_threads() : 1;
   const Scratch<T> scratch(static_cast<std::size_t>(k.max_pool2d_scratch(p)), threads);
-  parallel_for(tasks, threads,
-               [&](int task, int rank) { k.max_pool2d_forward(p, x, rows.range(task), y, indices, scratch.at(rank)); });
+  parallel_for(tasks, threads, [&](int task, int rank) {
+    k.max_pool2d_forward(p, x, rows.range(task), y, indices, scratch.at(rank), past);
+  });
 }
 
 template <class T>
 bool max_pool2d_backward(i64 planes, i64 outputs, i64 size, const T* dy, const std::int32_t* indices, T* dx) {
   const Verbose<T> line("max_pool2d_backward", "planes", [&] { return sizes_text({planes, outputs, size}); });
   const Kernels<T>& k = kernels_of<T>();
-  const Split pieces(planes, kGrain / (size + outputs + 1) + 1, 1);
+  const Split pieces = planes_of(planes, outputs, size);
   const bool past = past_caches<T>(planes * size) && size <= kMostScratch;
   const int threads = num_threads();
-  std::atomic<bool> inside{true};
-  parallel_for(static_cast<int>(pieces.count()), threads, [&](int task, int) {
-    const Range r = pieces.range(task);
-    if (!k.max_pool2d_indices_inside(indices + r.begin * outputs, (r.end - r.begin) * outputs, size)) inside = false;
-  });
-  if (!inside) return false;
+  if (!indices_inside<T>(pieces, outputs, size, indices)) return false;
   const Scratch<T> scratch(static_cast<std::size_t>(past ? size : 0), threads);
   parallel_for(static_cast<int>(pieces.count()), threads, [&](int task, int rank) {
     k.max_pool2d_backward(dy, indices, pieces.range(task), outputs, size, dx, past ? scratch.at(rank) : nullptr);
+  });
+  return true;
+}
+
+template <class T>
+bool max_unpool2d_forward(i64 planes, i64 inputs, i64 size, const T* x, const std::int32_t* indices, T* y) {
+  const Verbose<T> line("max_unpool2d_forward", "planes", [&] { return sizes_text({planes, inputs, size}); });
+  const Split pieces = planes_of(planes, inputs, size);
+  if (!indices_inside<T>(pieces, inputs, size, indices)) return false;
+  parallel_for(static_cast<int>(pieces.count()), [&](int task, int) {
+    kernels_of<T>().max_unpool2d_forward(x, indices, pieces.range(task), inputs, size, y);
+  });
+  return true;
+}
+
+template <class T>
+bool max_unpool2d_backward(i64 planes, i64 inputs, i64 size, const T* dy, const std::int32_t* indices, T* dx) {
+  const Verbose<T> line("max_unpool2d_backward", "planes", [&] { return sizes_text({planes, inputs, size}); });
+  const Split pieces = planes_of(planes, inputs, size);
+  if (!indices_inside<T>(pieces, inputs, size, indices)) return false;
+  parallel_for(static_cast<int>(pieces.count()), [&](int task, int) {
+    kernels_of<T>().max_unpool2d_backward(dy, indices, pieces.range(task), inputs, size, dx);
   });
   return true;
 }
@@ -55,5 +90,9 @@ template void max_pool2d_forward<float>(const Pool2d&, const float*, float*, std
 template void max_pool2d_forward<double>(const Pool2d&, const double*, double*, std::int32_t*);
 template bool max_pool2d_backward<float>(i64, i64, i64, const float*, const std::int32_t*, float*);
 template bool max_pool2d_backward<double>(i64, i64, i64, const double*, const std::int32_t*, double*);
+template bool max_unpool2d_forward<float>(i64, i64, i64, const float*, const std::int32_t*, float*);
+template bool max_unpool2d_forward<double>(i64, i64, i64, const double*, const std::int32_t*, double*);
+template bool max_unpool2d_backward<float>(i64, i64, i64, const float*, const std::int32_t*, float*);
+template bool max_unpool2d_backward<double>(i64, i64, i64, const double*, const std::int32_t*, double*);
 
 }  // namespace jadro

@@ -53,17 +53,16 @@ from .ops.reduce import (
     argmax,
     argmin,
     cumsum,
-    log_softmax,
     logsumexp,
     max,
     mean,
     min,
-    softmax,
     std,
     sum,
     var,
 )
 from .ops.shape import cat, flatten, flip, permute, reshape, split, squeeze, stack, transpose, unsqueeze
+from .ops.softmax import log_softmax, softmax
 from .random import manual_seed
 from .tensor import Tensor, as_tensor, from_dlpack, tensor
 

@@ -154,11 +154,47 @@ def conv2d_backward_weight(
     padding_mode: str = "zeros",
 ) -> None: ...
 
-# --- max pooling: x[n,c,ih,iw], y[n,c,oh,ow]; indices: int32 offsets ih*IW+iw of the maxima in their plane -----------
+# --- max pooling: x[n,c,(id,)ih,iw], y[n,c,(od,)oh,ow]; indices: int32 offsets (id*IH+ih)*IW+iw of the maxima in their
+# plane or volume; padding: before and after each axis in turn
 def max_pool2d_forward(
-    x: Array, y: Array, indices: NDArray[np.int32] | None, kernel: Pair, stride: Pair, padding: Sides, dilation: Pair
+    x: Array,
+    y: Array,
+    indices: NDArray[np.int32] | None,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
 ) -> None: ...
+def adaptive_max_pool2d_forward(x: Array, y: Array, indices: NDArray[np.int32] | None) -> None:
+    """The maxima of bins floor(o*I/O) .. ceil((o+1)*I/O) of each axis."""
+
 def max_pool2d_backward(dy: Array, indices: NDArray[np.int32], dx: Array) -> None: ...
+def max_unpool2d_forward(x: Array, indices: NDArray[np.int32], y: Array) -> None:
+    """y is 0 but for each x at its index; the last of two with the same."""
+
+def max_unpool2d_backward(dy: Array, indices: NDArray[np.int32], dx: Array) -> None:
+    """dx: what stands in dy at each index, 0 for -1."""
+
+# --- average pooling of one to three axes: x[n,c,...], y[n,c,...], sizes rounded up or down. Without a kernel: bins
+# floor(o*I/O) .. ceil((o+1)*I/O). divisor 0: the places of the window, with padding_counts those in the padding too
+def avg_pool_forward(
+    x: Array,
+    y: Array,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    padding_counts: bool,
+    divisor: int,
+) -> None: ...
+def avg_pool_backward(
+    dy: Array,
+    dx: Array,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    padding_counts: bool,
+    divisor: int,
+) -> None: ...
 
 # --- recurrent layers -----------------------------------------------------------------------------------------------
 # x[T,N,I], h0 hn [L*D,N,H], y[T,N,D*H]. weights: for each layer, for each direction: w_ih[G*H,I or D*H], w_hh[G*H,H],
@@ -335,11 +371,44 @@ def batch_norm_backward(
     for its gradient."""
 
 # --- pointwise ------------------------------------------------------------------------------------------------------
-def activation_forward(name: str, x: Array, y: Array) -> None:
-    """name: "relu", "tanh" or "sigmoid". y may be x."""
+def softmax_forward(x: Array, y: Array, log: bool) -> None:
+    """x[outer,n,inner], along n: softmax, or its logarithm."""
 
-def activation_backward(name: str, dy: Array, y: Array, dx: Array) -> None:
-    """From the output y: relu dy*(y>0), tanh dy*(1-y^2), sigmoid dy*y*(1-y). dx may be dy."""
+def softmax_backward(dy: Array, y: Array, dx: Array, log: bool) -> None: ...
+def group_norm_forward(
+    x: Array,
+    groups: int,
+    weight: Array | None,
+    bias: Array | None,
+    running_mean: Array | None,
+    running_var: Array | None,
+    y: Array,
+    save_mean: Array,
+    save_rstd: Array,
+    momentum: float,
+    eps: float,
+) -> None:
+    """x[n,c,s], each row's channels in groups; save_mean, save_rstd [n,groups]. Running moments [c], for one group a
+    channel, move towards the mean of the rows' moments."""
+
+def group_norm_backward(
+    dy: Array,
+    x: Array,
+    groups: int,
+    weight: Array | None,
+    save_mean: Array,
+    save_rstd: Array,
+    dx: Array | None,
+    dweight: Array | None,
+    dbias: Array | None,
+) -> None: ...
+def activation_forward(name: str, x: Array, y: Array, a: float = 0.0, b: float = 0.0) -> None:
+    """name: "relu", "tanh", "sigmoid", "leaky_relu" (a: the slope), "elu" (a: alpha), "gelu", "gelu_tanh", "silu",
+    "hardtanh" (a, b: the bounds) or "softplus" (a: beta, b: the threshold). y may be x."""
+
+def activation_backward(name: str, dy: Array, v: Array, dx: Array, a: float = 0.0, b: float = 0.0) -> None:
+    """From the output v = y: relu dy*(y>0), tanh dy*(1-y^2), sigmoid dy*y*(1-y); the others from v = x. dx may be
+    dy."""
 
 def dropout(x: Array, y: Array, p: float, seed: int, offset: int) -> None:
     """y = x * mask / (1-p); element j is kept where uniform number offset+j of the stream `seed` is >= p. Its own

@@ -13,8 +13,6 @@ from typing import Any
 Array = Any  # cupy.ndarray of float32 or float64, one dtype in a call
 Int32s = Any  # cupy.ndarray of int32
 Ints = Any  # cupy.ndarray of int64
-Pair = tuple[int, int]
-Sides = tuple[int, int, int, int]  # (top, bottom, left, right)
 
 __version__: str
 
@@ -84,26 +82,53 @@ def conv2d_backward_weight(
     stream: int = 0,
 ) -> None: ...
 
-# --- max pooling: x[n,c,ih,iw], y[n,c,oh,ow]; planes of less than 2^31 elements. The backward pass takes the forward
-# pass's (kernel, stride, padding, dilation) as its window, and then looks for each element of dx only at the windows
-# around it; without, at all of the plane. Indices outside their window, or the plane, count for nothing.
+# --- max pooling, as in _core. The backward pass takes the forward pass's (kernel, stride, padding, dilation) as its
+# window, and then looks for each element of dx only at the windows around it; without, at all of the plane, as unpooling does.
+# Indices outside their window, or the plane, count for nothing.
 def max_pool2d_forward(
     x: Array,
     y: Array,
     indices: Int32s | None,
-    kernel: Pair,
-    stride: Pair,
-    padding: Sides,
-    dilation: Pair,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
     *,
     stream: int = 0,
 ) -> None: ...
+def adaptive_max_pool2d_forward(x: Array, y: Array, indices: Int32s | None, *, stream: int = 0) -> None: ...
 def max_pool2d_backward(
     dy: Array,
     indices: Int32s,
     dx: Array,
     *,
-    window: tuple[Pair, Pair, Sides, Pair] | None = None,
+    window: tuple[Sequence[int], Sequence[int], Sequence[int], Sequence[int]] | None = None,
+    stream: int = 0,
+) -> None: ...
+def max_unpool2d_forward(x: Array, indices: Int32s, y: Array, *, stream: int = 0) -> None: ...
+def max_unpool2d_backward(dy: Array, indices: Int32s, dx: Array, *, stream: int = 0) -> None: ...
+
+# --- average pooling, as in _core
+def avg_pool_forward(
+    x: Array,
+    y: Array,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    padding_counts: bool,
+    divisor: int,
+    *,
+    stream: int = 0,
+) -> None: ...
+def avg_pool_backward(
+    dy: Array,
+    dx: Array,
+    kernel: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    padding_counts: bool,
+    divisor: int,
+    *,
     stream: int = 0,
 ) -> None: ...
 
@@ -272,9 +297,41 @@ def batch_norm_backward(
     stream: int = 0,
 ) -> None: ...
 
-# --- pointwise
-def activation_forward(name: str, x: Array, y: Array, *, stream: int = 0) -> None: ...
-def activation_backward(name: str, dy: Array, y: Array, dx: Array, *, stream: int = 0) -> None: ...
+# --- normalisation of groups, and pointwise
+def group_norm_forward(
+    x: Array,
+    groups: int,
+    weight: Array | None,
+    bias: Array | None,
+    running_mean: Array | None,
+    running_var: Array | None,
+    y: Array,
+    save_mean: Array,
+    save_rstd: Array,
+    momentum: float,
+    eps: float,
+    *,
+    stream: int = 0,
+) -> None: ...
+def group_norm_backward(
+    dy: Array,
+    x: Array,
+    groups: int,
+    weight: Array | None,
+    save_mean: Array,
+    save_rstd: Array,
+    dx: Array | None,
+    dweight: Array | None,
+    dbias: Array | None,
+    *,
+    stream: int = 0,
+) -> None: ...
+def softmax_forward(x: Array, y: Array, log: bool, *, stream: int = 0) -> None: ...
+def softmax_backward(dy: Array, y: Array, dx: Array, log: bool, *, stream: int = 0) -> None: ...
+def activation_forward(name: str, x: Array, y: Array, a: float = 0.0, b: float = 0.0, *, stream: int = 0) -> None: ...
+def activation_backward(
+    name: str, dy: Array, v: Array, dx: Array, a: float = 0.0, b: float = 0.0, *, stream: int = 0
+) -> None: ...
 def dropout(x: Array, y: Array, p: float, seed: int, offset: int, *, stream: int = 0) -> None: ...
 def random_uniform(out: Array, seed: int, offset: int, *, stream: int = 0) -> None: ...
 

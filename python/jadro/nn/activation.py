@@ -1,4 +1,4 @@
-"""Activations; they have no parameters. Equations stand at the functions of the same names in lower case.
+"""Activations; only PReLU has a parameter. Equations stand at the functions of the same names in lower case.
 
 `inplace` is taken for PyTorch's sake: the result is a new tensor all the same.
 """
@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..ops.creation import full
 from ..tensor import Tensor, as_tensor
 from . import functional as F
-from .module import Module
+from .checks import integer
+from .module import Module, Parameter
 
 
 class ReLU(Module):
@@ -49,6 +51,21 @@ class LeakyReLU(Module):
 
     def extra_repr(self) -> str:
         return f"negative_slope={self.negative_slope}"
+
+
+class PReLU(Module):
+    """x where x > 0, else weight x; weight: Parameter [num_parameters], 1 or the number of channels (axis 1)"""
+
+    def __init__(self, num_parameters: int = 1, init: float = 0.25, device: Any = None, dtype: Any = None) -> None:
+        super().__init__()
+        self.num_parameters = integer("PReLU", "num_parameters", num_parameters)
+        self.weight = Parameter(full((num_parameters,), float(init), dtype=dtype, device=device))
+
+    def forward(self, x: Any) -> Tensor:
+        return F.prelu(x, self.weight)
+
+    def extra_repr(self) -> str:
+        return f"num_parameters={self.num_parameters}"
 
 
 class ELU(Module):

@@ -13,26 +13,44 @@ from typing import Any
 import numpy as np
 
 from .. import backend
+from ..ops import avg_pool as _avg_pool
 from ..ops import conv2d as _conv2d
 from ..ops import pool2d as _pool2d
-from ..ops.activation import relu, sigmoid, tanh
-from ..ops.batch_norm import batch_norm, group_norm, instance_norm, layer_norm
+from ..ops.activation import (
+    elu,
+    gelu,
+    hardtanh,
+    leaky_relu,
+    prelu,
+    relu,
+    relu6,
+    sigmoid,
+    silu,
+    softplus,
+    tanh,
+)
+from ..ops.batch_norm import batch_norm
 from ..ops.cross_entropy import check_reduction, cross_entropy, nll_loss
 from ..ops.cross_entropy import reduce as _reduce
 from ..ops.dropout import dropout
-from ..ops.elementwise import check_broadcast, expm1, where
+from ..ops.elementwise import check_broadcast, where
 from ..ops.embedding import embedding
+from ..ops.group_norm import group_norm, instance_norm, layer_norm
 from ..ops.linear import linear
 from ..ops.pad import pad
-from ..ops.reduce import log_softmax, softmax
-from ..ops.special import normal_cdf, softplus
+from ..ops.softmax import log_softmax, softmax
 from ..tensor import Tensor, as_tensor, wrap
 
 __all__ = [
     "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",
+    "adaptive_avg_pool3d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool3d",
     "avg_pool1d",
     "avg_pool2d",
+    "avg_pool3d",
     "batch_norm",
     "binary_cross_entropy_with_logits",
     "conv1d",
@@ -56,10 +74,15 @@ __all__ = [
     "log_softmax",
     "max_pool1d",
     "max_pool2d",
+    "max_pool3d",
+    "max_unpool1d",
+    "max_unpool2d",
+    "max_unpool3d",
     "mse_loss",
     "nll_loss",
     "one_hot",
     "pad",
+    "prelu",
     "relu",
     "relu6",
     "sigmoid",
@@ -160,47 +183,106 @@ def max_pool2d(
 
     stride: default kernel_size. padding: the forms of conv2d, less than the window; padded cells never win. ceil_mode:
     round the output size up, as long as the last window starts inside. return_indices: also the int64 offsets of the
-    maxima in their plane.
+    maxima in their plane (for volumes d H W + h W + w).
     """
     return _pool2d.max_pool("max_pool2d", 2, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
-def avg_pool1d(
-    x: Any,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
+def max_pool3d(
+    x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, dilation: Any = 1, ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Any:  # fmt: skip
+    """The maxima of windows of volumes [N, C, D, H, W] or [C, D, H, W]; see max_pool2d."""
+    return _pool2d.max_pool("max_pool3d", 3, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+
+
+def max_unpool1d(
+    x: Any, indices: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
 ) -> Tensor:
+    """The inverse of max_pool1d; see max_unpool2d."""
+    return _pool2d.max_unpool("max_unpool1d", 1, x, indices, kernel_size, stride, padding, output_size)
+
+
+def max_unpool2d(
+    x: Any, indices: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
+) -> Tensor:
+    """The inverse of max_pool2d: zeros, and x at the indices that the pooling returned.
+
+    x, indices: [N, C, H, W] or [C, H, W]. kernel_size, stride, padding: those of the pooling, an int or one an axis.
+    output_size: the size of what was pooled, also as its whole shape; by default the smallest, (M - 1) S - 2P + K.
+    Where indices occur twice the last one counts. ValueError for indices outside, and for an output_size that does not
+    fit.
+    """
+    return _pool2d.max_unpool("max_unpool2d", 2, x, indices, kernel_size, stride, padding, output_size)
+
+
+def max_unpool3d(
+    x: Any, indices: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, output_size: Any = None
+) -> Tensor:
+    """The inverse of max_pool3d; see max_unpool2d."""
+    return _pool2d.max_unpool("max_unpool3d", 3, x, indices, kernel_size, stride, padding, output_size)
+
+
+def avg_pool1d(
+    x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Tensor:  # fmt: skip
     """The means of windows of sequences [N, C, L] or [C, L]; see avg_pool2d."""
-    return _pool2d.avg_pool("avg_pool1d", 1, x, kernel_size, stride, padding, ceil_mode, count_include_pad)
+    return _avg_pool.avg_pool("avg_pool1d", 1, x, kernel_size, stride, padding, ceil_mode, count_include_pad)
 
 
 def avg_pool2d(
-    x: Any,
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    ceil_mode: bool = False,
-    count_include_pad: bool = True,
-) -> Tensor:
+    x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
+    count_include_pad: bool = True, divisor_override: int | None = None,
+) -> Tensor:  # fmt: skip
     """The means of windows of images [N, C, H, W] or [C, H, W]; stride, padding and ceil_mode as in max_pool2d.
 
-    count_include_pad: padded cells count, as zeros; cells that only ceil_mode adds never do.
+    count_include_pad: padded cells count, as zeros; cells that only ceil_mode adds never do. divisor_override: divide
+    every sum by this integer instead.
     """
-    return _pool2d.avg_pool("avg_pool2d", 2, x, kernel_size, stride, padding, ceil_mode, count_include_pad)
+    options = stride, padding, ceil_mode, count_include_pad, divisor_override
+    return _avg_pool.avg_pool("avg_pool2d", 2, x, kernel_size, *options)
+
+
+def avg_pool3d(
+    x: Any, kernel_size: Any, stride: Any = None, padding: Any = 0, ceil_mode: bool = False,
+    count_include_pad: bool = True, divisor_override: int | None = None,
+) -> Tensor:  # fmt: skip
+    """The means of windows of volumes [N, C, D, H, W] or [C, D, H, W]; see avg_pool2d."""
+    options = stride, padding, ceil_mode, count_include_pad, divisor_override
+    return _avg_pool.avg_pool("avg_pool3d", 3, x, kernel_size, *options)
 
 
 def adaptive_avg_pool1d(x: Any, output_size: Any) -> Tensor:
     """The means of `output_size` bins of sequences [N, C, L] or [C, L]; bin j covers floor(j L / O) .. ceil((j + 1) L /
     O)."""
-    return _pool2d.adaptive_avg_pool("adaptive_avg_pool1d", 1, x, output_size)
+    return _avg_pool.adaptive_avg_pool("adaptive_avg_pool1d", 1, x, output_size)
 
 
 def adaptive_avg_pool2d(x: Any, output_size: Any) -> Tensor:
     """The means of output_size (an int, or two; None keeps the size) bins of images [N, C, H, W] or [C, H, W]."""
-    return _pool2d.adaptive_avg_pool("adaptive_avg_pool2d", 2, x, output_size)
+    return _avg_pool.adaptive_avg_pool("adaptive_avg_pool2d", 2, x, output_size)
+
+
+def adaptive_avg_pool3d(x: Any, output_size: Any) -> Tensor:
+    """The means of output_size (an int, or three; None keeps the size) bins of volumes [N, C, D, H, W] or [C, D, H,
+    W]."""
+    return _avg_pool.adaptive_avg_pool("adaptive_avg_pool3d", 3, x, output_size)
+
+
+def adaptive_max_pool1d(x: Any, output_size: Any, return_indices: bool = False) -> Any:
+    """The maxima of the bins of adaptive_avg_pool1d; return_indices as in max_pool2d."""
+    return _pool2d.adaptive_max_pool("adaptive_max_pool1d", 1, x, output_size, return_indices)
+
+
+def adaptive_max_pool2d(x: Any, output_size: Any, return_indices: bool = False) -> Any:
+    """The maxima of the bins of adaptive_avg_pool2d; return_indices as in max_pool2d."""
+    return _pool2d.adaptive_max_pool("adaptive_max_pool2d", 2, x, output_size, return_indices)
+
+
+def adaptive_max_pool3d(x: Any, output_size: Any, return_indices: bool = False) -> Any:
+    """The maxima of the bins of adaptive_avg_pool3d; return_indices as in max_pool2d."""
+    return _pool2d.adaptive_max_pool("adaptive_max_pool3d", 3, x, output_size, return_indices)
 
 
 def one_hot(x: Any, num_classes: int = -1) -> Tensor:
@@ -215,50 +297,6 @@ def one_hot(x: Any, num_classes: int = -1) -> Tensor:
         raise ValueError(f"one_hot: x reaches outside 0..{classes - 1}: num_classes is {num_classes}")
     numbers = backend.to_device(np.arange(classes), backend.device_of(ids))
     return wrap((ids[..., None] == numbers).astype(np.int64))
-
-
-def leaky_relu(x: Any, negative_slope: float = 0.01) -> Tensor:
-    """x where x > 0, else negative_slope x."""
-    x = as_tensor(x)
-    return where(x > 0, x, x * negative_slope)
-
-
-def elu(x: Any, alpha: float = 1.0) -> Tensor:
-    """x where x > 0, else alpha (exp(x) - 1) (Clevert et al. 2015)."""
-    x = as_tensor(x)
-    return where(x > 0, x, expm1(x.clamp(max=0)) * alpha)
-
-
-def gelu(x: Any, approximate: str = "none") -> Tensor:
-    """x Phi(x), Phi the normal distribution function (Hendrycks and Gimpel 2016).
-
-    approximate: "none", or "tanh" for 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))).
-    """
-    x = as_tensor(x)
-    if approximate == "none":
-        return x * normal_cdf(x)
-    if approximate != "tanh":
-        raise ValueError(f"gelu: approximate is {approximate!r}, expected 'none' or 'tanh'")
-    return 0.5 * x * (1 + tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * (x * x * x))))
-
-
-def silu(x: Any) -> Tensor:
-    """x sigmoid(x)."""
-    x = as_tensor(x)
-    return x * sigmoid(x)
-
-
-def hardtanh(x: Any, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
-    """x bounded to min_val..max_val; the gradient is 0 at the bounds."""
-    x = as_tensor(x)
-    if not min_val <= max_val:
-        raise ValueError(f"hardtanh: min_val is {min_val} and max_val is {max_val}, expected min_val <= max_val")
-    return where((x > min_val) & (x < max_val), x, x.detach().clamp(min_val, max_val))
-
-
-def relu6(x: Any) -> Tensor:
-    """x bounded to 0..6."""
-    return hardtanh(x, 0.0, 6.0)
 
 
 def _pair(call: str, x: Any, target: Any, reduction: str) -> tuple[Tensor, Tensor]:

@@ -1,14 +1,18 @@
-"""ReLU, tanh and the logistic sigmoid on the native kernel."""
+"""Pointwise activations on the native kernel."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import numpy as np
+
 from .. import backend
-from ..autograd import Function, Node
+from ..autograd import Elementary, Function, Node
 from ..backend import Array
 from ..tensor import Tensor, as_tensor
 from .common import check_float
+from .elementwise import Exp, Where, constant, where
 
 
 class Activation(Function):
@@ -55,6 +59,117 @@ class Sigmoid(Activation):
         return dy * (y * (1 - y))
 
 
+class FromInput(Function):
+    """y = f(x; a, b), whose gradient needs x. A subclass names f and gives its second derivative, `curvature`."""
+
+    @staticmethod
+    def forward(ctx: Node, x: Array, *, a: float = 0.0, b: float = 0.0) -> Array:
+        check_float(ctx.fn.name, "x", x)
+        y = backend.empty_like(x)
+        backend.kernel(x, "activation_forward")(ctx.fn.name, backend.contiguous(x), y, a, b)
+        ctx.save(x)
+        ctx.numbers = a, b
+        return y
+
+    @staticmethod
+    def backward(ctx: Node, dy: Array) -> Array:
+        return _slope(ctx.fn, dy, ctx.saved[0], ctx.numbers)
+
+    @classmethod
+    def backward_graph(cls, ctx: Node, dy: Tensor) -> Tensor:
+        return dy * Slope.apply(ctx.saved[0], fn=cls, numbers=ctx.numbers)
+
+    @staticmethod
+    def curvature(x: Any, a: float, b: float) -> Any:
+        """f''(x) for an array or a Tensor, None where it is 0 everywhere."""
+        return None
+
+
+class Slope(Elementary):
+    """y = f'(x) of a FromInput"""
+
+    @staticmethod
+    def forward(ctx: Node, x: Array, *, fn: type[FromInput], numbers: tuple[float, float]) -> Array:
+        ctx.save(x)
+        ctx.of, ctx.numbers = fn, numbers
+        return _slope(fn, np.ones_like(x), x, numbers)
+
+    @staticmethod
+    def backward(ctx: Node, dy: Any) -> Any:
+        second = ctx.of.curvature(ctx.saved[0], *ctx.numbers)
+        return dy * 0 if second is None else dy * second
+
+
+def _slope(fn: type[Function], dy: Array, x: Array, numbers: tuple[float, float]) -> Array:
+    """dy f'(x) by the kernel."""
+    dx = backend.empty_like(dy)
+    backend.kernel(dy, "activation_backward")(fn.name, backend.contiguous(dy), backend.contiguous(x), dx, *numbers)
+    return dx
+
+
+def _sigmoid_of(x: Any) -> Any:
+    return 1 / (1 + Exp.call(-x))
+
+
+class LeakyRelu(FromInput):
+    """y = x where x > 0, else a x"""
+
+    name = "leaky_relu"
+
+
+class Elu(FromInput):
+    """y = x where x > 0, else a (exp(x) - 1)"""
+
+    @staticmethod
+    def curvature(x: Any, a: float, b: float) -> Any:
+        zero = x.dtype.type(0)
+        below = Where.call(constant(x > 0), zero, x)
+        return Where.call(constant(x > 0), zero, Exp.call(below) * a)
+
+
+class Gelu(FromInput):
+    """y = x Phi(x); y' = Phi + x phi; y'' = (2 - x^2) phi"""
+
+    @staticmethod
+    def curvature(x: Any, a: float, b: float) -> Any:
+        return (2 - x * x) * Exp.call(x * x * -0.5) * (1 / math.sqrt(2 * math.pi))
+
+
+class GeluTanh(FromInput):
+    """y = x (1 + t) / 2, t = tanh(u), u = c (x + k x^3); y'' = (1 - t^2) (u' + x (u'' - 2 t u'^2) / 2)"""
+
+    name = "gelu_tanh"
+
+    @staticmethod
+    def curvature(x: Any, a: float, b: float) -> Any:
+        c, k = math.sqrt(2 / math.pi), 0.044715
+        t = 2 * _sigmoid_of(2 * c * (x + k * (x * x * x))) - 1
+        first, second = c + 3 * c * k * (x * x), 6 * c * k * x
+        return (1 - t * t) * (first + 0.5 * x * (second - 2 * t * (first * first)))
+
+
+class Silu(FromInput):
+    """y = x s, s the sigmoid; y'' = s (1 - s) (2 + x (1 - 2 s))"""
+
+    @staticmethod
+    def curvature(x: Any, a: float, b: float) -> Any:
+        s = _sigmoid_of(x)
+        return s * (1 - s) * (2 + x * (1 - 2 * s))
+
+
+class Hardtanh(FromInput):
+    """y = x bounded to a .. b"""
+
+
+class Softplus(FromInput):
+    """y = log(1 + exp(a x)) / a, x itself where a x > b; y'' = a s (1 - s), s the sigmoid of a x"""
+
+    @staticmethod
+    def curvature(x: Any, a: float, b: float) -> Any:
+        s = _sigmoid_of(x * a)
+        return Where.call(constant(x * a > b), x.dtype.type(0), s * (1 - s) * a)
+
+
 def relu(x: Any) -> Tensor:
     """max(x, 0) elementwise; the gradient at 0 is 0. TypeError where x is not floating."""
     return Relu.apply(as_tensor(x))
@@ -68,3 +183,61 @@ def tanh(x: Any) -> Tensor:
 def sigmoid(x: Any) -> Tensor:
     """1 / (1 + exp(-x)) elementwise. TypeError where x is not floating."""
     return Sigmoid.apply(as_tensor(x))
+
+
+def leaky_relu(x: Any, negative_slope: float = 0.01) -> Tensor:
+    """x where x > 0, else negative_slope x."""
+    return LeakyRelu.apply(as_tensor(x), a=float(negative_slope))
+
+
+def prelu(x: Any, weight: Any) -> Tensor:
+    """x where x > 0, else weight x (He et al. 2015); weight [1], or [C] for the channels of x [N, C, ...].
+
+    ValueError for a weight of another shape, TypeError for dtypes.
+    """
+    x, weight = as_tensor(x), as_tensor(weight)
+    check_float("prelu", "x", x.data)
+    check_float("prelu", "weight", weight.data, x.data)
+    channels = x.shape[1] if x.ndim > 1 else 1
+    if weight.shape not in ((), (1,), (channels,)):
+        raise ValueError(f"prelu: weight has shape {weight.shape}, expected (1,) or ({channels},)")
+    if weight.numel() > 1:
+        weight = weight.reshape(channels, *(1,) * (x.ndim - 2))
+    return where(x > 0, x, x * weight)
+
+
+def elu(x: Any, alpha: float = 1.0) -> Tensor:
+    """x where x > 0, else alpha (exp(x) - 1) (Clevert et al. 2015)."""
+    return Elu.apply(as_tensor(x), a=float(alpha))
+
+
+def gelu(x: Any, approximate: str = "none") -> Tensor:
+    """x Phi(x), Phi the normal distribution function (Hendrycks and Gimpel 2016).
+
+    approximate: "none", or "tanh" for 0.5 x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))).
+    """
+    if approximate not in ("none", "tanh"):
+        raise ValueError(f"gelu: approximate is {approximate!r}, expected 'none' or 'tanh'")
+    return (Gelu if approximate == "none" else GeluTanh).apply(as_tensor(x))
+
+
+def silu(x: Any) -> Tensor:
+    """x sigmoid(x)."""
+    return Silu.apply(as_tensor(x))
+
+
+def hardtanh(x: Any, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
+    """x bounded to min_val..max_val; the gradient is 0 at the bounds."""
+    if not min_val <= max_val:
+        raise ValueError(f"hardtanh: min_val is {min_val} and max_val is {max_val}, expected min_val <= max_val")
+    return Hardtanh.apply(as_tensor(x), a=float(min_val), b=float(max_val))
+
+
+def relu6(x: Any) -> Tensor:
+    """x bounded to 0..6."""
+    return hardtanh(x, 0.0, 6.0)
+
+
+def softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
+    """log(1 + exp(beta x)) / beta, and x where beta x > threshold."""
+    return Softplus.apply(as_tensor(x), a=float(beta), b=float(threshold))

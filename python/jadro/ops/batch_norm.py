@@ -1,11 +1,9 @@
-"""Normalisation to zero mean and unit variance, with an affine map: over the batch, and over groups of one row."""
+"""Normalisation of channels over the batch to zero mean and unit variance, with an affine map."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
-
-import numpy as np
 
 from .. import backend
 from ..autograd import Function, Node
@@ -89,7 +87,7 @@ def _passed(ctx: Node) -> Array:
     return (y > 0).astype(ctx.mean.dtype)
 
 
-def _check_vector(call: str, name: str, value: Any, channels: int, x: Tensor) -> Tensor | None:
+def check_vector(call: str, name: str, value: Any, channels: int, x: Tensor) -> Tensor | None:
     if value is None:
         return None
     value = as_tensor(value)
@@ -99,7 +97,7 @@ def _check_vector(call: str, name: str, value: Any, channels: int, x: Tensor) ->
     return value
 
 
-def _check_options(call: str, x: Tensor, eps: float, least: int) -> None:
+def check_options(call: str, x: Tensor, eps: float, least: int) -> None:
     check_float(call, "x", x.data)
     if x.ndim < least:
         raise ValueError(f"{call}: x has shape {x.shape}, expected at least {least} axes")
@@ -126,10 +124,10 @@ def batch_norm_then(
 ) -> Tensor:  # fmt: skip
     """`batch_norm`, then + add where it is given and max(., 0) with relu, in the same passes over memory."""
     x = as_tensor(x)
-    _check_options("batch_norm", x, eps, 2)
+    check_options("batch_norm", x, eps, 2)
     n, channels, space = x.shape[0], x.shape[1], math.prod(x.shape[2:])
     names = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
-    mean, var, weight, bias = (_check_vector("batch_norm", name, v, channels, x) for name, v in names.items())
+    mean, var, weight, bias = (check_vector("batch_norm", name, v, channels, x) for name, v in names.items())
     if training and n * space == 1:
         raise ValueError(f"batch_norm: x has shape {x.shape}, expected more than one value a channel in training")
     if not training and (mean is None or var is None):
@@ -144,86 +142,3 @@ def batch_norm_then(
         running=running, training=training, momentum=float(momentum), eps=float(eps), relu=relu,
     )  # fmt: skip
     return y.reshape(x.shape)
-
-
-def _normalize(x: Tensor, rows: int, eps: float) -> Tensor:
-    """Each of x's `rows` equal pieces to zero mean and unit variance: the channels of one batch norm."""
-    pieces = x.reshape(1, rows, x.numel() // rows if rows else 0)
-    options: dict[str, Any] = {"running": (None, None), "training": True, "momentum": 0.0, "eps": float(eps)}
-    return BatchNorm.apply(pieces, None, None, None, **options).reshape(x.shape)
-
-
-def _affine(call: str, y: Tensor, weight: Any, bias: Any) -> Tensor:
-    """y weight + bias for each channel (axis 1)."""
-    shape = (1, -1) + (1,) * (y.ndim - 2)
-    for name, value in (("weight", weight), ("bias", bias)):
-        vector = _check_vector(call, name, value, y.shape[1], y)
-        if vector is not None:
-            y = y * vector.reshape(shape) if name == "weight" else y + vector.reshape(shape)
-    return y
-
-
-def layer_norm(x: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
-    """Layer normalisation (Ba et al. 2016) over the last axes, whose sizes are `normalized_shape`, an int or several.
-
-    weight, bias: of that shape. Raises ValueError where x does not end in that shape.
-    """
-    x = as_tensor(x)
-    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-    _check_options("layer_norm", x, eps, 1)
-    if not shape or x.shape[x.ndim - len(shape) :] != shape or len(shape) > x.ndim:
-        raise ValueError(f"layer_norm: x has shape {x.shape}, expected to end in normalized_shape {shape}")
-    params = []
-    for name, value in (("weight", weight), ("bias", bias)):
-        value = None if value is None else as_tensor(value)
-        if value is not None:
-            check_float("layer_norm", name, value.data, x.data)
-            if value.shape != shape:
-                raise ValueError(f"layer_norm: {name} has shape {value.shape}, expected {shape}")
-        params.append(value)
-    y = _normalize(x, math.prod(x.shape[: x.ndim - len(shape)]), eps)
-    y = y if params[0] is None else y * params[0]
-    return y if params[1] is None else y + params[1]
-
-
-def group_norm(x: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
-    """Group normalisation (Wu and He 2018): each row's channels in `num_groups` groups, each to zero mean and unit
-    variance.
-
-    x: [N, C, ...]; weight, bias: [C]. Raises ValueError where num_groups does not divide C.
-    """
-    x = as_tensor(x)
-    _check_options("group_norm", x, eps, 2)
-    if num_groups < 1 or x.shape[1] % num_groups:
-        raise ValueError(f"group_norm: num_groups is {num_groups}, expected a divisor of x's {x.shape[1]} channels")
-    return _affine("group_norm", _normalize(x, x.shape[0] * num_groups, eps), weight, bias)
-
-
-def instance_norm(
-    x: Any, running_mean: Any = None, running_var: Any = None, weight: Any = None, bias: Any = None,
-    use_input_stats: bool = True, momentum: float = 0.1, eps: float = 1e-5,
-) -> Tensor:  # fmt: skip
-    """Instance normalisation (Ulyanov et al. 2016): each channel of each row on its own, over space.
-
-    x: [N, C, ...]; running moments, where given, move towards the mean of the rows' moments; without `use_input_stats`
-    they are used instead. Raises ValueError for a single value a channel.
-    """
-    x = as_tensor(x)
-    _check_options("instance_norm", x, eps, 3)
-    if not use_input_stats:
-        return batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
-    if math.prod(x.shape[2:]) == 1:
-        raise ValueError(f"instance_norm: x has shape {x.shape}, expected more than one value a channel")
-    n, channels = x.shape[:2]
-    moments = [
-        _check_vector("instance_norm", name, v, channels, x)
-        for name, v in (("running_mean", running_mean), ("running_var", running_var))
-    ]
-    y = _affine("instance_norm", _normalize(x, n * channels, eps), weight, bias)
-    axes = tuple(range(2, x.ndim))
-    with np.errstate(all="ignore"):
-        rows = x.data.mean(axis=axes), x.data.var(axis=axes, ddof=1)
-        for moment, values in zip(moments, rows, strict=True):
-            if moment is not None and n:
-                moment.data += x.dtype.type(momentum) * (values.mean(axis=0) - moment.data)
-    return y

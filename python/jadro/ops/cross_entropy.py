@@ -12,7 +12,7 @@ from ..backend import Array
 from ..tensor import Tensor, as_tensor, wrap
 from .common import check_float, check_integer
 from .elementwise import where
-from .reduce import log_softmax, softmax
+from .softmax import log_softmax, softmax
 
 REDUCTIONS = ("mean", "sum", "none")
 

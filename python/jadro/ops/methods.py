@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import autograd
 from ..tensor import Tensor
-from . import activation, common, compare, elementwise, index, inplace, matmul, reduce, shape
+from . import activation, common, compare, elementwise, index, inplace, matmul, reduce, shape, softmax
 
 
 def clone(x: Tensor) -> Tensor:
@@ -88,8 +88,8 @@ _NAMES = {
     elementwise: "add sub mul div pow remainder maximum minimum exp expm1 log log1p sqrt rsqrt sin cos neg "
     "abs square masked_fill clamp norm",
     compare: "eq ne lt le gt ge floor_divide logical_not sign floor ceil round isnan isinf isfinite",
-    reduce: "sum mean var std max min amax amin argmax argmin prod cumsum logsumexp softmax log_softmax any all "
-    "count_nonzero",
+    reduce: "sum mean var std max min amax amin argmax argmin prod cumsum logsumexp any all count_nonzero",
+    softmax: "softmax log_softmax",
     shape: "reshape view flatten squeeze unsqueeze permute transpose expand expand_as broadcast_to repeat split chunk "
     "unbind flip",
     index: "gather index_select",

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..autograd import Elementary, Function, Node
 from ..backend import Array, spread, total
-from ..tensor import Tensor, as_tensor, wrap
+from ..tensor import Tensor, wrap
 from .common import FLOAT32, axis_index, axis_tuple, cast
 from .elementwise import Exp, Log, maximum, minimum, sqrt
 from .index import take_along
@@ -92,48 +92,11 @@ class Cumsum(Elementary):
         return Cumsum.call(dy[back], axis=ctx.axis)[back]
 
 
-def largest(x: Array, axes: Any) -> Array:
+def largest(x: Array, axes: tuple[int, ...] | None) -> Array:
     """The maxima along axes, which stay with size 1; -inf where there is nothing."""
     if x.size:
         return x.max(axis=axes, keepdims=True)
-    return np.full_like(
-        x, -math.inf, shape=_kept(x.shape, axes if axes is None or isinstance(axes, tuple) else (axes,))
-    )
-
-
-class Softmax(Elementary):
-    """y = exp(x) / sum exp(x) along an axis; dx = y (dy - sum(dy y))"""
-
-    @staticmethod
-    def forward(ctx: Node, x: Array, *, axis: int) -> Array:
-        y = np.exp(x - largest(x, axis))
-        y /= y.sum(axis=axis, keepdims=True)
-        ctx.axis = axis
-        ctx.save(y)
-        return y
-
-    @staticmethod
-    def backward(ctx: Node, dy: Any) -> Any:
-        y = ctx.saved[0]
-        return y * (dy - Sum.call(dy * y, axes=(ctx.axis,), keepdim=True))
-
-
-class LogSoftmax(Elementary):
-    """y = x - log sum exp(x) along an axis; dx = dy - exp(y) sum(dy)"""
-
-    name = "log_softmax"
-
-    @staticmethod
-    def forward(ctx: Node, x: Array, *, axis: int) -> Array:
-        y = x - largest(x, axis)
-        y -= np.log(np.exp(y).sum(axis=axis, keepdims=True))
-        ctx.axis = axis
-        ctx.save(y)
-        return y
-
-    @staticmethod
-    def backward(ctx: Node, dy: Any) -> Any:
-        return dy - Exp.call(ctx.saved[0]) * Sum.call(dy, axes=(ctx.axis,), keepdim=True)
+    return np.full_like(x, -math.inf, shape=_kept(x.shape, axes))
 
 
 class Extremes(NamedTuple):
@@ -284,18 +247,6 @@ def logsumexp(x: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     top = wrap(np.where(np.isfinite(top), top, 0).astype(x.dtype))
     y = Log.apply(Sum.apply(Exp.apply(x - top), axes=axes, keepdim=True)) + top
     return y if keepdim else Reshape.apply(y, shape=tuple(n for i, n in enumerate(x.shape) if axes and i not in axes))
-
-
-def softmax(x: Any, dim: int = -1, *, axis: int | None = None) -> Tensor:
-    """exp(x) / sum exp(x) along an axis."""
-    x = as_tensor(x)
-    return Softmax.apply(_floating(x), axis=axis_index("softmax", dim if axis is None else axis, x.data.ndim))
-
-
-def log_softmax(x: Any, dim: int = -1, *, axis: int | None = None) -> Tensor:
-    """x - log sum exp(x) along an axis."""
-    x = as_tensor(x)
-    return LogSoftmax.apply(_floating(x), axis=axis_index("log_softmax", dim if axis is None else axis, x.data.ndim))
 
 
 def _truth(call: str) -> Callable[..., Tensor]:

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import operator
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from .common import check_float
+
+Result = TypeVar("Result")
 
 Sizes = tuple[int, ...]
 LARGEST = 2**31 - 1  # of a size, step or padding: sums of a few stay inside 64 bits
@@ -88,3 +95,58 @@ def ceil_sides(sizes: Sequence[int], kernel: Sizes, stride: Sizes, padding: Side
             out -= 1
         found.append((before, max(after, (out - 1) * s + e - m - before)))
     return tuple(found)
+
+
+def remembered(function: Callable[..., Result]) -> Callable[..., Result]:
+    """`function`, its results kept for as long as all arguments but the sizes of space are plain numbers: what a pool
+    works out for each call is the same in every step."""
+    kept = functools.lru_cache(maxsize=1024, typed=True)(function)
+
+    def run(call: str, space: Sizes, *options: Any) -> Result:
+        plain = not any(isinstance(option, (tuple, list, np.ndarray)) for option in options)
+        return (kept if plain else function)(call, space, *options)
+
+    return run
+
+
+def pool_windows(
+    call: str, space: Sizes, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool
+) -> tuple[Sizes, Sizes, Sizes, Sizes, Sides, Sides]:
+    """Checks pooling over axes of sizes `space`, and gives output sizes, kernel, stride, dilation, the padding asked
+    for, and that with ceil_mode's share."""
+    n = len(space)
+    kernel = per_axis(call, "kernel_size", kernel_size, n)
+    strides = kernel if stride is None or stride == () or stride == [] else per_axis(call, "stride", stride, n)
+    dilations = per_axis(call, "dilation", dilation, n)
+    around = sides(call, padding, space, kernel, strides, dilations)
+    reach = extents(kernel, dilations)
+    if any(max(pair) >= e for pair, e in zip(around, reach, strict=True)):
+        raise ValueError(
+            f"{call}: padding is {around}, expected less than the window's {reach}: some would see padding only"
+        )
+    sizes = output_sizes(call, space, kernel, strides, around, dilations)
+    if not ceil_mode:
+        return sizes, kernel, strides, dilations, around, around
+    wide = ceil_sides(space, kernel, strides, around, dilations)
+    sizes = output_sizes(call, space, kernel, strides, wide, dilations)
+    return sizes, kernel, strides, dilations, around, wide
+
+
+def pool_input(call: str, n: int, x: Any) -> tuple[Any, bool]:
+    """x with its batch axis, and whether it came without one; TypeError and ValueError for what pools cannot take."""
+    if x.ndim not in (n + 1, n + 2):
+        raise ValueError(f"{call}: x has shape {x.shape}, expected {n + 2} axes, or {n + 1} without the batch")
+    check_float(call, "x", x.data)
+    single = x.ndim == n + 1
+    if min(x.shape[0 if single else 1 :]) < 1:
+        raise ValueError(f"{call}: x has shape {x.shape}, expected no empty axis but the batch")
+    return (x.unsqueeze(0) if single else x), single
+
+
+def adaptive_sizes(call: str, space: Sizes, output_size: Any) -> Sizes:
+    """`output_size`, an int or one an axis, as sizes; None keeps the input's."""
+    n = len(space)
+    given = tuple(output_size) if isinstance(output_size, (tuple, list)) else (output_size,) * n
+    if len(given) != n:
+        raise ValueError(f"{call}: output_size is {output_size!r}, expected an integer or {n} of them")
+    return per_axis(call, "output_size", tuple(m if o is None else o for o, m in zip(given, space, strict=True)), n)

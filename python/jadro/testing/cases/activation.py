@@ -7,10 +7,18 @@ import numpy as np
 
 from jadro.testing import reference
 from jadro.testing.cases.base import Array, Arrays, Case, Shapes
+from jadro.testing.reference.activation import FROM_OUTPUT
 
 SPECIAL = np.array(
     [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-30, -1e-30, 20.0, -20.0, 89.0, -89.0, 750.0, -750.0, 1e30, -1e30]
 )
+# a and b of each function that has them
+NUMBERS: dict[str, tuple[float, ...]] = {
+    "leaky_relu": (0.125,),
+    "elu": (1.5,),
+    "hardtanh": (-0.5, 1.25),
+    "softplus": (2.0, 12.0),
+}
 
 
 @dataclass(frozen=True)
@@ -52,12 +60,17 @@ class ActivationCase(Case):
         return rng.standard_normal(shape) * (30 if name == "x" and self.values == "wide" else 1)
 
     def call(self, core: Any, inputs: Arrays, results: Arrays) -> None:
-        core.activation_forward(self.function, inputs["x"], results["y"])
-        core.activation_backward(self.function, inputs["dy"], results["y"], results["dx"])
+        numbers = NUMBERS.get(self.function, ())
+        core.activation_forward(self.function, inputs["x"], results["y"], *numbers)
+        saved = results["y"] if self.function in FROM_OUTPUT else inputs["x"]
+        core.activation_backward(self.function, inputs["dy"], saved, results["dx"], *numbers)
 
     def reference(self, inputs: Arrays) -> Arrays:
-        y = reference.activation_forward(self.function, inputs["x"])
-        return {"y": y, "dx": reference.activation_backward(self.function, inputs["dy"], y)}
+        numbers = NUMBERS.get(self.function, ())
+        with np.errstate(invalid="ignore"):  # infinity times 0 is NaN
+            y = reference.activation_forward(self.function, inputs["x"], *numbers)
+            saved = y if self.function in FROM_OUTPUT else inputs["x"]
+            return {"y": y, "dx": reference.activation_backward(self.function, inputs["dy"], saved, *numbers)}
 
 
 def _cases(function: str) -> list[ActivationCase]:
@@ -72,4 +85,5 @@ def _cases(function: str) -> list[ActivationCase]:
     ]
 
 
-CASES = [case for function in ("relu", "tanh", "sigmoid") for case in _cases(function)]
+FUNCTIONS = (*FROM_OUTPUT, "leaky_relu", "elu", "gelu", "gelu_tanh", "silu", "hardtanh", "softplus")
+CASES = [case for function in FUNCTIONS for case in _cases(function)]

@@ -1,6 +1,7 @@
 """Problems large enough for several threads each, in every direction in which the work can be split."""
 
 from jadro.testing.cases.activation import ActivationCase
+from jadro.testing.cases.avg_pool import AvgPoolCase
 from jadro.testing.cases.base import Case
 from jadro.testing.cases.batch_norm import BatchNormCase
 from jadro.testing.cases.conv2d import Conv2dCase
@@ -8,8 +9,9 @@ from jadro.testing.cases.cross_entropy import CrossEntropyCase
 from jadro.testing.cases.dropout import DropoutCase, UniformCase
 from jadro.testing.cases.embedding import EmbeddingCase
 from jadro.testing.cases.gemm import GemmCase
+from jadro.testing.cases.group_norm import GroupNormCase
 from jadro.testing.cases.optim import AdamCase
-from jadro.testing.cases.pool2d import MaxPool2dCase
+from jadro.testing.cases.pool2d import MaxPool2dCase, MaxUnpool2dCase
 from jadro.testing.cases.rnn import RnnCase
 
 SAME = (1, 1, 1, 1)
@@ -25,6 +27,11 @@ LARGE: list[Case] = [
     Conv2dCase("few_channels", 4, 3, (32, 32), 16, (5, 5), stride=(2, 2), padding=(2, 2, 2, 2)),
     MaxPool2dCase("planes", 8, 16, (24, 25), (3, 3), (2, 2), SAME),
     MaxPool2dCase("one_plane", 1, 1, (200, 210), (2, 2), (2, 2)),
+    MaxUnpool2dCase("volume", 4, 8, (7, 13, 24), (3, 3, 3), (2, 2, 2), (*SAME, 1, 1)),
+    MaxUnpool2dCase("global", 8, 32, (25, 26), bins=(1, 1)),
+    AvgPoolCase("planes", 8, 16, (24, 25), (3, 3), (2, 2), SAME),
+    AvgPoolCase("one_plane", 1, 1, (200, 210), (2, 2), (2, 2)),
+    AvgPoolCase("global", 8, 32, (25, 26), bins=(1, 1)),
     RnnCase("batch", "lstm", 5, 40, 30, 50, layers=2, directions=2),
     RnnCase("few_rows", "lstm", 6, 2, 70, 130, layers=2),
     RnnCase("batch", "gru", 5, 40, 30, 50, layers=2, directions=2),
@@ -34,7 +41,10 @@ LARGE: list[Case] = [
     BatchNormCase("images", 16, 20, 300),
     BatchNormCase("rows", 3000, 9, 1),
     BatchNormCase("add_relu", 16, 20, 300, add=True, relu=True),
+    GroupNormCase("images", 16, 20, 300, 4),
+    GroupNormCase("layers", 700, 130, 1, 1),
     ActivationCase("large", "tanh", (100003,)),
+    ActivationCase("large", "gelu", (100003,)),
     CrossEntropyCase("large", 700, 90, weighted=True, label_smoothing=0.1),
     EmbeddingCase("large", 300, 64, 3000),
     DropoutCase("large", (200003,)),

@@ -1,4 +1,4 @@
-"""Max pooling: ties, NaN, and windows at, beyond and between the edges."""
+"""Max pooling and its inverse: ties, NaN, and windows at, beyond and between the edges."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -75,6 +75,93 @@ class MaxPool2dCase(Case):
         return {"y": y, "indices": indices, "dx": reference.max_pool2d_backward(inputs["dy"], indices, x.shape)}
 
 
+Sizes = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class MaxUnpool2dCase(Case):
+    """x[n,c,*space] is pooled, by windows or to `bins`, then unpooled to u, of x's shape; dz is the gradient
+    of what was unpooled.
+    """
+
+    n: int
+    c: int
+    space: Sizes
+    kernel: Sizes = ()
+    stride: Sizes = ()
+    padding: Sizes = ()
+    dilation: Sizes = ()
+    bins: Sizes = ()
+    values: str = "normal"
+    op: ClassVar[str] = "pool2d"
+    exact: ClassVar[frozenset[str]] = frozenset({"y", "indices", "u", "dz"})
+
+    @property
+    def kernels(self) -> tuple[str, ...]:  # type: ignore[override]
+        forward = "adaptive_max_pool2d_forward" if self.bins else "max_pool2d_forward"
+        return forward, "max_pool2d_backward", "max_unpool2d_forward", "max_unpool2d_backward"
+
+    @property
+    def window(self) -> tuple[Sizes, ...]:
+        axes = len(self.space)
+        return self.kernel, self.stride, self.padding or (0, 0) * axes, self.dilation or (1,) * axes
+
+    @property
+    def out(self) -> Sizes:
+        kernel, stride, padding, dilation = self.window
+        around = zip(padding[::2], padding[1::2], strict=True)
+        axes = zip(self.space, kernel, stride, around, dilation, strict=True) if not self.bins else ()
+        return self.bins or tuple(output_size(m, k, s, *pair, d) for m, k, s, pair, d in axes)
+
+    @property
+    def differentiable(self) -> bool:
+        return self.values == "normal"
+
+    def inputs(self) -> Shapes:
+        return {"x": (self.n, self.c, *self.space)}
+
+    def outputs(self) -> Shapes:
+        shape = (self.n, self.c, *self.out)
+        return {"y": shape, "indices": shape, "u": self.inputs()["x"]}
+
+    def cotangents(self) -> Shapes:
+        return {"dy": self.outputs()["y"], "du": self.inputs()["x"]}
+
+    def gradients(self) -> Shapes:
+        return {"dx": self.inputs()["x"], "dz": self.outputs()["y"]}
+
+    def draw(self, rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> Array:
+        if name == "x" and self.values != "normal":
+            numbers = rng.integers(-1, 2, shape).astype(np.float64)
+            return np.where(rng.random(shape) < 0.1, np.nan, numbers) if self.values == "nan" else numbers
+        return rng.standard_normal(shape)
+
+    def call(self, core: Any, inputs: Arrays, results: Arrays) -> None:
+        x, y, indices = inputs["x"], results["y"], results["indices"]
+        if self.bins:
+            core.adaptive_max_pool2d_forward(x, y, indices)
+        else:
+            core.max_pool2d_forward(x, y, indices, *self.window)
+        core.max_pool2d_backward(inputs["dy"], indices, results["dx"])
+        core.max_unpool2d_forward(y, indices, results["u"])
+        core.max_unpool2d_backward(inputs["du"], indices, results["dz"])
+
+    def reference(self, inputs: Arrays) -> Arrays:
+        x = inputs["x"]
+        if self.bins:
+            y, indices = reference.adaptive_max_pool2d_forward(x, self.out)
+        else:
+            kernel, stride, padding, dilation = self.window
+            y, indices = reference.max_pool2d_forward(x, kernel, stride, padding, dilation, self.out)
+        return {
+            "y": y,
+            "indices": indices,
+            "dx": reference.max_pool2d_backward(inputs["dy"], indices, x.shape),
+            "u": reference.max_unpool2d_forward(y, indices, x.shape),
+            "dz": reference.max_unpool2d_backward(inputs["du"], indices),
+        }
+
+
 CASES = [
     MaxPool2dCase("halves", 2, 3, (8, 8), (2, 2), (2, 2)),
     MaxPool2dCase("halves_with_a_rest", 1, 3, (9, 67), (2, 2), (2, 2)),
@@ -99,4 +186,25 @@ CASES = [
     MaxPool2dCase("nan_in_halves", 2, 4, (8, 66), (2, 2), (2, 2), values="nan"),
     MaxPool2dCase("all_minus_infinity", 1, 2, (6, 34), (3, 3), (2, 2), (1, 1, 1, 1), values="-inf"),
     MaxPool2dCase("empty_batch", 0, 3, (8, 8), (2, 2), (2, 2)),
+    MaxUnpool2dCase("unpooled", 2, 3, (8, 9), (2, 2), (2, 2)),
+    MaxUnpool2dCase("unpooled_overlapping", 2, 3, (11, 37), (3, 3), (2, 2), (1, 1, 1, 1)),
+    MaxUnpool2dCase("volume", 2, 3, (6, 7, 33), (2, 3, 2), (2, 2, 1), (0, 1, 1, 1, 1, 0), (2, 1, 3)),
+    MaxUnpool2dCase("volume_halves", 1, 2, (4, 6, 38), (2, 2, 2), (2, 2, 2)),
+    MaxUnpool2dCase("volume_overlapping", 1, 2, (7, 7, 37), (3, 3, 3), (2, 2, 2), (1, 1, 1, 1, 1, 1)),
+    MaxUnpool2dCase("volume_few_columns", 2, 3, (5, 6, 3), (2, 2, 3), (1, 2, 1), (1, 1, 0, 0, 1, 1)),
+    MaxUnpool2dCase("volume_ties", 1, 2, (7, 7, 37), (3, 3, 3), (2, 2, 2), (1, 1, 1, 1, 1, 1), values="ties"),
+    MaxUnpool2dCase("volume_nan", 1, 2, (7, 7, 37), (3, 3, 3), (2, 2, 2), (1, 1, 1, 1, 1, 1), values="nan"),
+    MaxUnpool2dCase("volume_more_taps_than_the_ring", 1, 2, (6, 9, 33), (5, 7, 3), (1, 2, 3), values="ties"),
+    MaxUnpool2dCase(
+        "volume_every_tap_in_the_padding", 1, 2, (2, 1, 20), (2, 2, 1), (1, 1, 1), (1, 1, 2, 2, 0, 0), (3, 4, 1)
+    ),
+    MaxUnpool2dCase("wide_windows_in_runs", 1, 3, (9, 90), (3, 41), (2, 49), values="ties"),
+    MaxUnpool2dCase("wide_windows_with_nan", 1, 3, (9, 90), (3, 41), (2, 49), values="nan"),
+    MaxUnpool2dCase("global", 3, 5, (9, 31), bins=(1, 1), values="ties"),
+    MaxUnpool2dCase("global_with_nan", 3, 5, (9, 31), bins=(1, 1), values="nan"),
+    MaxUnpool2dCase("global_volume", 2, 3, (3, 5, 9), bins=(1, 1, 1)),
+    MaxUnpool2dCase("uneven_bins", 2, 3, (8, 37), bins=(3, 7)),
+    MaxUnpool2dCase("uneven_bins_of_volumes", 1, 2, (5, 7, 43), bins=(2, 3, 2), values="ties"),
+    MaxUnpool2dCase("more_bins_than_places", 2, 3, (4, 5), bins=(7, 9)),
+    MaxUnpool2dCase("empty_batch_of_bins", 0, 3, (8, 8), bins=(3, 3)),
 ]

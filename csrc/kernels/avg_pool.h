@@ -1,0 +1,255 @@
+// Average pooling of one to three dimensions, adaptive and global included: the rows under a row of output are added up
+// first, then the columns. Backward is the same sum with windows and places exchanged.
+#pragma once
+
+#include "kernels/pool_phases.h"
+
+namespace jadro {
+namespace {
+
+template <class T>
+JADRO_INLINE Vec<T> load_or_zero(const T* p, i64 left) {
+  if (left >= kLanes<T>) return load(p);
+  return left <= 0 ? Vec<T>{} : load_part(p, left);
+}
+
+// Scratch of a call: the sum of the rows, the columns of which go into phases or out of them, and what waits to be
+// stored past the caches.
+template <class T>
+struct AvgPoolBuffers {
+  Phases<T> forward;
+  i64 margin;  // zeros before the outputs of a row, where windows of the first places look
+  i64 outputs, places, size;
+
+  explicit AvgPoolBuffers(const AvgPool<T>& p)
+      : forward(p.w.in, p.w.out, p.w.kernel, p.w.stride, p.w.pad, 1),
+        margin(ceil_div(kMostTaps, kLanes<T>) * kLanes<T>),
+        outputs(p.w.out),
+        places(p.w.in) {
+    if (forward.used) {
+      outputs = max(outputs, (p.w.in + p.w.pad) / p.w.stride + 1);
+      places += p.w.pad + 2 * p.w.stride * kLanes<T>;
+    }
+    outputs = (ceil_div(outputs, kLanes<T>) + 2) * kLanes<T> + margin;
+    places = (ceil_div(max(places, p.w.out), kLanes<T>) + 2) * kLanes<T>;
+    size = max(forward.row, outputs) + places + kWaiting + places;
+  }
+};
+
+template <class T>
+i64 avg_pool_scratch(const AvgPool<T>& p) {
+  return AvgPoolBuffers<T>(p).size;
+}
+
+// The sum at column i of kCount rows, `step` apart.
+template <class T, int kCount>
+JADRO_INLINE Vec<T> add_rows(const T* row, i64 step, i64 i, i64 left) {
+  Vec<T> sum = load_or_zero(row + i, left - i);
+  for (int k = 1; k < kCount; ++k) sum += load_or_zero(row + k * step + i, left - i);
+  return sum;
+}
+
+// to[n] = the sum of rows h of x[rows,n], with `first`, or += it.
+template <class T>
+void sum_of_rows(const T* x, Range h, i64 n, bool first, T* to) {
+  for (i64 r = h.begin; r < h.end; r += 4) {
+    with_count(min(4, h.end - r), [&](auto count) {
+      for (i64 i = 0; i < n; i += kLanes<T>) {
+        const Vec<T> sum = add_rows<T, count.value>(x + r * n, n, i, n);
+        store_n(to + i, first ? sum : load_or_zero(to + i, n - i) + sum, min(kLanes<T>, n - i));
+      }
+    });
+    first = false;
+  }
+}
+
+// x[0] + ... + x[n-1]
+template <class T>
+JADRO_INLINE T sum_of_run(const T* x, i64 n) {
+  constexpr i64 kN = kLanes<T>;
+  if (n < kN) {
+    T sum = 0;
+    for (i64 i = 0; i < n; ++i) sum += x[i];
+    return sum;
+  }
+  Vec<T> s0{}, s1{}, s2{}, s3{};
+  i64 i = 0;
+  for (; i + 4 * kN <= n; i += 4 * kN) {
+    s0 += load(x + i);
+    s1 += load(x + i + kN);
+    s2 += load(x + i + 2 * kN);
+    s3 += load(x + i + 3 * kN);
+  }
+  for (; i < n; i += kN) s0 += load_or_zero(x + i, n - i);
+  return sum_lanes<T>((s0 + s1) + (s2 + s3));
+}
+
+// y[ow] from the phases of the sum of the rows, divided by count[ow] and by `rows`.
+template <class T>
+JADRO_INLINE void pool_columns(const AvgPool<T>& p, const Phases<T>& s, const T* phases, T rows, T* y) {
+  for_vectors<T>(p.w.out, [&](i64 o, i64 count) {
+    Vec<T> sum = load(phases + s.taps[0] + o);
+    for (i64 k = 1; k < p.w.kernel; ++k) sum += load(phases + s.taps[k] + o);
+    const Vec<T> n = keep_part<T>(load_n(p.w.count + o, count), count, T(1));
+    store_n(y + o, sum / (n * rows), count);
+  });
+}
+
+// y[ow] of windows of two columns, two apart and inside: the sums of neighbours, as they are loaded; up to four rows.
+template <class T>
+void pool_pairs(const AvgPool<T>& p, const T* x, i64 rows, T count, T* y) {
+  constexpr i64 kN = kLanes<T>;
+  const i64 n = p.w.in;
+  const T share = T(1) / (count * p.w.count[0]);
+  const VecInt<T> even = 2 * lane_numbers<T>();
+  with_count(rows, [&](auto kCount) {
+    const auto pair = [&](i64 i) {
+      const Vec<T> a = add_rows<T, kCount.value>(x, n, i, n), b = add_rows<T, kCount.value>(x, n, i + kN, n);
+      return (__builtin_shuffle(a, b, even) + __builtin_shuffle(a, b, even + 1)) * share;
+    };
+    for_vectors<T>(p.w.out, [&](i64 o, i64 left) { store_n(y + o, pair(2 * o), left); });
+  });
+}
+
+// Splits the sum of rows d, h of x[ih,iw] into phases; up to four rows are added on the way.
+template <class T, int kStride>
+void split_sum(const AvgPool<T>& p, const Phases<T>& s, const T* x, Range d, Range h, T* sums, T* phases) {
+  const i64 n = p.w.in;
+  const T* from = sums;
+  if (d.end - d.begin == 1 && h.end - h.begin <= 4) {
+    from = x + (d.begin * p.h.in + h.begin) * n;
+    with_count(h.end - h.begin, [&](auto count) {
+      split_row<T, kStride>(s, n, phases, [&](i64 i, i64) { return add_rows<T, count.value>(from, n, i, n); });
+    });
+    return;
+  }
+  for (i64 z = d.begin; z < d.end; ++z) sum_of_rows(x + z * p.h.in * n, h, n, z == d.begin, sums);
+  split_row<T, kStride>(s, n, phases, [&](i64 i, i64 left) { return load_or_zero(sums + i, left); });
+}
+
+// Rows of y[planes * od * oh, ow] from x[planes,id,ih,iw].
+template <class T>
+void avg_pool_forward(const AvgPool<T>& p, const T* x, Range rows, T* y, T* scratch, bool past_caches) {
+  const AvgPoolBuffers<T> buffers(p);
+  const Phases<T>& s = buffers.forward;
+  T *const phases = scratch, *const sums = phases + max(s.row, buffers.outputs), *const waiting = sums + buffers.places;
+  const auto split = p.w.stride == 1 ? split_sum<T, 1> : p.w.stride == 2 ? split_sum<T, 2> : split_sum<T, 0>;
+  const bool pairs = s.used && p.w.kernel == 2 && p.w.stride == 2 && p.w.pad == 0 && 2 * p.w.out <= p.w.in;
+  if (s.used) std::memset(phases, 0, static_cast<std::size_t>(s.row) * sizeof(T));
+  RowWriter<T> out(y + rows.begin * p.w.out, past_caches, waiting);
+  for (RowCounter at(rows.begin, p.h.out, p.d.out); at.row < rows.end; at.next()) {
+    const i64 oh = at.h, od = at.d;
+    const T* const volume = x + at.plane * p.d.in * p.h.in * p.w.in;
+    const Range d{p.d.begin[od], p.d.end[od]}, h{p.h.begin[oh], p.h.end[oh]};
+    const T count = p.d.count[od] * p.h.count[oh];
+    if (pairs && d.end - d.begin == 1 && h.end - h.begin <= 4) {
+      pool_pairs(p, volume + (d.begin * p.h.in + h.begin) * p.w.in, h.end - h.begin, count, sums);
+      out.add(sums, p.w.out);
+      continue;
+    }
+    if (s.used) {
+      split(p, s, volume, d, h, sums, phases);
+      pool_columns(p, s, phases, count, sums);
+      out.add(sums, p.w.out);
+      continue;
+    }
+    const T* row = volume + (d.begin * p.h.in + h.begin) * p.w.in;
+    if (d.end - d.begin > 1 || h.end - h.begin > 1) {
+      for (i64 z = d.begin; z < d.end; ++z) {
+        sum_of_rows(volume + z * p.h.in * p.w.in, h, p.w.in, z == d.begin, sums);
+      }
+      row = sums;
+    }
+    T* const means = phases;
+    for (i64 o = 0; o < p.w.out; ++o) {
+      means[o] = sum_of_run(row + p.w.begin[o], p.w.end[o] - p.w.begin[o]) / (p.w.count[o] * count);
+    }
+    out.add(means, p.w.out);
+  }
+  out.finish();
+}
+
+// places[j] = the sum of g over the windows that see column j - pad; g[-margin ...] is 0 outside of the outputs.
+template <class T>
+void spread_columns(const AvgPoolAxis<T>& w, const T* g, T* places) {
+  constexpr i64 kN = kLanes<T>;
+  const i64 end = (w.in - 1 + w.pad) / w.stride + 1;  // phase c of place q stride + c is under windows q, q - 1, ...
+  for (i64 q = w.pad / w.stride; q < end; q += kN) {
+    const auto phase = [&](i64 c) {
+      Vec<T> sum{};
+      for (i64 t = 0; t * w.stride + c < w.kernel; ++t) sum += load(g + q - t);
+      return sum;
+    };
+    T* const to = places + q * w.stride;
+    if (w.stride == 1) {
+      store(to, phase(0));
+    } else if (w.stride == 2) {
+      const Vec<T> a = phase(0), b = phase(1);
+      const VecInt<T> lane = lane_numbers<T>(), low = (lane >> 1) + (lane & 1) * static_cast<int>(kN);
+      store(to, __builtin_shuffle(a, b, low));
+      store(to + kN, __builtin_shuffle(a, b, low + static_cast<int>(kN / 2)));
+    } else {
+      for (i64 c = 0; c < w.stride; ++c) {
+        const Vec<T> v = phase(c);
+        for (i64 lane = 0; lane < kN; ++lane) to[lane * w.stride + c] = v[lane];
+      }
+    }
+  }
+}
+
+// places[n] = the sum of g over the windows that see each place, window by window.
+template <class T>
+void spread_runs(const AvgPoolAxis<T>& w, const T* g, T* places) {
+  for_vectors<T>(w.in, [&](i64 i, i64 count) { store_n(places + i, Vec<T>{}, count); });
+  for (i64 o = 0; o < w.out; ++o) {
+    T* const run = places + w.begin[o];
+    for_vectors<T>(w.end[o] - w.begin[o],
+                   [&](i64 i, i64 count) { store_n(run + i, load_n(run + i, count) + g[o], count); });
+  }
+}
+
+// Rows of dx[planes * id * ih, iw] from dy[planes,od,oh,ow].
+template <class T>
+void avg_pool_backward(const AvgPool<T>& p, const T* dy, Range rows, T* dx, T* scratch, bool past_caches) {
+  const AvgPoolBuffers<T> buffers(p);
+  const bool uniform = buffers.forward.used;
+  T* const g = scratch + buffers.margin;
+  T *const places = scratch + max(buffers.forward.row, buffers.outputs), *const waiting = places + buffers.places;
+  std::memset(scratch, 0, static_cast<std::size_t>(buffers.outputs) * sizeof(T));
+  RowWriter<T> out(dx + rows.begin * p.w.in, past_caches, waiting);
+  const T* const row = places + (uniform ? p.w.pad : 0);
+  Range seen_d{-1, -1}, seen_h{-1, -1};
+  i64 seen = -1;  // the plane, and the windows, whose sum `places` holds
+  for (RowCounter at(rows.begin, p.h.in, p.d.in); at.row < rows.end; at.next()) {
+    const i64 plane = at.plane;
+    const Range d{p.d.first[at.d], p.d.last[at.d]}, h{p.h.first[at.h], p.h.last[at.h]};
+    if (plane != seen || d.begin != seen_d.begin || d.end != seen_d.end || h.begin != seen_h.begin ||
+        h.end != seen_h.end) {
+      for_vectors<T>(p.w.out, [&](i64 i, i64 count) { store_n(g + i, Vec<T>{}, count); });
+      for (i64 z = d.begin; z < d.end; ++z) {
+        for (i64 o = h.begin; o < h.end; ++o) {
+          const T* const from = dy + ((plane * p.d.out + z) * p.h.out + o) * p.w.out;
+          const T share = T(1) / (p.d.count[z] * p.h.count[o]);
+          for_vectors<T>(p.w.out, [&](i64 i, i64 count) {
+            store_n(g + i, load_n(g + i, count) + load_n(from + i, count) * share, count);
+          });
+        }
+      }
+      for_vectors<T>(p.w.out, [&](i64 i, i64 count) {
+        const Vec<T> n = keep_part<T>(load_n(p.w.count + i, count), count, T(1));
+        store_n(g + i, load_n(g + i, count) / n, count);
+      });
+      if (uniform) {
+        spread_columns(p.w, g, places);
+      } else {
+        spread_runs(p.w, g, places);
+      }
+      seen = plane, seen_d = d, seen_h = h;
+    }
+    out.add(row, p.w.in);
+  }
+  out.finish();
+}
+
+}  // namespace
+}  // namespace jadro
