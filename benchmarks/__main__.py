@@ -110,6 +110,7 @@ def case_record(case: Case, limits: Limits, sides: dict[str, Any]) -> dict[str, 
     return {
         "name": case.name,
         "group": case.group,
+        "base": case.base,
         "flops": case.flops,
         "bytes": case.bytes,
         "limit": smallest,

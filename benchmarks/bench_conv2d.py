@@ -1,4 +1,5 @@
-"""2-d convolution: residual networks' shapes, LeNet's, and the smallest ones, where the call itself is the cost."""
+"""Convolution: residual networks' shapes, LeNet's, the smallest ones, where the call itself is the cost, and the forms
+beyond: volumes, padding by the image itself, transposed."""
 
 from __future__ import annotations
 
@@ -91,6 +92,84 @@ class Conv2d(Case):
         )
 
 
+@dataclass(frozen=True)
+class ConvForm(Case):
+    """As Conv2d over any number of axes, of size `size` each, with another padding mode or transposed; padded by
+    (kernel - 1) // 2."""
+
+    n: int
+    ic: int
+    axes: int
+    size: int
+    oc: int
+    kernel: int
+    stride: int = 1
+    mode: str = "zeros"
+    transposed: bool = False
+
+    group: ClassVar[str] = "conv"
+    op: ClassVar[str] = "conv_form"
+
+    @property
+    def label(self) -> str:
+        kind = "transposed" if self.transposed else "conv"
+        form = "x".join([str(self.kernel)] * self.axes) + (f"s{self.stride}" if self.stride > 1 else "")
+        mode = "" if self.mode == "zeros" else f" {self.mode}"
+        return f"{kind}{form}{mode} {self.n}x{self.ic}{f'x{self.size}' * self.axes}->{self.oc}"
+
+    @property
+    def padding(self) -> int:
+        return (self.kernel - 1) // 2
+
+    @property
+    def outputs(self) -> int:
+        """Along one axis."""
+        if self.transposed:
+            return (self.size - 1) * self.stride - 2 * self.padding + self.kernel
+        return (self.size + 2 * self.padding - self.kernel) // self.stride + 1
+
+    @property
+    def flops(self) -> float:
+        """Also for the padding by the image itself; those of the convolution that a transposed one turns round."""
+        if self.transposed:
+            pairs = taps(self.outputs, self.kernel, self.stride, self.padding)
+        elif self.mode != "zeros":
+            pairs = self.outputs * self.kernel
+        else:
+            pairs = taps(self.size, self.kernel, self.stride, self.padding)
+        return (3 if self.train else 1) * 2.0 * self.n * self.oc * self.ic * float(pairs) ** self.axes
+
+    @property
+    def bytes(self) -> float:
+        cells = self.ic * self.size**self.axes + self.oc * self.outputs**self.axes
+        return (3 if self.train else 1) * ITEM * float(self.n * cells + self.ic * self.oc * self.kernel**self.axes)
+
+    def arrays(self) -> dict[str, Array]:
+        rng = np.random.default_rng(0)
+        rows, columns = (self.ic, self.oc) if self.transposed else (self.oc, self.ic)
+        scale = (self.ic * self.kernel**self.axes) ** -0.5
+        arrays = {
+            "x": normal(rng, self.n, self.ic, *(self.size,) * self.axes),
+            "w": normal(rng, rows, columns, *(self.kernel,) * self.axes, scale=scale),
+            "b": normal(rng, self.oc),
+        }
+        if self.train:
+            arrays["dy"] = normal(rng, self.n, self.oc, *(self.outputs,) * self.axes)
+        return arrays
+
+    def jadro(self) -> Job:
+        import jadro
+        import jadro.nn.functional as F
+
+        a = self.arrays()
+        x, w, b = (jadro.tensor(a[k], requires_grad=self.train) for k in "xwb")
+        function = getattr(F, f"conv{'_transpose' if self.transposed else ''}{self.axes}d")
+        mode = {} if self.transposed else {"padding_mode": self.mode}
+        return grad_job(
+            lambda: function(x, w, b, stride=self.stride, padding=self.padding, **mode), (x, w, b), a.get("dy")
+        )
+
+
 _SHAPES = (
     # n, ic, ih, iw, oc, kernel, stride, groups
     (32, 64, 56, 56, 64, 3),
@@ -109,4 +188,17 @@ _SHAPES = (
     (1, 1, 28, 28, 8, 3),
     (1, 16, 32, 32, 16, 3),
 )
-CASES = both(*(Conv2d(False, *shape) for shape in _SHAPES))
+_FORMS = (
+    # n, ic, axes, size, oc, kernel, stride, mode, transposed
+    (2, 16, 3, 32, 32, 3),
+    (2, 32, 3, 32, 64, 3, 2),
+    (32, 64, 1, 1000, 64, 9),
+    (8, 64, 2, 56, 64, 3, 1, "reflect"),
+    (8, 64, 2, 56, 64, 3, 1, "circular"),
+    (8, 128, 2, 28, 64, 4, 2, "zeros", True),
+    (2, 32, 3, 16, 16, 4, 2, "zeros", True),
+)
+CASES = both(
+    *(Conv2d(False, *shape) for shape in _SHAPES),
+    *(ConvForm(False, *shape) for shape in _FORMS),
+)

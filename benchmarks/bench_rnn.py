@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -83,12 +83,23 @@ class Rnn(Case):
 
         a, weights = self.arrays(), self.weights()
         layer = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}[self.cell]
-        model = layer(self.I, self.H, num_layers=self.layers, bidirectional=self.directions == 2)
+        model = layer(
+            self.I, self.H, num_layers=self.layers, bidirectional=self.directions == 2, **self.layer_options()
+        )
         model.load_state_dict(weights)
         model.train(self.train)
         x = jadro.tensor(a["x"], requires_grad=self.train)
         parameters = dict(model.named_parameters())
-        return grad_job(lambda: model(x)[0], (x, *(parameters[k] for k in weights)), a.get("dy"))
+        options = self.call_options()
+        return grad_job(lambda: model(x, **options)[0], (x, *(parameters[k] for k in weights)), a.get("dy"))
+
+    def layer_options(self) -> dict[str, Any]:
+        """jadro's further arguments of the layer."""
+        return {}
+
+    def call_options(self) -> dict[str, Any]:
+        """jadro's further arguments of the call."""
+        return {}
 
 
 @dataclass(frozen=True)
@@ -122,6 +133,8 @@ _SIZES = (
     (1, 1, 64, 64),
     (200, 16, 64, 64),
     (64, 50, 87, 128),
+    (1000, 16, 64, 128),
+    (16, 32, 512, 2048),
 )
 CASES = both(
     *(Rnn(False, cell, *size) for cell in GATES for size in _SIZES),

@@ -23,6 +23,7 @@ ITEM = 4  # bytes of a float32
 DEFAULT_GROUPS = ("gemm", "conv", "pool", "rnn", "step")
 SMALL_GROUPS = (
     "layers",
+    "rnn_options",
     "batch_norm",
     "activation",
     "embedding",
@@ -64,6 +65,11 @@ class Case(ABC):
     @property
     def name(self) -> str:
         return f"{self.label} {'train' if self.train else 'fwd'}"
+
+    @property
+    def base(self) -> str:
+        """The name of the case whose time this one's is compared with; "" where there is none."""
+        return ""
 
     @property
     @abstractmethod

@@ -1,6 +1,7 @@
 """The tables: one a group, every row a case, from the record that `__main__` writes as JSON.
 
-`ratio` is the best peer's time over jadro's: above 1, jadro is faster.
+`ratio` is the best peer's time over jadro's: above 1, jadro is faster. `of base` is jadro's time over its own for the
+case that this one is compared with, such as the cell without an option.
 """
 
 from __future__ import annotations
@@ -51,6 +52,13 @@ def share(case: Record, side: str = "jadro") -> float | None:
     """The limit over the time: 1 is as fast as the machine can be by direct arithmetic."""
     own = median(case, side)
     return case["limit"] / own if own else None
+
+
+def of_base(case: Record, cases: Iterable[Record]) -> float | None:
+    """jadro's time over its time for the case's base, which is another of the cases."""
+    base = [median(other, "jadro") for other in cases if other["name"] == case.get("base")]
+    own = median(case, "jadro")
+    return own / base[0] if own and base and base[0] else None
 
 
 def geometric_mean(values: Iterable[float | None]) -> float | None:
@@ -125,7 +133,11 @@ def table(group: str, cases: Sequence[Record]) -> str:
     busy = any("busy" in entry for case in cases for entry in case["sides"].values())
     header = [group, "limit", "jadro", "rate", "of limit", *(LABELS[p] for p in peers), "best peer", "ratio"]
     header += ["jadro busy/quiet", "best peer busy/quiet"] if busy else []
-    text = markdown(header, (row(case, peers, busy) for case in cases))
+    rows = [row(case, peers, busy) for case in cases]
+    if any(case.get("base") for case in cases):
+        header.append("of base")
+        rows = [[*r, optional(of_base(case, cases), ".2f")] for r, case in zip(rows, cases, strict=True)]
+    text = markdown(header, rows)
     means = (geometric_mean(map(share, cases)), geometric_mean(map(ratio, cases)))
     shares, ratios = optional(means[0], ".0%"), optional(means[1], ".2f")
     return f"{text}\n\nGeometric means of {group}: {shares} of the limit, {ratios} times as fast as the best peer.\n"

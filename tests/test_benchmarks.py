@@ -13,10 +13,11 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # the package is part of the
 from benchmarks import cases, compare, limits, report, timing
 from benchmarks.__main__ import main
 from benchmarks.bench_activation import Activation
-from benchmarks.bench_conv2d import Conv2d, taps
+from benchmarks.bench_conv2d import Conv2d, ConvForm, taps
 from benchmarks.bench_gemm import Linear
 from benchmarks.bench_pool2d import MaxPool2d
 from benchmarks.bench_rnn import Rnn
+from benchmarks.bench_rnn_options import RaggedRnn
 
 PUBLISHED = {"fma_all": 234e9, "copy_all": 47e9, "cache_all": 200e9, "cache_bytes": 2 << 20}
 PUBLISHED_LIMITS = {
@@ -47,7 +48,7 @@ PUBLISHED_LIMITS = {
     "step charlm-lstm": "73.66 ms F",
     "step charlm-gru": "55.71 ms F",
 }
-ROWS = {"conv": 30, "pool": 6, "rnn": 53, "step": 4}
+ROWS = {"conv": 44, "pool": 6, "rnn": 65, "step": 4}
 
 
 def all_cases():
@@ -128,6 +129,24 @@ def test_the_table_holds_times_shares_ratios_and_their_means():
     assert "conv c fwd: jadro: wrong: for this test" in text
 
 
+def test_a_case_is_compared_with_its_base():
+    data = record({"plain": 1e-3, "with an option": 1.25e-3, "alone": 1e-3})
+    data["cases"][1]["base"] = "plain"
+    lines = [line.split("|")[-2].strip() for line in report.report(data).splitlines() if "500.0 us F" in line]
+    assert lines == ["-", "1.25", "-"]
+    names = {case.name for case in cases.group_cases("rnn_options")}
+    bases = {case.base for case in cases.group_cases("rnn_options")}
+    assert bases - {""} and bases - {""} < names
+
+
+@pytest.mark.parametrize("kind", ["uniform", "heavy-tailed"])
+def test_ragged_rows_are_as_long_together_as_their_base(kind):
+    case = RaggedRnn(True, "lstm", 32, 20, 3, 4, kind=kind)
+    assert case.lengths.min() >= 1 and case.lengths.max() <= 32
+    assert case.lengths.sum() == 32 * case.padded.B
+    assert case.flops == case.padded.flops
+
+
 @pytest.mark.parametrize(
     ("after", "arguments", "status"),
     [
@@ -182,6 +201,15 @@ def test_sides_agree_and_are_timed_in_turn():
                 assert found["numpy"]["status"] == "unsupported"
             else:
                 assert found["numpy"]["samples"] >= plan.rounds, found
+
+
+@pytest.mark.parametrize("form", [(3, 4, 6, 3, 2), (2, 8, 6, 3, 1, "circular"), (2, 5, 6, 4, 2, "zeros", True)])
+def test_forms_of_convolution_agree_with_pytorch(form):
+    pytest.importorskip("torch")
+    case = ConvForm(True, 2, 3, *form)
+    with timing.sides_of(["jadro", "torch"], threads=1) as sides:
+        found = timing.measure(case, sides, timing.Plan(rounds=1, slice_seconds=1e-3, case_seconds=1.0))
+    assert found["jadro"]["median"] > 0 and found["torch"]["median"] > 0, found
 
 
 def test_a_run_writes_its_record_and_picture(tmp_path, capsys):

@@ -196,6 +196,51 @@ def test_gradient_flow_shows_what_vanishes_and_explodes(tmp_path):
     assert len(change) == 6 and all(1e-3 < change[kind, 0.5] < 10 for kind in ("LSTM", "GRU"))
 
 
+# --- the recurrent policy --------------------------------------------------------------------------------------------
+
+
+def test_recurrent_rl_learns_draws_and_compares(tmp_path):
+    small = ["--environments", 8, "--length", 64, "--delay", 3, "--hidden", 24, "--lr", 0.01]
+    done = run("recurrent_rl.py", "--steps", 60, *small, "--out", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "recurrent_rl.png").read_bytes().startswith(b"\x89PNG")
+    rates = {
+        name: float(number.replace(",", ""))
+        for name, number in re.findall(r"^(\w[\w ]+?) +([\d.,]+)$", done.stdout, re.M)
+    }
+    assert rates["random"] == 0.25 and rates["LSTM"] > 0.6
+    assert rates["one call"] > rates["step by step"]
+
+
+def test_recurrent_rl_asks_after_every_delay_and_pays_for_the_symbol():
+    import recurrent_rl
+
+    task = recurrent_rl.Recall(50, 5, np.random.default_rng(0))
+    shown, waited, delays = task.symbol.copy(), np.zeros(50, int), set()
+    for _ in range(60):
+        asked = task.seen[:, -1] == 1
+        assert (task.seen[:, :4].sum(1) == ~asked).all()
+        action = np.where(np.arange(50) % 2 == 0, shown, (shown + 1) % 4)
+        reward, ended = task.step(action)
+        np.testing.assert_array_equal(ended, asked)
+        np.testing.assert_array_equal(reward, asked & (np.arange(50) % 2 == 0))
+        delays |= set(waited[ended])
+        waited = np.where(ended, 0, waited + 1)
+        shown = np.where(ended, task.seen[:, :4].argmax(1), shown)
+        np.testing.assert_array_equal(task.seen[:, 4] == 1, ended)
+    assert delays == {2, 3, 4, 5}
+
+
+def test_recurrent_rl_sums_its_advantages_within_episodes():
+    import recurrent_rl
+
+    reward, value = np.array([[0.0], [1.0], [2.0]]), np.array([[0.3], [0.5], [0.7]])
+    found = recurrent_rl.advantages(reward, value, np.array([[False], [True], [False]]), np.array([0.9]))
+    g, k = recurrent_rl.DISCOUNT, recurrent_rl.DISCOUNT * recurrent_rl.TRACE
+    last = 1 - 0.5
+    np.testing.assert_allclose(found[:, 0], [g * 0.5 - 0.3 + k * last, last, 2 + g * 0.9 - 0.7])
+
+
 # --- the residual network --------------------------------------------------------------------------------------------
 
 

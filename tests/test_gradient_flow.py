@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 import jadro
+import jadro.nn.functional as F
 from jadro import nn
-from jadro.text import gradient_flow, plot_gradient_flow
+from jadro.text import gradient_flow, plot_gradient_flow, stream_batches
 
 KINDS = ["RNN", "LSTM", "GRU"]
 T, B, I, H = 7, 3, 4, 5
@@ -89,6 +90,50 @@ def test_layers_have_their_names_and_the_loss_is_cross_entropy():
     assert last["above.l0#2"][-1] == pytest.approx(flows["above.l0#2"][-1] * T, rel=1e-5)
     assert all(p.grad is None for p in model.parameters())
     assert not model.below._forward_hooks and not model.above._forward_hooks
+
+
+class Reader(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.rnn, self.scores = nn.LSTM(6, H, 2), nn.Linear(H, 6)
+
+    def forward(self, ids, state=None, **options):
+        y, state = self.rnn(F.one_hot(ids, 6).float(), state, **options)
+        return self.scores(y), state
+
+
+def test_gradients_stop_where_a_document_begins():
+    """The loss of the last step sees its own document alone."""
+    jadro.manual_seed(0)
+    ids, start = np.random.default_rng(0).integers(0, 6, 12), 4
+    (batch,) = stream_batches(ids, 1, 11, documents=np.arange(12) // start)
+    flows = gradient_flow(Reader(), batch, last=True)
+    assert list(flows) == ["rnn.l0", "rnn.l1"]
+    for norms in flows.values():
+        assert not norms[: 2 * start].any() and (norms[2 * start :] > 0).all()
+
+
+def test_burn_in_warms_the_state_and_is_not_drawn():
+    jadro.manual_seed(0)
+    model, ids = Reader(), np.random.default_rng(0).integers(0, 6, 25)
+    batches = stream_batches(ids, 2, 7, documents=np.arange(25) // 5, burn_in=3)
+    x, target, reset = next(iter(batches))
+    flows = gradient_flow(model, (x, target, reset), burn_in=batches.burn_in)
+    with jadro.no_grad():
+        _, state = model(x[:3], reset=reset[:3])
+
+    class Warm(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, ids, reset):
+            return model(ids, state, reset=reset)
+
+    expected = gradient_flow(Warm(), (x[3:], target, reset[3:]))
+    for name, norms in flows.items():
+        np.testing.assert_array_equal(norms, expected["model." + name])
+        assert norms.shape == (7,)
 
 
 def test_bad_models():

@@ -23,7 +23,7 @@ class Writer(nn.Module):
 
     def forward(self, ids, state=None, **options):
         self.calls.append((ids, state, options))
-        y, state = self.rnn(self.embedding(ids), state)
+        y, state = self.rnn(self.embedding(ids), state, **options)
         return self.scores(y), state
 
 
@@ -66,3 +66,25 @@ def test_the_model_gets_the_resets_of_its_steps(burn_in):
             np.testing.assert_array_equal(ids.numpy(), x.numpy()[part])
             np.testing.assert_array_equal(options["reset"].numpy(), reset.numpy()[part])
     assert next(calls, None) is None
+
+
+@pytest.mark.parametrize("cell", [nn.RNN, nn.LSTM, nn.GRU])
+def test_documents_are_read_as_if_each_stood_alone(cell):
+    """Batches with carried state and resets: the losses of one pass are those of the documents, one by one."""
+    owners = np.repeat(np.arange(9), [7, 1, 12, 3, 20, 5, 1, 8, 23])
+    ids = IDS[: len(owners)]
+    jadro.manual_seed(1)
+    embedding, rnn, scores = nn.Embedding(5, 4), cell(4, 6, 2, dtype="float64"), nn.Linear(6, 5, dtype="float64")
+    state, found = None, []
+    for x, target, reset in stream_batches(ids, 1, 6, documents=owners):
+        y, state = rnn(embedding(x).double(), state, reset=reset)
+        value = F.cross_entropy(scores(y).reshape(-1, 5), target.reshape(-1), reduction="none")
+        found.append(value.numpy())
+    alone = []
+    for owner in range(9):
+        part = ids[owners == owner]
+        y, _ = rnn(embedding(jadro.tensor(part[:, None])).double())
+        after = np.append(part[1:], -100)
+        alone.append(F.cross_entropy(scores(y).reshape(-1, 5), jadro.tensor(after), reduction="none").numpy())
+    found = np.concatenate(found)
+    np.testing.assert_allclose(found, np.concatenate(alone)[: len(found)], rtol=1e-12, atol=1e-14)

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from benchmarks.bench_activation import Activation
 from benchmarks.bench_avg_pool import AvgPool
 from benchmarks.bench_batch_norm import BatchNorm
-from benchmarks.bench_conv2d import Conv2d
+from benchmarks.bench_conv2d import Conv2d, ConvForm
 from benchmarks.bench_cross_entropy import CrossEntropy
 from benchmarks.bench_dropout import Dropout
 from benchmarks.bench_embedding import Embedding
@@ -22,6 +23,7 @@ from benchmarks.bench_optim import HIGH, OptimStep
 from benchmarks.bench_overhead import BINARY, OPERATORS, Overhead
 from benchmarks.bench_pool2d import MaxPool2d
 from benchmarks.bench_rnn import Rnn
+from benchmarks.bench_rnn_options import RaggedRnn
 from benchmarks.bench_softmax import Softmax
 from benchmarks.bench_step import CHARACTERS, HIDDEN, LEARNING_RATE, Step, resnet20_blocks
 from benchmarks.cases import Array, Case, Job
@@ -62,6 +64,16 @@ class Peer:
 
         return self.job(case, forward, "xwb")
 
+    def conv_form(self, case: ConvForm) -> Job:
+        function = getattr(F, f"conv{'_transpose' if case.transposed else ''}{case.axes}d")
+
+        def forward(x: Tensor, w: Tensor, b: Tensor) -> Tensor:
+            if case.mode == "zeros":
+                return function(x, w, b, stride=case.stride, padding=case.padding)
+            return function(F.pad(x, [case.padding] * 2 * case.axes, case.mode), w, b, stride=case.stride)
+
+        return self.job(case, forward, "xwb")
+
     def max_pool2d(self, case: MaxPool2d) -> Job:
         return self.job(case, lambda x: F.max_pool2d(x, case.kernel, case.stride, case.padding), "x")
 
@@ -69,6 +81,18 @@ class Peer:
         return self.job(case, lambda x: getattr(F, case.function)(x, case.size), "x")
 
     def rnn(self, case: Rnn) -> Job:
+        return self.recurrent(case, lambda model, x: model(x)[0])
+
+    def ragged_rnn(self, case: RaggedRnn) -> Job:
+        lengths = torch.from_numpy(case.lengths)
+
+        def forward(model: nn.Module, x: Tensor) -> Tensor:
+            packed = pack_padded_sequence(x, lengths, enforce_sorted=False)
+            return pad_packed_sequence(model(packed)[0], total_length=case.T)[0]
+
+        return self.recurrent(case, forward)
+
+    def recurrent(self, case: Rnn, forward: Callable[[nn.Module, Tensor], Tensor]) -> Job:
         a, weights = case.arrays(), case.weights()
         model = RNNS[case.cell](case.I, case.H, num_layers=case.layers, bidirectional=case.directions == 2)
         model.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
@@ -76,7 +100,7 @@ class Peer:
         x = torch.from_numpy(a["x"]).requires_grad_(case.train)
         parameters = dict(model.named_parameters())
         dy = torch.from_numpy(a["dy"]) if case.train else None
-        return grad_job(lambda: model(x)[0], [x, *(parameters[k] for k in weights)], dy)
+        return grad_job(lambda: forward(model, x), [x, *(parameters[k] for k in weights)], dy)
 
     def batch_norm(self, case: BatchNorm) -> Job:
         a = case.arrays()

@@ -17,5 +17,6 @@ PYBIND11_MODULE(_core, m, pybind11::mod_gil_not_used()) {
   jadro::bind_optim(m);
   jadro::bind_softmax(m);
   jadro::bind_rnn(m);
+  jadro::bind_rnn_options(m);
   jadro::bind_rnn_stepper(m);
 }

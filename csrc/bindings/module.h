@@ -19,6 +19,7 @@ void bind_embedding(pybind11::module_& m);
 void bind_optim(pybind11::module_& m);
 void bind_softmax(pybind11::module_& m);
 void bind_rnn(pybind11::module_& m);
+void bind_rnn_options(pybind11::module_& m);
 void bind_rnn_stepper(pybind11::module_& m);
 
 }  // namespace jadro

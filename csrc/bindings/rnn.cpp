@@ -13,7 +13,9 @@ Cell rnn_cell(const Call& call, const std::string& name) {
   if (name == "rnn_relu") return Cell::kRnnRelu;
   if (name == "lstm") return Cell::kLstm;
   if (name == "gru") return Cell::kGru;
-  call.value_error("cell is '" + name + "', expected rnn_tanh, rnn_relu, lstm or gru");
+  if (name == "lstm_coupled") return Cell::kLstmCoupled;
+  if (name == "gru_reset_before") return Cell::kGruBefore;
+  call.value_error("cell is '" + name + "', expected rnn_tanh, rnn_relu, lstm, gru, lstm_coupled or gru_reset_before");
 }
 
 namespace {
@@ -56,7 +58,7 @@ struct Sizes {
                  [&] { return "x has shape " + shape_text(shape_of(x)) + ", expected at least one time step"; });
     call.require(hidden >= 1,
                  [&] { return "y has shape " + shape_text(shape_of(y)) + ", expected at least one hidden unit"; });
-    gates = Rnn{cell, 0, 0, 0, 0, 0, 0, false}.gates();
+    gates = gates_of(cell);
     state = {o.layers * o.directions, batch, hidden};
     output = {steps, batch, o.directions * hidden};
     for (i64 layer = 0; layer < o.layers; ++layer) {
@@ -87,21 +89,18 @@ std::vector<const T*> weight_pointers(const Call& call, const Arrays& weights, c
 template <class T>
 RnnStack<T> stack_of(const Call& call, Cell cell, const Sizes& z, const Options& o, const py::array& x, const Maybe& h0,
                      const Maybe& c0, const std::vector<const T*>& weights) {
-  return {cell,
-          z.steps,
-          z.batch,
-          z.input,
-          z.hidden,
-          o.layers,
-          o.directions,
-          o.bias,
-          o.dropout,
-          o.seed,
-          o.offset,
-          call.in<T>(x, "x", {z.steps, z.batch, z.input}),
-          call.in<T>(h0, "h0", z.state),
-          call.in<T>(c0, "c0", z.state),
-          weights.data()};
+  RnnStack<T> s{};
+  static_cast<RnnSizes&>(s) = {cell,         z.steps, z.batch,   z.input, z.hidden, z.hidden, o.layers,
+                               o.directions, o.bias,  o.dropout, o.seed,  o.offset, {}};
+  s.x = call.in<T>(x, "x", {z.steps, z.batch, z.input});
+  s.h0 = call.in<T>(h0, "h0", z.state);
+  s.c0 = call.in<T>(c0, "c0", z.state);
+  s.weights = weights.data();
+  return s;
+}
+
+i64 plain_reserve(Cell cell, i64 T, i64 N, i64 H, i64 layers, i64 directions, double dropout) {
+  return rnn_reserve_size({cell, T, N, 0, H, H, layers, directions, false, dropout, 0, 0, {}}, false, T * N);
 }
 
 i64 reserve_size(const std::string& cell, i64 T, i64 N, i64 H, i64 layers, i64 directions, double dropout) {
@@ -122,11 +121,11 @@ i64 reserve_size(const std::string& cell, i64 T, i64 N, i64 H, i64 layers, i64 d
   call.require(elements < 4e18, [&] {
     return "T, N, H, layers are " + shape_text({T, N, H, layers}) + ", expected sizes that fit in memory";
   });
-  return rnn_reserve_size(which, T, N, H, layers, directions, dropout > 0);
+  return plain_reserve(which, T, N, H, layers, directions, dropout);
 }
 
 std::vector<i64> reserve_shape(Cell cell, const Sizes& z, const Options& o) {
-  return {rnn_reserve_size(cell, z.steps, z.batch, z.hidden, o.layers, o.directions, o.dropout > 0)};
+  return {plain_reserve(cell, z.steps, z.batch, z.hidden, o.layers, o.directions, o.dropout)};
 }
 
 void forward(Call& call, Cell cell, const py::array& x, const Maybe& h0, const Maybe& c0, const Arrays& weights,
@@ -136,8 +135,11 @@ void forward(Call& call, Cell cell, const py::array& x, const Maybe& h0, const M
   with_dtype(call, [&](auto zero) {
     using T = decltype(zero);
     const std::vector<const T*> w = weight_pointers<T>(call, weights, z);
-    const RnnStackForward<T> f{stack_of<T>(call, cell, z, o, x, h0, c0, w), call.out<T>(y, "y", z.output),
-                               call.out<T>(hn, "hn", z.state), call.out<T>(cn, "cn", z.state),
+    const RnnStackForward<T> f{stack_of<T>(call, cell, z, o, x, h0, c0, w),
+                               call.out<T>(y, "y", z.output),
+                               call.out<T>(hn, "hn", z.state),
+                               call.out<T>(cn, "cn", z.state),
+                               nullptr,
                                call.out<T>(reserve, "reserve", reserve_shape(cell, z, o))};
     py::gil_scoped_release unlocked;
     rnn_forward(f);
@@ -170,9 +172,12 @@ void backward(Call& call, Cell cell, const py::array& x, const Maybe& h0, const 
                                 call.in<T>(d.dy, "dy", z.output),
                                 call.in<T>(d.dhn, "dhn", z.state),
                                 call.in<T>(d.dcn, "dcn", z.state),
+                                nullptr,
                                 call.out<T>(d.dx, "dx", {z.steps, z.batch, z.input}),
                                 call.out<T>(d.dh0, "dh0", z.state),
                                 call.out<T>(d.dc0, "dc0", z.state),
+                                nullptr,
+                                nullptr,
                                 d.dweights ? dw.data() : nullptr};
     py::gil_scoped_release unlocked;
     rnn_backward(b);

@@ -20,7 +20,8 @@ constexpr i64 kWorkToUnlock = 1 << 18;  // multiply-adds beside which releasing 
 // What Python calls: a stepper of one dtype, and the arrays that it reads and writes.
 class Stepper {
  public:
-  Stepper(const std::string& cell, i64 input, const Arrays& weights, bool bias, py::array h, Maybe c, py::array y)
+  Stepper(const std::string& cell, i64 input, const Arrays& weights, bool bias, py::array h, Maybe c, py::array y,
+          const std::optional<RnnCallOptions>& options)
       : h_(std::move(h)), c_(std::move(c)), y_(std::move(y)), input_(input) {
     Call call("RnnStepper");
     const Cell which = rnn_cell(call, cell);
@@ -28,16 +29,30 @@ class Stepper {
     call.check_rank(h_, "h", 3);
     call.require(input >= 0, [&] { return "input is " + std::to_string(input) + ", expected no negative size"; });
     call.require(h_.size() > 0, [&] { return "h has shape " + shape_text(shape_of(h_)) + ", expected no empty axis"; });
-    call.require(c_.has_value() == (which == Cell::kLstm), [&] {
+    call.require(c_.has_value() == is_lstm(which), [&] {
       return std::string("c was ") + (c_ ? "given" : "left out") + ", expected it for an lstm alone";
     });
-    with_dtype(call, [&](auto zero) { build(call, which, bias, weights, zero); });
+    RnnCallOptions o{1, 1, bias, 0, 0, 0, {}};
+    if (options) o = *options;
+    call.require(o.directions == 1 && !o.settings.training,
+                 [&] { return std::string("options are for two directions or for training, expected a stream's"); });
+    o.layers = h_.shape(0);
+    const i64 output = h_.shape(2), rows = weights.empty() || weights[0].ndim() != 2 ? 0 : weights[0].shape(0);
+    const bool projects = is_lstm(which) && rows > gates_of(which) * output;
+    sizes_ = rnn_sizes(call, which, 1, h_.shape(1), input, projects ? rows / gates_of(which) : output, output, o);
+    shapes_ = rnn_parameter_shapes(sizes_);
+    with_dtype(call, [&](auto zero) { build(call, weights, zero); });
     dtype_ = h_.dtype();
   }
 
   void refresh(const Arrays& weights) {
     const Call call("RnnStepper.refresh");
-    std::visit([&](auto& stepper) { stepper->pack(pointers(call, weights, *stepper).data()); }, stepper_);
+    const auto pack = [&](auto& stepper, auto zero) { stepper->pack(pointers<decltype(zero)>(call, weights).data()); };
+    if (Of<float>* const single = std::get_if<Of<float>>(&stepper_)) {
+      pack(*single, float{});
+    } else {
+      pack(std::get<Of<double>>(stepper_), double{});
+    }
   }
 
   py::array step(const py::handle& given) {
@@ -56,32 +71,20 @@ class Stepper {
   using Of = std::unique_ptr<RnnStepper<T>>;
 
   template <class T>
-  void build(const Call& call, Cell cell, bool bias, const Arrays& weights, T) {
-    const i64 L = h_.shape(0), N = h_.shape(1), H = h_.shape(2);
-    RnnStack<T> stack{};
-    stack.cell = cell;
-    stack.steps = stack.directions = 1;
-    stack.batch = N;
-    stack.input = input_;
-    stack.hidden = H;
-    stack.layers = L;
-    stack.bias = bias;
-    for (i64 l = 0; l < L; ++l) {
-      shapes_.push_back({stack.gates() * H, stack.layer_input(l)});
-      shapes_.push_back({stack.gates() * H, H});
-      if (bias) shapes_.insert(shapes_.end(), 2, {stack.gates() * H});
-    }
-    T* const h = call.out<T>(h_, "h", {L, N, H});
-    T* const c = call.out<T>(c_, "c", {L, N, H});
-    T* const y = call.out<T>(y_, "y", {N, H});
-    auto stepper = std::make_unique<RnnStepper<T>>(stack, h, c, y);
-    stepper->pack(pointers(call, weights, *stepper).data());
+  void build(const Call& call, const Arrays& weights, T) {
+    const i64 L = sizes_.layers, N = sizes_.batch;
+    T* const h = call.out<T>(h_, "h", {L, N, sizes_.output});
+    T* const c = call.out<T>(c_, "c", {L, N, sizes_.hidden});
+    T* const y = call.out<T>(y_, "y", {N, sizes_.output});
+    const std::vector<const T*> found = pointers<T>(call, weights);
+    auto stepper = std::make_unique<RnnStepper<T>>(sizes_, h, c, y);
+    stepper->pack(found.data());
     stepper_ = std::move(stepper);
     staging_.resize(static_cast<std::size_t>(N * input_) * sizeof(T));
   }
 
   template <class T>
-  std::vector<const T*> pointers(const Call& call, const Arrays& weights, const RnnStepper<T>&) const {
+  std::vector<const T*> pointers(const Call& call, const Arrays& weights) const {
     call.require(weights.size() == shapes_.size(), [&] {
       return "weights has " + std::to_string(weights.size()) + " arrays, expected " + std::to_string(shapes_.size());
     });
@@ -123,6 +126,7 @@ class Stepper {
   py::array y_;
   py::dtype dtype_;
   i64 input_;
+  RnnSizes sizes_{};
   std::vector<std::vector<i64>> shapes_;  // of the weights
   std::variant<Of<float>, Of<double>> stepper_;
   std::vector<char> staging_;  // x where it is not contiguous
@@ -132,8 +136,10 @@ class Stepper {
 
 void bind_rnn_stepper(py::module_& m) {
   py::class_<Stepper>(m, "RnnStepper")
-      .def(py::init<const std::string&, i64, const Arrays&, bool, py::array, Maybe, py::array>(), py::arg("cell"),
-           py::arg("input"), py::arg("weights"), py::arg("bias"), py::arg("h"), py::arg("c"), py::arg("y"))
+      .def(py::init<const std::string&, i64, const Arrays&, bool, py::array, Maybe, py::array,
+                    const std::optional<RnnCallOptions>&>(),
+           py::arg("cell"), py::arg("input"), py::arg("weights"), py::arg("bias"), py::arg("h"), py::arg("c"),
+           py::arg("y"), py::arg("options") = py::none())
       .def("refresh", &Stepper::refresh, py::arg("weights"))
       .def("__call__", &Stepper::step, py::arg("x"));
 }

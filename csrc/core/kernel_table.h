@@ -7,24 +7,67 @@ namespace jadro {
 
 class Barrier;
 
-// One direction of one layer; w_ih and w_hh packed by rnn_pack_forward. in[k] = W_k x + bias_k, biases added up where
-// the cell adds them; bias_n [H] is the GRU's b'_n. h0 [N,H], y [T,N,..H], cn [N,H] holds c0 at the start and the last
-// cell state at the end; saved [T,N,kSaved,H] and cells [T,N,H] are null in inference.
+// The options of one direction of one layer (API: nn.LSTM and so on); null pointers leave theirs out. Masks are words
+// of the Philox stream of `seed`, that of unit j of original row order[n] at step t being word (t N + order[n]) size +
+// j behind the place where its kind begins.
 template <class T>
-struct RnnForward {
-  Rnn shape;
-  const T *x, *h0, *w_ih, *w_hh, *bias, *bias_n;
-  T *y, *cn, *saved, *cells;
+struct RnnOptions {
+  const T *gain_ih, *gain_hh;         // layer norm of W x and of U h: [G*H]; its biases are added to the others
+  const T *gain_c, *bias_c;           // and of c: [H]
+  const T *peep_i, *peep_f, *peep_o;  // [H]
+  T gate_clip, cell_clip;             // infinity: none
+  T zoneout_h, zoneout_c, drop;       // probabilities
+  bool training, update;              // update: dropout acts on what a step writes, not on the h that enters U
+  u64 seed, at_h, at_c, at_drop;
+  const i64* order;  // null: rows stand as they came
+  bool sequence() const { return training && drop > 0 && !update; }
 };
 
-// w_hh packed by rnn_pack_backward. dh, dc [N,H]: gradients of the last state at the start, of h0 and c0 at the end; da
-// [T,N,kGrads,H]: gradients of the pre-activations.
+// Numbers a token: means and factors of layer norm, of W x and of U h for two groups of gates each, and of c.
+constexpr i64 kRnnStats = 10;
+
+// What forward and backward share. `run`: the steps to do, in the order of the loop. A run's arrays by token begin with
+// token `origin`: saved [kSaved,H], cells [H], raw_ih and raw_hh [G*H] (W x and U h before layer norm), stats
+// [kRnnStats]. restart [tokens] says which rows begin step t with h_restart and c_restart [N,..], zeros where null, in
+// place of the state before; any_restart [T] whether some do. Sizes [N,..] of work: kRnnWork H.
 template <class T>
-struct RnnBackward {
+struct RnnRun {
   Rnn shape;
-  const T *h0, *c0, *w_hh, *y, *saved, *cells, *dy;
-  T *dh, *dc, *da;
+  const RnnOptions<T>* options;
+  Range run;
+  i64 origin;
+  const unsigned char *restart, *any_restart;
+  const T *h_restart, *c_restart;
+  const T *h0, *c0;
+  T *saved, *cells, *raw_ih, *raw_hh, *stats, *work;
 };
+constexpr i64 kRnnWork = 8;
+
+// One direction of one layer; w_ih, w_hh and w_hr packed by rnn_pack_forward. in[k] = W_k x + bias_k, biases added up
+// where the cell adds them; bias_n [H] is the GRU's b'_n. y [tokens,..P] is read at the step before; y_new is y, or
+// null where it is known and only the rest is wanted again. cn [N,H] holds c at the start and c at the end. saved and
+// cells are null in inference. `in` [tokens,G*H], from `origin` on, may hold what rnn_project makes; where null the
+// loop makes it.
+template <class T>
+struct RnnForward : RnnRun<T> {
+  const T *x, *w_ih, *w_hh, *w_hr, *bias, *bias_n, *in, *y;
+  T *y_new, *cn;
+};
+
+// w_hh and w_hr packed by rnn_pack_backward (of kGruBefore w_hh holds the rows of r z, w_hn those of n). dh [N,P], dc
+// [N,H]: gradients of the last state at the start, of the first at the end; c_enter [N,H]: the cell state before the
+// run's first step, where that is not the first of all. By token, from the first on: da [kGrads,H], gradients of the
+// pre-activations; with layer norm da by row, and by token dw and du [G*H], those of W x and U h; h_in [P], the h that
+// entered U, where not null; reset [H]: r h of kGruBefore; dp [P] and shown [H]: gradient and input of the projection.
+// sums [N,kRnnSums]: gradients of gains and peepholes, a row's added up over the steps: gain_ih, gain_hh, gain_c,
+// bias_c, peep_i, peep_f, peep_o.
+template <class T>
+struct RnnBackward : RnnRun<T> {
+  const T *w_hh, *w_hn, *w_hr, *y, *dy, *dcells, *c_enter, *bias_n;
+  i64 dcells_row;
+  T *dh, *dc, *dh_restart, *dc_restart, *da, *dw, *du, *h_in, *reset, *dp, *shown, *sums;
+};
+static inline i64 rnn_sums(const Rnn& s) { return (2 * s.gates() + 9) * s.hidden; }
 
 // A convolution seen as one matrix product per group: rows are the outgoing channels, columns the cells (n, k, i, j) of
 // a grid, and the depth runs over (incoming channel, tap). Taps are sorted by their depth in space, taps / depths of
@@ -149,10 +192,11 @@ struct Kernels {
   WinogradKernels<T> winograd23, winograd43, winograd25;
   void (*rnn_pack_forward)(const T* w, i64 gates, i64 hidden, i64 k, T* packed);
   void (*rnn_pack_backward)(const T* u, i64 rows, i64 hidden, T* packed);
-  i64 (*rnn_forward_scratch)(const Rnn&, i64 rows, i64 units);
-  i64 (*rnn_backward_scratch)(const Rnn&, i64 rows);
-  void (*rnn_forward)(const RnnForward<T>&, Range rows, Range units, T* scratch, Barrier*);
-  void (*rnn_backward)(const RnnBackward<T>&, Range rows, Range units, T* scratch, Barrier*);
+  i64 (*rnn_forward_scratch)(const Rnn&, i64 rows, i64 units, bool options);
+  i64 (*rnn_backward_scratch)(const Rnn&, i64 rows, bool options);
+  void (*rnn_project)(const RnnForward<T>&, Range tokens, T* in, T* scratch);  // scratch: tokens * input and a vector
+  void (*rnn_forward)(const RnnForward<T>&, Range rows, Range units, Range outs, T* scratch, Barrier*);
+  void (*rnn_backward)(const RnnBackward<T>&, Range rows, Range units, Range outs, T* scratch, Barrier*);
   void (*sum_rows)(const T* a, i64 rows, i64 row, Range columns, bool accumulate, T* out);
   void (*activation_forward)(Activation, T a, T b, const T* x, T* y, i64 n, bool past_caches);
   void (*activation_backward)(Activation, T a, T b, const T* dy, const T* v, T* dx, i64 n, bool past_caches);

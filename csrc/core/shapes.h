@@ -194,15 +194,30 @@ struct Run {
 };
 enum class Norm { kSizes, kSquares, kLargest };  // the sum of |x|, of x^2, the largest |x|
 
-enum class Cell : int { kRnnTanh, kRnnRelu, kLstm, kGru };
+// The last two exist with options alone: f = 1 - i in place of a gate, and n of U_n (r h) in place of r (U_n h).
+enum class Cell : int { kRnnTanh, kRnnRelu, kLstm, kGru, kLstmCoupled, kGruBefore };
 
-// One direction of one layer over T steps; G gates of H units. Rows of the batch are independent of each other.
+static inline bool is_lstm(Cell cell) { return cell == Cell::kLstm || cell == Cell::kLstmCoupled; }
+static inline bool is_gru(Cell cell) { return cell == Cell::kGru || cell == Cell::kGruBefore; }
+static inline i64 gates_of(Cell cell) { return cell == Cell::kLstm ? 4 : is_gru(cell) || is_lstm(cell) ? 3 : 1; }
+
+// One direction of one layer over T steps; G gates of H units, h of P = H units or, projected, fewer. Rows of the batch
+// are independent of each other. Of a row, the states at step t stand at token at(t) + row.
 struct Rnn {
   Cell cell;
-  i64 steps, batch, input, hidden;
-  i64 x_row, y_row;  // distance between rows of x and of y (y may be one half of a bidirectional output)
+  i64 steps, batch, input, hidden, output;
+  i64 x_row, y_row;  // distance between tokens of x and of y (y may be one half of a bidirectional output)
   bool reverse;
-  i64 gates() const { return cell == Cell::kLstm ? 4 : cell == Cell::kGru ? 3 : 1; }
+  const i64* first;  // token of each step's first row and, last, their number; null: all rows live through all steps
+  i64 gates() const { return gates_of(cell); }
+  i64 time(i64 step) const { return reverse ? steps - 1 - step : step; }
+  i64 at(i64 t) const { return first ? first[t] : t * batch; }
+  i64 rows(i64 t) const { return first ? first[t + 1] - first[t] : batch; }  // rows [0, rows(t)) are alive
+  // Whether a live row's first step is t: there is no state of the step before.
+  bool begins(i64 t, i64 row) const {
+    const i64 before = reverse ? t + 1 : t - 1;
+    return before < 0 || before >= steps || row >= rows(before);
+  }
 };
 
 }  // namespace jadro

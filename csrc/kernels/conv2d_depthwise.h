@@ -53,6 +53,7 @@ class DepthwisePlane {
         }
       }
     }
+    store(dst + size() - kSlack, Vec<T>{});  // read by the last vector of a run, times zero: NaN there would count
   }
 
  private:

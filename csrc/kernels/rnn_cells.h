@@ -12,7 +12,7 @@ template <class T, bool kRelu>
 struct RnnCell {
   using V = Vec<T>;
   static constexpr int kGates = 1, kSaved = 0, kGrads = 1;
-  static constexpr bool kHasCell = false, kRecurrentBias = false;
+  static constexpr bool kOptions = false, kBefore = false, kHasCell = false, kRecurrentBias = false;
 
   static JADRO_INLINE void forward(const V* in, const V* rec, V, V, V* h_out, V*, V*) {
     const V a = in[0] + rec[0];
@@ -38,7 +38,7 @@ template <class T>
 struct LstmCell {
   using V = Vec<T>;
   static constexpr int kGates = 4, kSaved = 4, kGrads = 4;
-  static constexpr bool kHasCell = true, kRecurrentBias = false;
+  static constexpr bool kOptions = false, kBefore = false, kHasCell = true, kRecurrentBias = false;
 
   static JADRO_INLINE void forward(const V* in, const V* rec, V, V c, V* h_out, V* c_out, V* saved) {
     saved[0] = vsigmoid<T>(in[0] + rec[0]);
@@ -67,7 +67,7 @@ template <class T>
 struct GruCell {
   using V = Vec<T>;
   static constexpr int kGates = 3, kSaved = 4, kGrads = 4;
-  static constexpr bool kHasCell = false, kRecurrentBias = true;
+  static constexpr bool kOptions = false, kBefore = false, kHasCell = false, kRecurrentBias = true;
 
   static JADRO_INLINE void forward(const V* in, const V* rec, V h, V, V* h_out, V*, V* saved) {
     saved[0] = vsigmoid<T>(in[0] + rec[0]);

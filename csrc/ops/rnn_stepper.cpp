@@ -3,14 +3,11 @@
 #include <algorithm>
 #include <cstring>
 
-#include "core/cpu.h"
 #include "core/thread_pool.h"
 #include "core/verbose.h"
 
 namespace jadro {
 namespace {
-
-i64 round_up(i64 n, i64 unit) { return (n + unit - 1) / unit * unit; }
 
 Range part(i64 total, i64 unit, i64 i, i64 parts) {
   const i64 units = (total + unit - 1) / unit;
@@ -20,89 +17,100 @@ Range part(i64 total, i64 unit, i64 i, i64 parts) {
 }  // namespace
 
 template <class T>
-RnnStepper<T>::RnnStepper(const RnnStack<T>& stack, T* h, T* c, T* y)
-    : kernels_(kernels_of<T>()), stack_(stack), h_(h) {
+RnnStepper<T>::RnnStepper(const RnnSizes& sizes, T* h, T* c, T* y)
+    : batch_(1, sizes.batch, 1, nullptr, nullptr), h_(h) {
+  static_cast<RnnSizes&>(stack_) = sizes;
   const RnnStack<T>& s = stack_;
-  const i64 H = s.hidden, G = s.gates(), N = s.batch, states = N * H;
-  const i64 columns = G * round_up(H, kernels_.tile_columns);
-  i64 depth = 0, widest = 0;
+  const i64 N = s.batch, P = s.output, states = N * P;
+  stack_.h0 = h;
+  stack_.c0 = c;
+  stack_.reset_h = stack_.reset_c = nullptr;
+  stack_.lengths = nullptr;
+  stack_.reset = nullptr;
+  i64 vectors = 0, widest = 0;
   for (i64 l = 0; l < s.layers; ++l) {
-    depth += s.layer_input(l) + H;
     widest = std::max(widest, s.layer_input(l));
+    work_ += N * s.gates() * s.hidden * (s.layer_input(l) + P);
+    for (int p = 0; p < kRnnParameters; ++p) {
+      const auto which = static_cast<RnnParameter>(p);
+      const std::vector<i64> shape = s.has(which) ? s.shape(which, l) : std::vector<i64>{0, 0};
+      if (shape.size() == 1) vectors += shape[0];
+    }
   }
-  weights_ = std::make_unique<Scratch<T>>(columns * depth + s.layers * (G + 1) * H);
-  outputs_ = std::make_unique<Scratch<T>>(s.layers * states);
-  T* at = weights_->data();
+  weights_.resize(s.layers * s.parameters());
+  vectors_ = std::make_unique<Scratch<T>>(vectors);
+  T* at = vectors_->data();
   for (i64 l = 0; l < s.layers; ++l) {
-    const i64 I = s.layer_input(l);
-    Packed p{};
-    p.w_ih = at;
-    p.w_hh = p.w_ih + columns * I;
-    at = p.w_hh + columns * H;
-    RnnForward<T> a{};
-    a.shape = {s.cell, 1, N, I, H, I, H, false};
-    a.x = l == 0 ? nullptr : layers_.back().y;
-    a.h0 = h + l * states;
-    a.y = l == s.layers - 1 ? y : outputs_->data() + l * states;
-    a.cn = c ? c + l * states : nullptr;
-    a.w_ih = p.w_ih;
-    a.w_hh = p.w_hh;
-    packed_.push_back(p);
-    layers_.push_back(a);
+    for (int p = 0; p < kRnnParameters; ++p) {
+      const auto which = static_cast<RnnParameter>(p);
+      if (!s.has(which) || s.shape(which, l).size() != 1) continue;
+      weights_[l * s.parameters() + s.place(which)] = at;
+      at += s.shape(which, l)[0];
+    }
   }
-  for (i64 l = 0; l < s.layers && s.bias; ++l) {
-    packed_[l].bias = at;
-    packed_[l].bias_n = at + G * H;
-    layers_[l].bias = at;
-    layers_[l].bias_n = s.cell == Cell::kGru ? packed_[l].bias_n : nullptr;
-    at += (G + 1) * H;
+  stack_.weights = weights_.data();
+  outputs_ = std::make_unique<Scratch<T>>(s.layers * states);
+  for (i64 l = 0; l < s.layers; ++l) {
+    layers_.push_back(std::make_unique<RnnDirection<T>>(s, batch_, l, 0, nullptr));
+    RnnForward<T>& a = layers_.back()->forward;
+    a.x = l == 0 ? nullptr : layers_[l - 1]->forward.y;
+    a.y = a.y_new = l == s.layers - 1 ? y : outputs_->data() + l * states;
+    a.cn = c ? c + l * N * s.hidden : nullptr;
   }
-  work_ = N * G * H * depth;
-  const i64 threads = threads_for(work_), panels = round_up(H, kernels_.tile_columns) / kernels_.tile_columns;
+  const Kernels<T>& k = layers_[0]->kernels;
+  const i64 threads = threads_for(work_), panels = (s.hidden + k.tile_columns - 1) / k.tile_columns;
   by_rows_ = N >= threads;
-  tasks_ = static_cast<int>(by_rows_ ? threads : std::min(threads, panels));
-  const Rnn wide{s.cell, 1, N, widest, H, widest, H, false};
-  scratch_ = std::make_unique<Scratch<T>>(kernels_.rnn_forward_scratch(wide, N, H), tasks_);
+  // Layer norm wants whole rows of the projections, which a step makes itself.
+  tasks_ = static_cast<int>(by_rows_ ? threads : s.settings.layer_norm ? 1 : std::min(threads, panels));
+  Rnn wide = layers_[0]->forward.shape;
+  wide.input = widest;
+  scratch_ = std::make_unique<Scratch<T>>(k.rnn_forward_scratch(wide, N, s.hidden, s.has_options()), tasks_);
 }
 
 template <class T>
 void RnnStepper<T>::pack(const T* const* weights) {
-  const i64 H = stack_.hidden, G = stack_.gates();
-  for (i64 l = 0; l < stack_.layers; ++l) {
-    const T* const* const w = weights + l * stack_.weights_per_cell();
-    const Packed& p = packed_[l];
-    kernels_.rnn_pack_forward(w[0], G, H, stack_.layer_input(l), p.w_ih);
-    kernels_.rnn_pack_forward(w[1], G, H, H, p.w_hh);
-    if (!stack_.bias) continue;
-    // b + b' where the cell adds them: not for the GRU's n
-    const i64 summed = stack_.cell == Cell::kGru ? 2 * H : G * H;
-    for (i64 i = 0; i < G * H; ++i) p.bias[i] = i < summed ? w[2][i] + w[3][i] : w[2][i];
-    if (stack_.cell == Cell::kGru) std::memcpy(p.bias_n, w[3] + 2 * H, H * sizeof(T));
+  const RnnStack<T>& s = stack_;
+  for (i64 l = 0; l < s.layers; ++l) {
+    for (int p = 0; p < kRnnParameters; ++p) {
+      const auto which = static_cast<RnnParameter>(p);
+      if (!s.has(which)) continue;
+      const i64 place = l * s.parameters() + s.place(which);
+      const std::vector<i64> shape = s.shape(which, l);
+      if (shape.size() == 1) {
+        std::memcpy(const_cast<T*>(weights_[place]), weights[place], shape[0] * sizeof(T));
+      } else {
+        weights_[place] = weights[place];
+      }
+    }
   }
+  for (auto& layer : layers_) layer->pack_forward();
 }
 
 template <class T>
-void RnnStepper<T>::run_layers(Range rows, Range units, T* scratch, Barrier* barrier) const {
-  for (const RnnForward<T>& a : layers_) kernels_.rnn_forward(a, rows, units, scratch, barrier);
+void RnnStepper<T>::run_layers(Range rows, Range units, Range outs, T* scratch, Barrier* barrier) const {
+  for (const auto& layer : layers_) layer->kernels.rnn_forward(layer->forward, rows, units, outs, scratch, barrier);
 }
 
 template <class T>
 void RnnStepper<T>::step(const T* x) {
-  const i64 N = stack_.batch, H = stack_.hidden;
+  const i64 N = stack_.batch, H = stack_.hidden, P = stack_.output;
   const Verbose<T> line("rnn_step", "packed", [&] { return sizes_text({N, stack_.input, H, stack_.layers}); });
-  layers_[0].x = x;
+  layers_[0]->forward.x = x;
+  const i64 panel = layers_[0]->kernels.tile_columns;
   if (tasks_ == 1) {
-    run_layers({0, N}, {0, H}, scratch_->data(), nullptr);
+    run_layers({0, N}, {0, H}, {0, P}, scratch_->data(), nullptr);
   } else if (by_rows_) {
-    parallel_for(tasks_,
-                 [&](int task, int) { run_layers(part(N, 1, task, tasks_), {0, H}, scratch_->at(task), nullptr); });
+    parallel_for(tasks_, [&](int task, int) {
+      run_layers(part(N, 1, task, tasks_), {0, H}, {0, P}, scratch_->at(task), nullptr);
+    });
   } else {
     team_run(tasks_, [&](int rank, int size, Barrier& barrier) {
-      run_layers({0, N}, part(H, kernels_.tile_columns, rank, size), scratch_->at(rank), size > 1 ? &barrier : nullptr);
+      run_layers({0, N}, part(H, panel, rank, size), part(P, panel, rank, size), scratch_->at(rank),
+                 size > 1 ? &barrier : nullptr);
     });
   }
   for (std::size_t l = 0; l < layers_.size(); ++l) {
-    std::memcpy(h_ + static_cast<i64>(l) * N * H, layers_[l].y, N * H * sizeof(T));
+    std::memcpy(h_ + static_cast<i64>(l) * N * P, layers_[l]->forward.y, N * P * sizeof(T));
   }
 }
 

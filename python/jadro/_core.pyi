@@ -108,51 +108,23 @@ def gemm(
 # x[n,ic,ih,iw], w[oc,ic/groups,kh,kw], b[oc], y[n,oc,oh,ow], or with an axis of depth, x[n,ic,id,ih,iw] etc. stride
 # and dilation: one an axis; padding: (before, after) of each axis, negative where cells are cut off (zeros only).
 def conv2d_forward(
-    x: Array,
-    w: Array,
-    b: Array | None,
-    y: Array,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    algorithm: str = "auto",
-    padding_mode: str = "zeros",
-    relu: bool = False,
-    scale: Array | None = None,
-    add: Array | None = None,
-) -> None:
+    x: Array, w: Array, b: Array | None, y: Array, stride: Sequence[int], padding: Sequence[int],
+    dilation: Sequence[int], groups: int, algorithm: str = "auto", padding_mode: str = "zeros", relu: bool = False,
+    scale: Array | None = None, add: Array | None = None,
+) -> None:  # fmt: skip
     """y = scale[oc] conv(x, w) + b + add, where they are given, and with relu max(y, 0)."""
 
 def conv2d_backward_data(
-    dy: Array,
-    w: Array,
-    dx: Array,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    algorithm: str = "auto",
-    padding_mode: str = "zeros",
-    b: Array | None = None,
-    relu: bool = False,
-    scale: Array | None = None,
-    add: Array | None = None,
-) -> None:
+    dy: Array, w: Array, dx: Array, stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int], groups: int,
+    algorithm: str = "auto", padding_mode: str = "zeros", b: Array | None = None, relu: bool = False,
+    scale: Array | None = None, add: Array | None = None,
+) -> None:  # fmt: skip
     """The gradient dx; as a transposed convolution scale[ic] dx + b[ic] + add, and with relu max(., 0) (zeros only)."""
 
 def conv2d_backward_weight(
-    dy: Array,
-    x: Array,
-    dw: Array,
-    db: Array | None,
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-    groups: int,
-    algorithm: str = "auto",
-    padding_mode: str = "zeros",
-) -> None: ...
+    dy: Array, x: Array, dw: Array, db: Array | None, stride: Sequence[int], padding: Sequence[int],
+    dilation: Sequence[int], groups: int, algorithm: str = "auto", padding_mode: str = "zeros",
+) -> None: ...  # fmt: skip
 
 # --- max pooling: x[n,c,(id,)ih,iw], y[n,c,(od,)oh,ow]; indices: int32 offsets (id*IH+ih)*IW+iw of the maxima in their
 # plane or volume; padding: before and after each axis in turn
@@ -206,114 +178,113 @@ def rnn_reserve_size(cell: str, T: int, N: int, I: int, H: int, layers: int, dir
     """cell: "rnn_tanh", "rnn_relu", "lstm" or "gru"; elements of T that `reserve` needs."""
 
 def rnn_forward(
-    x: Array,
-    h0: Array | None,
-    weights: Sequence[Array],
-    y: Array,
-    hn: Array,
-    reserve: Array | None,
-    nonlinearity: str,
-    layers: int,
-    directions: int,
-    bias: bool,
-    dropout: float,
-    seed: int,
-    offset: int,
-) -> None: ...
+    x: Array, h0: Array | None, weights: Sequence[Array], y: Array, hn: Array, reserve: Array | None,
+    nonlinearity: str, layers: int, directions: int, bias: bool, dropout: float, seed: int, offset: int,
+) -> None: ...  # fmt: skip
 def rnn_backward(
-    x: Array,
-    h0: Array | None,
-    weights: Sequence[Array],
-    y: Array,
-    reserve: Array,
-    dy: Array | None,
-    dhn: Array | None,
-    dx: Array | None,
-    dh0: Array | None,
-    dweights: Sequence[Array] | None,
-    nonlinearity: str,
-    layers: int,
-    directions: int,
-    bias: bool,
-    dropout: float,
-    seed: int,
-    offset: int,
-) -> None: ...
+    x: Array, h0: Array | None, weights: Sequence[Array], y: Array, reserve: Array, dy: Array | None,
+    dhn: Array | None, dx: Array | None, dh0: Array | None, dweights: Sequence[Array] | None, nonlinearity: str,
+    layers: int, directions: int, bias: bool, dropout: float, seed: int, offset: int,
+) -> None: ...  # fmt: skip
 def lstm_forward(
+    x: Array, h0: Array | None, c0: Array | None, weights: Sequence[Array], y: Array, hn: Array, cn: Array,
+    reserve: Array | None, layers: int, directions: int, bias: bool, dropout: float, seed: int, offset: int,
+) -> None: ...  # fmt: skip
+def lstm_backward(
+    x: Array, h0: Array | None, c0: Array | None, weights: Sequence[Array], y: Array, reserve: Array,
+    dy: Array | None, dhn: Array | None, dcn: Array | None, dx: Array | None, dh0: Array | None, dc0: Array | None,
+    dweights: Sequence[Array] | None, layers: int, directions: int, bias: bool, dropout: float, seed: int,
+    offset: int,
+) -> None: ...  # fmt: skip
+def gru_forward(
+    x: Array, h0: Array | None, weights: Sequence[Array], y: Array, hn: Array, reserve: Array | None, layers: int,
+    directions: int, bias: bool, dropout: float, seed: int, offset: int,
+) -> None: ...  # fmt: skip
+def gru_backward(
+    x: Array, h0: Array | None, weights: Sequence[Array], y: Array, reserve: Array, dy: Array | None,
+    dhn: Array | None, dx: Array | None, dh0: Array | None, dweights: Sequence[Array] | None, layers: int,
+    directions: int, bias: bool, dropout: float, seed: int, offset: int,
+) -> None: ...  # fmt: skip
+
+class RnnOptions:
+    """Recurrent layers' options, as jadro.nn's; probabilities are 0 where they are off. update: the
+    mode of recurrent dropout; checkpoint: 0 keeps everything for backward, k every k-th state."""
+
+    def __init__(
+        self,
+        layers: int = 1,
+        directions: int = 1,
+        bias: bool = True,
+        dropout: float = 0.0,
+        seed: int = 0,
+        offset: int = 0,
+        layer_norm: bool = False,
+        peephole: bool = False,
+        gate_clip: float | None = None,
+        cell_clip: float | None = None,
+        zoneout_h: float = 0.0,
+        zoneout_c: float = 0.0,
+        recurrent_dropout: float = 0.0,
+        update: bool = False,
+        training: bool = False,
+        checkpoint: int = 0,
+    ) -> None: ...
+
+# The general form: cells also "lstm_coupled" and "gru_reset_before"; h0, reset_h, hn [L*D,N,P], c0, reset_c, cn
+# [L*D,N,H] (lstm); lengths int64 [N], reset bool [T,N]; weights: for each layer and direction those of
+# jadro.ops.rnn.PARAMETERS that are there; y[T,N,D*P]; cells[T,N,D*H], of the last layer.
+def rnn_options_reserve_size(
+    cell: str, T: int, N: int, I: int, H: int, P: int, tokens: int, ragged: bool, options: RnnOptions
+) -> int:
+    """tokens: the sum of lengths, T*N where ragged is false and there are none."""
+
+def rnn_options_forward(
+    cell: str,
     x: Array,
     h0: Array | None,
     c0: Array | None,
     weights: Sequence[Array],
+    lengths: Ints | None,
+    reset: Array | None,
+    reset_h: Array | None,
+    reset_c: Array | None,
     y: Array,
     hn: Array,
-    cn: Array,
+    cn: Array | None,
+    cells: Array | None,
     reserve: Array | None,
-    layers: int,
-    directions: int,
-    bias: bool,
-    dropout: float,
-    seed: int,
-    offset: int,
+    options: RnnOptions,
 ) -> None: ...
-def lstm_backward(
+def rnn_options_backward(
+    cell: str,
     x: Array,
     h0: Array | None,
     c0: Array | None,
     weights: Sequence[Array],
+    lengths: Ints | None,
+    reset: Array | None,
+    reset_h: Array | None,
+    reset_c: Array | None,
     y: Array,
     reserve: Array,
     dy: Array | None,
     dhn: Array | None,
     dcn: Array | None,
+    dcells: Array | None,
     dx: Array | None,
     dh0: Array | None,
     dc0: Array | None,
+    dreset_h: Array | None,
+    dreset_c: Array | None,
     dweights: Sequence[Array] | None,
-    layers: int,
-    directions: int,
-    bias: bool,
-    dropout: float,
-    seed: int,
-    offset: int,
-) -> None: ...
-def gru_forward(
-    x: Array,
-    h0: Array | None,
-    weights: Sequence[Array],
-    y: Array,
-    hn: Array,
-    reserve: Array | None,
-    layers: int,
-    directions: int,
-    bias: bool,
-    dropout: float,
-    seed: int,
-    offset: int,
-) -> None: ...
-def gru_backward(
-    x: Array,
-    h0: Array | None,
-    weights: Sequence[Array],
-    y: Array,
-    reserve: Array,
-    dy: Array | None,
-    dhn: Array | None,
-    dx: Array | None,
-    dh0: Array | None,
-    dweights: Sequence[Array] | None,
-    layers: int,
-    directions: int,
-    bias: bool,
-    dropout: float,
-    seed: int,
-    offset: int,
+    options: RnnOptions,
 ) -> None: ...
 
 class RnnStepper:
-    """One step a call of a stack of one direction; the weights, in the order of rnn_forward, are packed once.
+    """One step a call of a stack of one direction; the weights, in the order of rnn_options_forward, are packed once.
 
-    h[L,N,H] and, of an lstm, c[L,N,H] are read and overwritten by each step; a call takes x[N,input], of any strides,
-    and returns y[N,H], which it has overwritten."""
+    h[L,N,P] and, of an lstm, c[L,N,H] are read and overwritten by each step; a call takes x[N,input], of any strides,
+    and returns y[N,P], which it has overwritten."""
 
     def __init__(
         self,
@@ -324,6 +295,7 @@ class RnnStepper:
         h: Array,
         c: Array | None,
         y: Array,
+        options: RnnOptions | None = None,
     ) -> None: ...
     def refresh(self, weights: Sequence[Array]) -> None: ...
     def __call__(self, x: Array) -> Array: ...

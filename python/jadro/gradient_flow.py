@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import backend
-from .autograd import enable_grad, grad
+from .autograd import enable_grad, grad, no_grad
 from .nn.functional import cross_entropy
 from .nn.module import Module
 from .nn.recurrent import GRU, LSTM, RNN
@@ -21,23 +21,33 @@ from .tensor import Tensor, as_tensor
 
 @enable_grad
 def gradient_flow(
-    model: Module, batch: Sequence[Any], loss: Callable[..., Tensor] | None = None, *, last: bool = False
-) -> dict[str, np.ndarray]:
+    model: Module, batch: Sequence[Any], loss: Callable[..., Tensor] | None = None, *, last: bool = False,
+    burn_in: int = 0,
+) -> dict[str, np.ndarray]:  # fmt: skip
     """The norm of dL/dh_t by t, exact, for each recurrent layer of a model: whether gradients vanish or explode.
 
     model: called as `model(x)`, in evaluation mode; gives the output [T, ...], or a pair (output, state). batch: (x,
-    target, ...), target [T, ...]; what comes after is left out. loss: `loss(output, target)`; None is the mean
-    cross-entropy of scores [T, B, V]. last: L is the loss of the last step alone, so that the norm at t shows what is
-    left of its gradient after T - 1 - t steps; otherwise L is that of all steps.
+    target), target [T, ...], or (x, target, reset) of `stream_batches` with documents, where the model is called as
+    `model(x, reset=reset)` and no gradient crosses the beginning of a document. burn_in: that of `stream_batches`; so
+    many steps of x and reset run first, without a gradient, and the model goes on from their state. loss:
+    `loss(output, target)`; None is the mean cross-entropy of scores [T, B, V]. last: L is the loss of the last step
+    alone, so that the norm at t shows what is left of its gradient after T - 1 - t steps; otherwise L is that of all
+    steps.
 
     Returns {name: float64 [T]}; a name is the layer's in the model and its number inside, such as "rnn.l0" or
     "rnn.l1_reverse". The norm is over rows and units, dL/dh_t the whole gradient of L with respect to h_t, by way of
     all later steps and layers. The loop runs in recorded operations for this, many times slower than in training.
     Raises ValueError where the model runs no recurrent layer, or one whose states have no gradient.
     """
-    x, target = (as_tensor(part) for part in batch[:2])
-    with evaluating(model), tracing() as trace, _named(model, trace) as states:
-        output = model(x)
+    x, target, *resets = (as_tensor(part) for part in batch[:3])
+    given: list[Any] = []
+    with evaluating(model):
+        if burn_in:
+            with no_grad():
+                given = [model(x[:burn_in], **({"reset": resets[0][:burn_in]} if resets else {}))[1]]
+        options = {"reset": resets[0][burn_in:]} if resets else {}
+        with tracing() as trace, _named(model, trace) as states:
+            output = model(x[burn_in:], *given, **options)
     if not states:
         raise ValueError("gradient_flow: the model runs no recurrent layer, expected an RNN, LSTM or GRU")
     scores = output[0] if isinstance(output, tuple) else output

@@ -1,26 +1,26 @@
 """The recurrent loop made of differentiable operations, one after the other for every step.
 
-Far slower than the native loop, and the same numbers within rounding. It serves what wants the steps themselves in the
-graph: derivatives of derivatives, and the gradient of every hidden state.
+Far slower than the native loop, and the same numbers within rounding, with every option. It serves what wants the steps
+themselves in the graph: derivatives of derivatives, and the gradient of every hidden state.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import backend
 from ..autograd import Elementary, Node
 from ..backend import Array
 from ..tensor import Tensor
-from .activation import relu, sigmoid, tanh
 from .dropout import Dropout
+from .elementwise import where
+from .rnn_composed_cells import Cell, Masks, Params, make_step
 from .shape import Cat, Reshape, cat, stack
-
-Step = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]  # (W x + b, U h + b', h, c) -> (h', c')
 
 
 class Steps(Elementary):
@@ -40,27 +40,8 @@ class Steps(Elementary):
         return Cat.call(*(Reshape.call(dy, shape=(1, *shape)) for dy in whole), axis=0)
 
 
-def _rnn(f: Callable[[Tensor], Tensor]) -> Step:
-    return lambda a, b, h, c: (f(a + b), c)
-
-
-def _lstm(a: Tensor, b: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    i, f, g, o = (a + b).chunk(4, 1)
-    c = sigmoid(f) * c + sigmoid(i) * tanh(g)
-    return sigmoid(o) * tanh(c), c
-
-
-def _gru(a: Tensor, b: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-    (ar, az, an), (br, bz, bn) = a.chunk(3, 1), b.chunk(3, 1)
-    n = tanh(an + sigmoid(ar + br) * bn)
-    return n + sigmoid(az + bz) * (h - n), c
-
-
-STEPS: dict[str, Step] = {"rnn_tanh": _rnn(tanh), "rnn_relu": _rnn(relu), "lstm": _lstm, "gru": _gru}
-
-
 class Trace:
-    """Every h_t of every call: `calls[i][k][t]` is [N,H], of layer k // D in direction k % D, in the order of time."""
+    """Every h_t of every call: `calls[i][k][t]` is [N,P], of layer k // D in direction k % D, in the order of time."""
 
     def __init__(self) -> None:
         self.calls: list[list[list[Tensor]]] = []
@@ -87,48 +68,166 @@ def active_trace() -> Trace | None:
     return _active.trace
 
 
+class Loop(NamedTuple):
+    """A recurrent layer's options, besides those of a step. zoneout: of h and of c; the numbers of all masks begin at
+    `offset` of the stream `seed`."""
+
+    cell: Cell
+    layers: int = 1
+    directions: int = 1
+    dropout: float = 0.0
+    zoneout: tuple[float, float] = (0.0, 0.0)
+    recurrent_dropout: float = 0.0
+    recurrent_dropout_mode: str = "sequence"
+    training: bool = True
+    seed: int = 0
+    offset: int = 0
+
+
+class Rows(NamedTuple):
+    """lengths [N]: row b has the steps 0 .. lengths[b] - 1; reset [T,N]: row b is cut between t - 1 and t. Arrays on
+    the device of x, or None."""
+
+    lengths: Array | None = None
+    reset: Array | None = None
+
+    def tokens(self, steps: int, batch: int) -> int:
+        """The number of steps of all rows."""
+        return steps * batch if self.lengths is None else int(self.lengths.sum())
+
+    def here(self, steps: int) -> Any:
+        """[T,N,1], whether a row has a step; None where all have all."""
+        if self.lengths is None:
+            return None
+        xp = np if isinstance(self.lengths, np.ndarray) else backend.cupy()
+        return (xp.arange(steps)[:, None] < self.lengths)[:, :, None]
+
+    def anew(self, reverse: bool) -> Any:
+        """[T,N,1], whether a row begins anew at a step; None where none does. In the reverse direction that is the step
+        before the cut."""
+        if self.reset is None:
+            return None
+        here, cut = self.here(len(self.reset)), self.reset[:, :, None] != 0
+        cut = cut if here is None else cut & here
+        if reverse:
+            cut = (np if isinstance(cut, np.ndarray) else backend.cupy()).concatenate([cut[1:], cut[:1] & False])
+        return cut
+
+
+class _Numbers:
+    """Draws the masks one after another."""
+
+    def __init__(self, like: Array, seed: int, offset: int) -> None:
+        self.like, self.seed, self.offset = like, seed, offset
+
+    def factors(self, shape: tuple[int, ...], p: float) -> Tensor:
+        """0 with probability p, else 1 / (1 - p)."""
+        y = backend.empty_like(self.like, shape)
+        y[...] = 1
+        backend.kernel(y, "dropout")(y, y, p, self.seed, self.offset)
+        self.offset += y.size
+        return Tensor(y)
+
+
+def _masks(x: Tensor, loop: Loop, out: int, hidden: int, numbers: _Numbers) -> Masks:
+    """Those of one layer in one direction, for all steps."""
+    steps, batch = x.shape[:2]
+    keep: list[Any] = []
+    for p, width in zip(loop.zoneout, (out, hidden), strict=True):
+        if p and loop.training:
+            keep.append(Tensor((numbers.factors((steps, batch, width), p).data == 0).astype(x.dtype)))
+        else:
+            keep.append(p or None)
+    if not (loop.recurrent_dropout and loop.training):
+        return Masks(*keep)
+    sequence = loop.recurrent_dropout_mode == "sequence"
+    drop = numbers.factors((batch, out) if sequence else (steps, batch, hidden), loop.recurrent_dropout)
+    return Masks(*keep, *((drop, None) if sequence else (None, drop)))
+
+
 def _direction(
-    x: Tensor, h: Tensor, c: Tensor, weights: Sequence[Tensor], cell: str, reverse: bool
-) -> tuple[list[Tensor], Tensor]:
-    """(h_t in the order of time, last c) of one direction of one layer."""
-    (w, u), biases = weights[:2], weights[2:]
+    x: Tensor,
+    start: Sequence[Any],
+    again: Sequence[Any],
+    p: Params,
+    cell: Cell,
+    masks: Masks,
+    rows: Rows,
+    reverse: bool,
+) -> tuple[list[Tensor], list[Any], tuple[Tensor, Any]]:
+    """(h_t in the order of time, c_t, the last state) of one direction of one layer."""
     steps, batch, inputs = x.shape
-    a = x.reshape(steps * batch, inputs) @ w.T
-    if biases:
-        a = a + biases[0]
-    order = -1 if reverse else 1
-    hs: list[Tensor] = []
-    turned = u.T
-    for a_t in Steps.apply(a.reshape(steps, batch, w.shape[0]))[::order]:
-        b_t = h @ turned
-        h, c = STEPS[cell](a_t, b_t + biases[1] if biases else b_t, h, c)
-        hs.append(h)
-    return hs[::order], c
+    affines, step = make_step(cell, p)
+    flat = x.reshape(steps * batch, inputs)
+    a = [Steps.apply(f(flat).reshape(steps, batch, -1)) for f in affines]
+    here, anew = rows.here(steps), rows.anew(reverse)
+    hs: list[Any] = [None] * steps
+    cs: list[Any] = [None] * steps
+    h, c = start
+    for t in reversed(range(steps)) if reverse else range(steps):
+        if anew is not None:
+            h, c = (None if s is None else where(anew[t], r, s) for r, s in zip(again, (h, c), strict=True))
+        mine = Masks(*(m[t] if isinstance(m, Tensor) and m.ndim == 3 else m for m in masks))
+        new = step([blocks[t] for blocks in a], h, c, mine)
+        if here is None:
+            h, c = new
+        else:
+            h, c = (None if s is None else where(here[t], n, s) for n, s in zip(new, (h, c), strict=True))
+        hs[t], cs[t] = h, c
+    return hs, cs, (h, c)
+
+
+def _stacked(steps: list[Tensor], here: Any) -> Tensor:
+    """[T,N,...], 0 past the ends of the rows."""
+    y = stack(steps)
+    return y if here is None else where(here, y, Tensor(np.zeros_like(y.data, shape=())))
 
 
 def composed(
-    x: Tensor, h0: Tensor | None, c0: Tensor | None, weights: Sequence[Tensor], options: Any
+    x: Tensor,
+    starts: Sequence[Tensor | None],
+    weights: Sequence[Params],
+    loop: Loop,
+    rows: Rows = Rows(),  # noqa: B008
+    again: Sequence[Tensor | None] = (None, None),
 ) -> tuple[Tensor, ...]:
-    """What the native loop computes: (y, hn), of an LSTM (y, hn, cn). options: `jadro.ops.rnn.Options`."""
-    each, directions = 4 if options.bias else 2, options.directions
+    """What the native loop computes: (y, hn), of an LSTM (y, hn, cn, cells).
+
+    starts: h0 and c0; again: what resets put in their place; None is zeros. weights: the parameters of each layer in
+    each direction.
+    """
+    is_lstm, directions = loop.cell.kind == "lstm", loop.directions
+    here = rows.here(len(x))
+    if here is not None:  # what stands past the ends may be NaN
+        x = where(here, x, Tensor(np.zeros_like(x.data, shape=())))
+    hidden, out = (weights[0][n].shape[1] if n in weights[0] else 0 for n in ("weight_hr", "weight_hh"))
+    hidden = hidden or out
+    batch, offset = x.shape[1], loop.offset
+    between = len(x) * batch * directions * out if loop.dropout and loop.training else 0
+    numbers = _Numbers(x.data, loop.seed, offset + (loop.layers - 1) * between)
     traced: list[list[Tensor]] = []
-    ends: list[tuple[Tensor, Tensor]] = []
-    for layer in range(options.layers):
+    ends: list[tuple[Any, ...]] = []
+    for layer in range(loop.layers):
+        outputs, cells = [], []
         for d in range(directions):
             k = layer * directions + d
-            mine = weights[k * each : (k + 1) * each]
-            zero = Tensor(np.zeros_like(x.data, shape=(x.shape[1], mine[1].shape[1])))
-            h, c = (zero if s is None else s[k] for s in (h0, c0))
-            hs, c = _direction(x, h, c, mine, options.cell, d == 1)
+            zeros = [Tensor(np.zeros_like(x.data, shape=(batch, n))) for n in (out, hidden)[: 1 + is_lstm]]
+            first, anew = (
+                [*(z if s is None else s[k] for s, z in zip(given, zeros, strict=False)), None][:2]
+                for given in (starts, again)
+            )
+            masks = _masks(x, loop, out, hidden, numbers)
+            hs, cs, end = _direction(x, first, anew, weights[k], loop.cell, masks, rows, d == 1)
             traced.append(hs)
-            ends.append((hs[0] if d else hs[-1], c))
-        outputs = [stack(hs) for hs in traced[-directions:]]
-        x = outputs[0] if directions == 1 else cat(outputs, 2)
-        if options.dropout and layer < options.layers - 1:
-            at = options.offset + layer * x.numel()
-            x = Dropout.apply(x, p=options.dropout, seed=options.seed, offset=at)
+            ends.append(end)
+            outputs.append(_stacked(hs, here))
+            if is_lstm and layer == loop.layers - 1:
+                cells.append(_stacked(cs, here))
+        x = cat(outputs, 2)
+        if between and layer < loop.layers - 1:
+            x = Dropout.apply(x, p=loop.dropout, seed=loop.seed, offset=offset + layer * between)
     trace = active_trace()
     if trace is not None:
         trace.calls.append(traced)
-    states = [stack(parts) for parts in zip(*ends, strict=True)]
-    return (x, *states) if options.cell == "lstm" else (x, states[0])
+    h, c = zip(*ends, strict=True)
+    return (x, stack(h), stack(c), cat(cells, 2)) if is_lstm else (x, stack(h))

@@ -4,7 +4,7 @@ from jadro.testing.cases.activation import ActivationCase
 from jadro.testing.cases.avg_pool import AvgPoolCase
 from jadro.testing.cases.base import Case
 from jadro.testing.cases.batch_norm import BatchNormCase
-from jadro.testing.cases.conv2d import Conv2dCase
+from jadro.testing.cases.conv2d import Conv2dCase, ConvTransposeCase
 from jadro.testing.cases.cross_entropy import CrossEntropyCase
 from jadro.testing.cases.dropout import DropoutCase, UniformCase
 from jadro.testing.cases.embedding import EmbeddingCase
@@ -24,6 +24,10 @@ LARGE: list[Case] = [
     Conv2dCase("one_image", 1, 16, (40, 40), 32, (3, 3), padding=SAME),
     Conv2dCase("many_channels", 2, 130, (6, 7), 70, (3, 3), padding=SAME),
     Conv2dCase("depthwise", 3, 40, (20, 21), 40, (3, 3), padding=SAME, groups=40),
+    Conv2dCase("volume", 2, 12, (9, 14, 15), 16, (3, 3, 3), padding=(1,) * 6),
+    Conv2dCase("volume_depthwise", 2, 16, (6, 14, 15), 16, (3, 3, 3), (2, 2, 1), (1,) * 6, groups=16),
+    Conv2dCase("circular", 5, 20, (14, 15), 24, (3, 3), padding=SAME, padding_mode="circular"),
+    ConvTransposeCase("transposed", 4, 20, (13, 14), 24, (4, 4), (2, 2), SAME),
     Conv2dCase("few_channels", 4, 3, (32, 32), 16, (5, 5), stride=(2, 2), padding=(2, 2, 2, 2)),
     MaxPool2dCase("planes", 8, 16, (24, 25), (3, 3), (2, 2), SAME),
     MaxPool2dCase("one_plane", 1, 1, (200, 210), (2, 2), (2, 2)),

@@ -1,6 +1,5 @@
 """Recurrent layers: one and many steps, rows, layers and directions, around the edges of the tile."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,6 +9,8 @@ from jadro.testing import reference
 from jadro.testing.cases.base import Allocate, Array, Arrays, Case, Shapes
 
 GATES = {"rnn_tanh": 1, "rnn_relu": 1, "lstm": 4, "gru": 3}
+# here -> in the layers
+PARAMETERS = {"w_ih": "weight_ih", "w_hh": "weight_hh", "b_ih": "bias_ih", "b_hh": "bias_hh"}
 
 
 @dataclass(frozen=True)
@@ -48,14 +49,18 @@ class RnnCase(Case):
     def weight_shapes(self) -> Shapes:
         rows = GATES[self.cell] * self.hidden
         shapes: Shapes = {}
-        for layer in range(self.layers):
-            for direction in range(self.directions):
-                suffix = f"_l{layer}{'_reverse' if direction else ''}"
-                width = self.directions * self.hidden if layer else self.input
-                shapes["w_ih" + suffix], shapes["w_hh" + suffix] = (rows, width), (rows, self.hidden)
-                if self.bias:
-                    shapes["b_ih" + suffix] = shapes["b_hh" + suffix] = (rows,)
+        for k, suffix in enumerate(self.suffixes):
+            width = self.directions * self.hidden if k >= self.directions else self.input
+            shapes["w_ih" + suffix], shapes["w_hh" + suffix] = (rows, width), (rows, self.hidden)
+            if self.bias:
+                shapes["b_ih" + suffix] = shapes["b_hh" + suffix] = (rows,)
         return shapes
+
+    @property
+    def suffixes(self) -> list[str]:
+        """Of the names of each layer's parameters in each direction."""
+        directions = ("", "_reverse")[: self.directions]
+        return [f"_l{layer}{direction}" for layer in range(self.layers) for direction in directions]
 
     @property
     def state_shapes(self) -> Shapes:
@@ -126,25 +131,21 @@ class RnnCase(Case):
 
     def reference(self, inputs: Arrays) -> Arrays:
         zero = np.zeros(self.state_shapes["h"], inputs["x"].dtype)
-        options: dict[str, Any] = {
-            "layers": self.layers,
-            "directions": self.directions,
-            "bias": self.bias,
-            "dropout_p": self.dropout,
-            "seed": self.seed,
-            "offset": self.offset,
-        }
-        weights: Sequence[Array] = [inputs[name] for name in self.weight_shapes]
-        y, hn, cn, runs = reference.rnn_forward(
-            self.cell, inputs["x"], inputs.get("h0", zero), inputs.get("c0", zero), weights, **options
-        )
-        dx, dh0, dc0, dweights = reference.rnn_backward(
-            self.cell, runs, inputs["dy"], inputs["dhn"], inputs.get("dcn", zero), **options
-        )
-        results = {"y": y, "hn": hn, "cn": cn, "dx": dx, "dh0": dh0, "dc0": dc0}
-        results.update(zip(("d" + name for name in self.weight_shapes), dweights, strict=True))
-        wanted = {**self.outputs(), **self.gradients()}
-        return {name: results[name] for name in wanted}
+        depth: dict[str, Any] = {"layers": self.layers, "directions": self.directions}
+        noise: dict[str, Any] = {"dropout_p": self.dropout, "seed": self.seed, "offset": self.offset}
+        weights = [
+            {PARAMETERS[name]: inputs[name + suffix] for name in PARAMETERS if name + suffix in self.weight_shapes}
+            for suffix in self.suffixes
+        ]
+        run = reference.rnn_forward(
+            reference.RnnOptions(self.cell), inputs["x"], inputs.get("h0", zero), inputs.get("c0", zero), weights,
+            **depth, **noise,
+        )  # fmt: skip
+        back = reference.rnn_backward(run.runs, inputs["dy"], inputs["dhn"], inputs.get("dcn", zero), **depth, **noise)
+        results = {"y": run.y, "hn": run.hn, "cn": run.cn, "dx": back.dx, "dh0": back.dh0, "dc0": back.dc0}
+        for suffix, grads in zip(self.suffixes, back.dweights, strict=True):
+            results.update({f"d{name}{suffix}": grads[full] for name, full in PARAMETERS.items() if full in grads})
+        return {name: results[name] for name in {**self.outputs(), **self.gradients()}}
 
 
 def _cases(cell: str) -> list[RnnCase]:

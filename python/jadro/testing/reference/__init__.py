@@ -25,9 +25,14 @@ from jadro.testing.reference.pool2d import (
 )
 from jadro.testing.reference.rnn import backward as rnn_backward
 from jadro.testing.reference.rnn import forward as rnn_forward
+from jadro.testing.reference.rnn_cells import Masks as RnnMasks
+from jadro.testing.reference.rnn_cells import Options as RnnOptions
+from jadro.testing.reference.rnn_masks import masks as rnn_masks
 from jadro.testing.reference.softmax import softmax_backward, softmax_forward
 
 __all__ = [
+    "RnnMasks",
+    "RnnOptions",
     "activation_backward",
     "activation_forward",
     "adagrad_step",
@@ -58,6 +63,7 @@ __all__ = [
     "rmsprop_step",
     "rnn_backward",
     "rnn_forward",
+    "rnn_masks",
     "sgd_step",
     "softmax_backward",
     "softmax_forward",

@@ -1,48 +1,57 @@
-"""Recurrent layers: each cell one step forward and one step backward, and the loop over steps, directions and layers.
+"""Recurrent layers: the loop over steps, directions and layers around the cells of `rnn_cells`.
 
-PyTorch's equations and gate order (r z n for the GRU, i f g o for the LSTM), with s the logistic function:
-
-    RNN   h' = act(W x + b + U h + b')                                    act = tanh or relu
-    GRU   r = s(W_r x + b_r + U_r h + b'_r), z likewise, n = tanh(W_n x + b_n + r * (U_n h + b'_n)),  h' = (1-z) n + z h
-    LSTM  i, f, o = s(...), g = tanh(...),  c' = f c + i g,  h' = o tanh(c')
-
-Shapes: x[T,N,I], h0 and c0 [L*D,N,H], y[T,N,D*H]; for each layer, for each direction: W[G*H,I or D*H], U[G*H,H] and,
-with bias, b[G*H], b'[G*H].
+Shapes: x[T,N,I], h0[L*D,N,P], c0[L*D,N,H], y[T,N,D*P], cells[T,N,D*H], where P is H without a projection; index
+k = layer * D + direction. weights[k] are the parameters of one layer in one direction by name, weight_ih[G*H,I or D*P],
+weight_hh[G*H,P] and so on; what is missing in them is not there.
 """
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jadro.testing.reference.activation import sigmoid
+from jadro.testing.reference import rnn_cells
 from jadro.testing.reference.dropout import dropout
-from jadro.testing.reference.sums import Array, matmul, total
+from jadro.testing.reference.rnn_cells import Masks, Options, Params, State
+from jadro.testing.reference.sums import Array
 
 
-class State(NamedTuple):
-    """What a step hands to the next one, and its gradient; c is empty but in the LSTM."""
+class Rows(NamedTuple):
+    """Which rows of the batch a step computes, and which of them start anew there."""
 
-    h: Array
-    c: Array
+    lengths: Array  # [N]: row b has the steps 0 .. lengths[b] - 1
+    reset: Array  # [T,N]: row b is cut between t - 1 and t
+
+    def at(self, t: int, reverse: bool) -> tuple[Array, Array]:
+        """(rows [R], whether each begins anew [R]). Reset t begins step t, in the reverse direction step t - 1."""
+        rows = np.flatnonzero(t < self.lengths)
+        if not reverse:
+            return rows, self.reset[t, rows]
+        if t + 1 == len(self.reset):
+            return rows, np.zeros(len(rows), bool)
+        return rows, self.reset[t + 1, rows] & (t + 1 < self.lengths[rows])
 
 
 class Run(NamedTuple):
-    """One layer in one direction: its input, the weights (W, U, b, b'), and state and saved gates of each step, in
-    time order.
-    """
+    """One layer in one direction, for its backward pass: step t has steps[t] = (rows, begins anew, masks, saved)."""
 
+    options: Options
+    params: Params
     x: Array
-    weights: Sequence[Array]
-    states: list[State]
-    saved: list[Any]
+    steps: list[Any]
+    reverse: bool
+
+    @property
+    def order(self) -> list[int]:
+        """Of the steps."""
+        return list(range(len(self.x)))[:: -1 if self.reverse else 1]
 
 
 class Result(NamedTuple):
     y: Array
     hn: Array
     cn: Array
+    cells: Array
     runs: list[Run]
 
 
@@ -50,159 +59,123 @@ class Gradients(NamedTuple):
     dx: Array
     dh0: Array
     dc0: Array
-    dweights: list[Array]
+    dreset_h: Array
+    dreset_c: Array
+    dweights: list[dict[str, Array]]
 
 
 def forward(
-    cell: str,
+    options: Options,
     x: Array,
     h0: Array,
     c0: Array,
-    weights: Sequence[Array],
+    weights: Sequence[Params],
     *,
     layers: int = 1,
     directions: int = 1,
-    bias: bool = True,
+    lengths: Array | None = None,
+    reset: Array | None = None,
+    reset_state: tuple[Array, Array] | None = None,
+    masks: Sequence[Masks] | None = None,
     dropout_p: float = 0.0,
     seed: int = 0,
     offset: int = 0,
 ) -> Result:
-    """cell: "rnn_tanh", "rnn_relu", "lstm" or "gru". Dropout acts on every layer's output but the last's: element j
-    of layer l (from 0) takes number offset + l*T*N*D*H + j of the stream.
+    """reset_state: shaped as (h0, c0), None for zeros. masks[k]: keep_h[T,N,P], keep_c[T,N,H], drop_h[N,P],
+    drop_n[T,N,H], or numbers. Dropout acts on every layer's output but the last's: element j of layer l (from 0) takes
+    number offset + l*T*N*D*P + j of the stream.
     """
-    each, hidden = 4 if bias else 2, h0.shape[2]
-    runs, last = [], []
+    steps, batch = x.shape[:2]
+    rows = Rows(
+        np.full(batch, steps) if lengths is None else np.asarray(lengths),
+        np.zeros((steps, batch), bool) if reset is None else np.asarray(reset),
+    )
+    again = (np.zeros_like(h0), np.zeros_like(c0)) if reset_state is None else reset_state
+    runs: list[Run] = []
+    last: list[State] = []
     for layer in range(layers):
-        y = np.zeros((len(x), x.shape[1], directions * hidden), x.dtype)
-        for direction in range(directions):
-            k, order = layer * directions + direction, -1 if direction else 1
-            run = _run_forward(cell, x[::order], State(h0[k], c0[k]), weights[k * each :][:each])
+        parts = []
+        for k in range(layer * directions, (layer + 1) * directions):
+            run = Run(options, weights[k], x, [None] * steps, k % directions == 1)
+            mine = masks[k] if masks else Masks()
+            y, cells, end = _run_forward(run, State(h0[k], c0[k]), State(again[0][k], again[1][k]), mine, rows)
             runs.append(run)
-            last.append(run.states[-1])
-            for y_t, state in zip(y[::order], run.states[1:], strict=True):
-                y_t[:, direction * hidden : (direction + 1) * hidden] = state.h
-        x = y
+            last.append(end)
+            parts.append((y, cells))
+        x, cells = (np.concatenate(both, 2) for both in zip(*parts, strict=True))
         if dropout_p and layer < layers - 1:
             x = dropout(x, dropout_p, seed, offset + layer * x.size)
-    return Result(x, np.stack([s.h for s in last]), np.stack([s.c for s in last]), runs)
+    return Result(x, np.stack([s.h for s in last]), np.stack([s.c for s in last]), cells, runs)
 
 
 def backward(
-    cell: str,
     runs: Sequence[Run],
     dy: Array,
     dhn: Array,
     dcn: Array,
+    dcells: Array | None = None,
     *,
     layers: int = 1,
     directions: int = 1,
-    bias: bool = True,
     dropout_p: float = 0.0,
     seed: int = 0,
     offset: int = 0,
 ) -> Gradients:
-    """Back-propagation through all steps, from the gradients of y, hn and cn."""
-    hidden = dhn.shape[2]
-    dweights: list[list[Array]] = [[] for _ in runs]
-    dstart = [State(dhn[k], dcn[k]) for k in range(len(runs))]
+    """Back-propagation through all steps, from the gradients of y, hn, cn and cells."""
+    dstart, dagain = ([State(np.zeros_like(dhn[k]), np.zeros_like(dcn[k])) for k in range(len(runs))] for _ in range(2))
+    dweights: list[dict[str, Array]] = [{} for _ in runs]
+    dx = dy
     for layer in reversed(range(layers)):
-        dx: Array | None = None
         if dropout_p and layer < layers - 1:
-            dy = dropout(dy, dropout_p, seed, offset + layer * dy.size)
+            dx = dropout(dx, dropout_p, seed, offset + layer * dx.size)
+        seen = dcells if layer == layers - 1 else None
+        parts = [dx] if directions == 1 else np.split(dx, directions, 2)
+        cells = [None] * directions if seen is None else np.split(seen, directions, 2)
+        dx = np.zeros_like(runs[layer * directions].x)
         for direction in range(directions):
-            k, order = layer * directions + direction, -1 if direction else 1
-            part = dy[:, :, direction * hidden : (direction + 1) * hidden][::order]
-            dpart, dstart[k], grads = _run_backward(cell, runs[k], part, dstart[k])
-            dx = dpart[::order] if dx is None else dx + dpart[::order]
-            dweights[k] = grads[: 4 if bias else 2]
-        assert dx is not None
-        dy = dx
-    dh0, dc0 = np.stack([d.h for d in dstart]), np.stack([d.c for d in dstart])
-    return Gradients(dy, dh0, dc0, [g for grads in dweights for g in grads])
+            k = layer * directions + direction
+            part, dstart[k], dagain[k], dweights[k] = _run_backward(
+                runs[k], parts[direction], cells[direction], State(dhn[k], dcn[k])
+            )
+            dx = dx + part
+    (dh0, dc0), (dreset_h, dreset_c) = (map(np.stack, zip(*states, strict=True)) for states in (dstart, dagain))
+    return Gradients(dx, dh0, dc0, dreset_h, dreset_c, dweights)
 
 
-def _run_forward(cell: str, x: Array, start: State, weights: Sequence[Array]) -> Run:
-    w, u = weights[0], weights[1]
-    zero = np.zeros(len(w), w.dtype)
-    b, b2 = weights[2:] if len(weights) == 4 else (zero, zero)
-    run = Run(x, (w, u, b, b2), [start], [])
-    for x_t in x:
-        state, saved = STEPS[cell][0](matmul(x_t, w.T) + b, matmul(run.states[-1].h, u.T) + b2, run.states[-1])
-        run.states.append(state)
-        run.saved.append(saved)
-    return run
+def _step_masks(masks: Masks, t: int, rows: Array) -> Masks:
+    """Those of the rows of one step; drop_h is the same for all steps."""
+    every = (m[t] if np.ndim(m) == 3 else m for m in masks)
+    return Masks(*(m[rows] if np.ndim(m) else m for m in every))
 
 
-def _run_backward(cell: str, run: Run, dy: Array, dstate: State) -> tuple[Array, State, list[Array]]:
-    """dx, the gradient of the first state, and [dW, dU, db, db']."""
-    w, u = run.weights[:2]
+def _run_forward(run: Run, start: State, again: State, masks: Masks, rows: Rows) -> tuple[Array, Array, State]:
+    """(y[T,N,P], cells[T,N,H], last state) of one direction; past the end of a row y and cells are 0."""
+    h, c = start.h.copy(), start.c.copy()
+    y, cells = (np.zeros((len(run.x), *s.shape), s.dtype) for s in (h, c))
+    for t in run.order:
+        here, anew = rows.at(t, run.reverse)
+        old = State(*(np.where(anew[:, None], a[here], s[here]) for a, s in zip(again, (h, c), strict=True)))
+        chosen = _step_masks(masks, t, here)
+        new, saved = rnn_cells.forward(run.options, run.params, run.x[t, here], old, chosen)
+        run.steps[t] = (here, anew, chosen, saved)
+        h[here], c[here] = new
+        y[t, here], cells[t, here] = new
+    return y, cells, State(h, c)
+
+
+def _run_backward(
+    run: Run, dy: Array, dcells: Array | None, dend: State
+) -> tuple[Array, State, State, dict[str, Array]]:
+    """The gradients of x, of the first state, of the state that resets put in its place, and of the parameters."""
+    dh, dc = dend.h.copy(), dend.c.copy()
+    dagain = State(np.zeros_like(dh), np.zeros_like(dc))
     dx = np.zeros_like(run.x)
-    grads = [np.zeros_like(p) for p in run.weights]
-    for t in reversed(range(len(dy))):
-        old = run.states[t]
-        # da, db: gradients of W x + b and of U h + b'; direct: of the old state, past the matrix product
-        da, db, direct = STEPS[cell][1](State(dstate.h + dy[t], dstate.c), run.saved[t], old, run.states[t + 1])
-        dx[t] = matmul(da, w)
-        dstate = State(direct.h + matmul(db, u), direct.c)
-        for grad, term in zip(
-            grads, (matmul(da.T, run.x[t]), matmul(db.T, old.h), total(da, 0), total(db, 0)), strict=True
-        ):
-            grad += term
-    return dx, dstate, grads
-
-
-def _relu(x: Array) -> Array:
-    return np.maximum(x, 0)
-
-
-def _rnn_forward(act: Callable[[Array], Array], a: Array, b: Array, old: State) -> tuple[State, None]:
-    return State(act(a + b), old.c), None
-
-
-def _rnn_backward(
-    slope: Callable[[Array], Array], d: State, _: None, old: State, new: State
-) -> tuple[Array, Array, State]:
-    da = d.h * slope(new.h)
-    return da, da, State(np.zeros_like(d.h), d.c)
-
-
-def _gru_forward(a: Array, b: Array, old: State) -> tuple[State, tuple[Array, ...]]:
-    (ar, az, an), (br, bz, bn) = np.split(a, 3, axis=1), np.split(b, 3, axis=1)
-    r, z = sigmoid(ar + br), sigmoid(az + bz)
-    n = np.tanh(an + r * bn)
-    return State((1 - z) * n + z * old.h, old.c), (r, z, n, bn)
-
-
-def _gru_backward(d: State, saved: tuple[Array, ...], old: State, new: State) -> tuple[Array, Array, State]:
-    r, z, n, bn = saved
-    dn = d.h * (1 - z) * (1 - n * n)
-    dz = d.h * (old.h - n) * z * (1 - z)
-    dr = dn * bn * r * (1 - r)
-    return np.concatenate([dr, dz, dn], 1), np.concatenate([dr, dz, dn * r], 1), State(d.h * z, d.c)
-
-
-def _lstm_forward(a: Array, b: Array, old: State) -> tuple[State, tuple[Array, ...]]:
-    i, f, g, o = np.split(a + b, 4, axis=1)
-    i, f, g, o = sigmoid(i), sigmoid(f), np.tanh(g), sigmoid(o)
-    c = f * old.c + i * g
-    return State(o * np.tanh(c), c), (i, f, g, o)
-
-
-def _lstm_backward(d: State, saved: tuple[Array, ...], old: State, new: State) -> tuple[Array, Array, State]:
-    i, f, g, o = saved
-    tanh_c = np.tanh(new.c)
-    dc = d.c + d.h * o * (1 - tanh_c * tanh_c)
-    gates = (dc * g * i * (1 - i), dc * old.c * f * (1 - f), dc * i * (1 - g * g), d.h * tanh_c * o * (1 - o))
-    da = np.concatenate(gates, 1)
-    return da, da, State(np.zeros_like(d.h), dc * f)
-
-
-# cell -> one step forward (W x + b, U h + b', old state) -> new state, saved; one step backward (gradient of the new
-# state, saved, old state, new state) -> gradients of W x + b and of U h + b', and of the old state past the matrix
-# product
-STEPS: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
-    "rnn_tanh": (partial(_rnn_forward, np.tanh), partial(_rnn_backward, lambda h: 1 - h * h)),
-    "rnn_relu": (partial(_rnn_forward, _relu), partial(_rnn_backward, lambda h: (h > 0).astype(h.dtype))),
-    "gru": (_gru_forward, _gru_backward),
-    "lstm": (_lstm_forward, _lstm_backward),
-}
+    grads = {name: np.zeros_like(p) for name, p in run.params.items()}
+    for t in reversed(run.order):
+        here, anew, masks, saved = run.steps[t]
+        d = State(dh[here] + dy[t, here], dc[here] + (0 if dcells is None else dcells[t, here]))
+        dx[t, here], dold = rnn_cells.backward(run.options, run.params, masks, saved, d, grads)
+        for whole, from_start, part in zip(dagain, (dh, dc), dold, strict=True):
+            whole[here[anew]] += part[anew]
+            from_start[here] = np.where(anew[:, None], 0, part)
+    return dx, State(dh, dc), dagain, grads

@@ -1,0 +1,171 @@
+// What the time loop's forward and backward share: packing, the state that enters a step, the masks of the options and
+// the moments of layer norm.
+#pragma once
+
+#include "core/kernel_table.h"
+#include "core/philox.h"
+#include "core/thread_pool.h"
+#include "kernels/dropout.h"
+#include "kernels/gemm.h"
+#include "kernels/rnn_cells.h"
+#include "kernels/rnn_option_cells.h"
+
+namespace jadro {
+namespace {
+
+template <class T>
+i64 unit_panels(i64 units) {
+  return ceil_div(units, kNr<T>);
+}
+
+// W[G*H, k] as G x ceil(H / kNr) panels of W^T: panel (gate, u) at (gate * panels + u) * k * kNr.
+template <class T>
+void rnn_pack_forward(const T* w, i64 gates, i64 hidden, i64 k, T* dst) {
+  for (i64 g = 0; g < gates; ++g, dst += unit_panels<T>(hidden) * k * kNr<T>) {
+    pack_b_panels(w + g * hidden * k, 1, k, k, hidden, dst);
+  }
+}
+
+// U[G*H, H] in passes of at most kKc of its rows: pass p at p * kKc * panels * kNr.
+template <class T>
+void rnn_pack_backward(const T* u, i64 rows, i64 hidden, T* dst) {
+  for (i64 k0 = 0; k0 < rows; k0 += kKc) {
+    pack_b_panels(u + k0 * hidden, hidden, 1, min(kKc, rows - k0), hidden, dst);
+    dst += kKc * unit_panels<T>(hidden) * kNr<T>;
+  }
+}
+
+// A[rows, k] with rows `row` apart, packed panel by panel.
+template <class T>
+void pack_rows(const T* source, i64 row, i64 k, const RowPanels& rows, T* dst) {
+  for (i64 p = 0; p < rows.count; ++p) {
+    pack_a(source + rows.start(p) * row, row, 1, rows.size(p), k, dst + rows.start(p) * k);
+  }
+}
+
+// The rows of a matrix, `row` apart.
+template <class T>
+struct Rows {
+  const T* at;
+  i64 row;
+  const T* operator[](i64 n) const { return at + n * row; }
+};
+
+// The token of a live row one step before, where t is not its first.
+inline i64 token_before(const Rnn& s, i64 t, i64 n) { return s.at(s.reverse ? t + 1 : t - 1) + n; }
+
+template <class T>
+bool restarts(const RnnRun<T>& a, i64 t) {
+  return a.any_restart && a.any_restart[t];
+}
+
+// h [P] that enters step t of row n; y as RnnForward has it.
+template <class T>
+JADRO_INLINE const T* h_before(const RnnRun<T>& a, const T* y, i64 t, i64 n) {
+  const Rnn& s = a.shape;
+  if (restarts(a, t) && a.restart[s.at(t) + n]) return a.h_restart + n * s.output;
+  if (s.begins(t, n)) return a.h0 + n * s.output;
+  return y + token_before(s, t, n) * s.y_row;
+}
+
+// --- masks -----------------------------------------------------------------------------------------------------------
+
+// out[j] = below where word `place` + j of the stream is below p, else above.
+template <class T>
+void draw_mask(u64 seed, u64 place, T p, T below, T above, i64 n, T* out) {
+  const u32 threshold = philox_threshold(static_cast<float>(p));
+  for_philox_words(seed, place, place + static_cast<u64>(n), [&](i64 first, const u32* words, i64 count) {
+    for (i64 i = 0; i < count; ++i) out[first + i] = words[i] >> 8 < threshold ? below : above;
+  });
+}
+
+// The shares and factors of one step for a thread's rows and units; null where the option is off.
+template <class T>
+struct StepMasks {
+  const RnnOptions<T>* o;
+  Range units, outs;
+  T *keep_h, *keep_c, *drop;
+
+  // scratch: rows * (outs + 2 units)
+  StepMasks(const RnnOptions<T>* options, bool has_cell, i64 rows, Range units, Range outs, T* scratch)
+      : o(options), units(units), outs(outs), keep_h(nullptr), keep_c(nullptr), drop(nullptr) {
+    if (!o) return;
+    const i64 P = outs.end - outs.begin, H = units.end - units.begin;
+    if (o->zoneout_h > 0) keep_h = scratch;
+    if (o->zoneout_c > 0 && has_cell) keep_c = scratch + rows * P;
+    if (o->training && o->update && o->drop > 0) drop = scratch + rows * (P + H);
+    if (o->training) return;
+    for (i64 i = 0; keep_h && i < rows * P; ++i) keep_h[i] = o->zoneout_h;
+    for (i64 i = 0; keep_c && i < rows * H; ++i) keep_c[i] = o->zoneout_c;
+  }
+  i64 out_width() const { return outs.end - outs.begin; }
+  i64 width() const { return units.end - units.begin; }
+
+  void draw(const Rnn& s, i64 t, Range live) {
+    if (!o->training || !(keep_h || keep_c || drop)) return;
+    for (i64 n = live.begin; n < live.end; ++n) {
+      const i64 r = n - live.begin, place = t * s.batch + (o->order ? o->order[n] : n);
+      if (keep_h) {
+        const u64 at = o->at_h + static_cast<u64>(place * s.output + outs.begin);
+        draw_mask(o->seed, at, o->zoneout_h, T(1), T(0), out_width(), keep_h + r * out_width());
+      }
+      const u64 at = static_cast<u64>(place * s.hidden + units.begin);
+      if (keep_c) draw_mask(o->seed, o->at_c + at, o->zoneout_c, T(1), T(0), width(), keep_c + r * width());
+      if (drop)
+        draw_mask(o->seed, o->at_drop + at, o->drop, T(0), T(1) / (T(1) - o->drop), width(), drop + r * width());
+    }
+  }
+};
+
+// Of dropout "sequence": out[rows, outs], the factors of h where it enters U.
+template <class T>
+void draw_sequence_mask(const RnnOptions<T>& o, const Rnn& s, Range rows, Range outs, T* out) {
+  for (i64 n = rows.begin; n < rows.end; ++n, out += outs.end - outs.begin) {
+    const u64 place = static_cast<u64>((o.order ? o.order[n] : n) * s.output + outs.begin);
+    draw_mask(o.seed, o.at_drop + place, o.drop, T(0), T(1) / (T(1) - o.drop), outs.end - outs.begin, out);
+  }
+}
+
+// --- layer norm ------------------------------------------------------------------------------------------------------
+
+template <class T>
+struct RowNorm {
+  T mean, factor;  // 1 / sqrt(variance + eps)
+  JADRO_INLINE Vec<T> operator()(Vec<T> v) const { return (v - mean) * factor; }
+};
+
+// The sum of f(first, count) over [0, n), in four partial sums; f gives 0 in the lanes above count.
+template <class T, class F>
+JADRO_INLINE T total_of(i64 n, F f) {
+  constexpr i64 kN = kLanes<T>;
+  Vec<T> part[4] = {};
+  i64 i = 0;
+  for (; i + 4 * kN <= n; i += 4 * kN) {
+#pragma GCC unroll 4
+    for (int k = 0; k < 4; ++k) part[k] += f(i + k * kN, kN);
+  }
+  for (; i + kN <= n; i += kN) part[0] += f(i, kN);
+  if (i < n) part[1] += f(i, n - i);
+  return sum_lanes<T>((part[0] + part[1]) + (part[2] + part[3]));
+}
+
+// out: mean and factor of x[n].
+template <class T>
+void moments(const T* x, i64 n, T* out) {
+  constexpr T kEps = T(1e-5);
+  const T mean = total_of<T>(n, [&](i64 i, i64 count) { return load_n(x + i, count); }) / static_cast<T>(n);
+  const T squares = total_of<T>(n, [&](i64 i, i64 count) {
+    Vec<T> d = load_n(x + i, count) - mean;
+    if (count < kLanes<T>) d = keep_part<T>(d, count, T(0));
+    return d * d;
+  });
+  out[0] = mean;
+  out[1] = T(1) / static_cast<T>(__builtin_sqrt(squares / static_cast<T>(n) + kEps));
+}
+
+// Where the moments of W x (side 0) or U h (1) stand in a token's kRnnStats numbers.
+inline i64 stats_at(int side, int group) { return side * 4 + group * 2; }
+constexpr i64 kCellStats = 8;
+
+}  // namespace
+}  // namespace jadro

@@ -1,0 +1,249 @@
+#include "ops/rnn_plan.h"
+#include "ops/split.h"
+
+namespace jadro {
+namespace {
+
+Range part(i64 total, i64 unit, i64 i, i64 parts) {
+  const i64 units = (total + unit - 1) / unit;
+  return {std::min(total, units * i / parts * unit), std::min(total, units * (i + 1) / parts * unit)};
+}
+
+i64 round_up(i64 n, i64 unit) { return (n + unit - 1) / unit * unit; }
+
+// The biases of the input's side: b_ih + b_hh, but for the GRU's n, whose b_hh stands apart, in `apart`. Those of layer
+// norm go with them.
+template <class T>
+void add_biases(const RnnDirection<T>& direction, T* out, T* apart) {
+  const RnnSizes& s = direction.sizes;
+  const i64 size = s.gates() * s.hidden, summed = s.cell == Cell::kGru ? 2 * s.hidden : size;
+  std::memset(out, 0, size * sizeof(T));
+  std::memset(apart, 0, s.hidden * sizeof(T));
+  for (RnnParameter which : {kBiasIh, kBiasHh, kNormBiasIh, kNormBiasHh}) {
+    const T* const b = direction.weight(which);
+    if (!b) continue;
+    const bool input = which == kBiasIh || which == kNormBiasIh;
+    for (i64 i = 0; i < size; ++i) (input || i < summed ? out[i] : apart[i - summed]) += b[i];
+  }
+}
+
+}  // namespace
+
+template <class T>
+RnnDirection<T>::RnnDirection(const RnnStack<T>& stack, const RnnBatch& batch, i64 layer, i64 d, const T* zeros)
+    : sizes(stack),
+      batch(batch),
+      layer(layer),
+      d(d),
+      index(layer * stack.directions + d),
+      kernels(kernels_of<T>()),
+      stack_(stack),
+      zeros_(zeros),
+      states_(batch.ragged() ? 2 * stack.batch * (stack.hidden + stack.output) : 0),
+      work_(stack.has_options() ? kRnnWork * stack.batch * stack.hidden : 0) {
+  if (stack.has_options()) {
+    const RnnSettings& o = stack.settings;
+    const auto place = [&](double p, i64 size) { return p > 0 ? static_cast<u64>(size) : 0; };
+    const u64 each = place(o.zoneout_h, stack.steps * stack.batch * stack.output),
+              each_c = place(is_lstm(stack.cell) ? o.zoneout_c : 0, stack.steps * stack.batch * stack.hidden),
+              each_drop = place(o.recurrent_dropout,
+                                o.update ? stack.steps * stack.batch * stack.hidden : stack.batch * stack.output);
+    const u64 between =
+        place(stack.dropout, (stack.layers - 1) * stack.steps * stack.batch * stack.directions * stack.output);
+    const u64 at = stack.offset + between + static_cast<u64>(index) * (each + each_c + each_drop);
+    options_ = {weight(kGainIh),
+                weight(kGainHh),
+                weight(kGainC),
+                weight(kNormBiasC),
+                weight(kPeepI),
+                weight(kPeepF),
+                weight(kPeepO),
+                static_cast<T>(o.gate_clip),
+                static_cast<T>(o.cell_clip),
+                static_cast<T>(o.zoneout_h),
+                static_cast<T>(o.zoneout_c),
+                static_cast<T>(o.recurrent_dropout),
+                o.training,
+                o.update,
+                stack.seed,
+                at,
+                at + each,
+                at + each + each_c,
+                batch.order()};
+  }
+  fill(forward);
+  choose_share();
+  static_cast<RnnRun<T>&>(backward) = forward;
+  forward.shape.x_row = stack.layer_input(layer);
+}
+
+template <class T>
+void RnnDirection<T>::fill(RnnRun<T>& run) {
+  const RnnSizes& s = sizes;
+  run.shape = {s.cell, s.steps,      s.batch, s.layer_input(layer), s.hidden, s.output, 0, s.directions * s.output,
+               d == 1, batch.first()};
+  run.options = s.has_options() ? &options_ : nullptr;
+  run.run = {0, s.steps};
+  run.restart = batch.restart(d);
+  run.any_restart = batch.any_restart(d);
+  run.work = work_.data();
+  T* to = states_.data();
+  const auto state = [&](const T* from, i64 width) -> const T* {
+    const T* const here = from ? from + index * s.batch * width : nullptr;
+    T* const sorted = to;
+    to += s.batch * width;
+    if (!here || !batch.ragged()) return here ? here : zeros_;
+    batch.sort_rows(here, width, sorted);
+    return sorted;
+  };
+  run.h0 = state(stack_.h0, s.output);
+  run.h_restart = state(stack_.reset_h, s.output);
+  run.c0 = state(stack_.c0, s.hidden);
+  run.c_restart = state(stack_.reset_c, s.hidden);
+}
+
+template <class T>
+void RnnDirection<T>::pack_forward() {
+  const RnnSizes& s = sizes;
+  const Kernels<T>& k = kernels;
+  const i64 H = s.hidden, P = s.output, I = s.layer_input(layer), G = s.gates();
+  const i64 panels = round_up(H, k.tile_columns), outs = s.projected() ? round_up(P, k.tile_columns) : 0;
+  packed_forward_ = std::make_unique<Scratch<T>>(G * panels * (I + P) + outs * H + (G + 1) * H);
+  T* const w_ih = packed_forward_->data();
+  T* const w_hh = w_ih + G * panels * I;
+  T* const w_hr = w_hh + G * panels * P;
+  T* const bias = w_hr + outs * H;
+  parallel_for(2, threads_for(G * H * (I + P)), [&](int task, int) {
+    if (task == 0) {
+      k.rnn_pack_forward(weight(kWeightIh), G, H, I, w_ih);
+    } else {
+      k.rnn_pack_forward(weight(kWeightHh), G, H, P, w_hh);
+      if (s.projected()) k.rnn_pack_forward(weight(kWeightHr), 1, P, H, w_hr);
+    }
+  });
+  const bool biased = s.bias || s.settings.layer_norm;
+  if (biased) add_biases(*this, bias, bias + G * H);
+  forward.w_ih = w_ih;
+  forward.w_hh = w_hh;
+  forward.w_hr = s.projected() ? w_hr : nullptr;
+  forward.bias = biased ? bias : nullptr;
+  forward.bias_n = biased && s.cell == Cell::kGru ? bias + G * H : nullptr;
+}
+
+template <class T>
+void RnnDirection<T>::pack_backward() {
+  const RnnSizes& s = sizes;
+  const Kernels<T>& k = kernels;
+  const i64 H = s.hidden, P = s.output, G = s.gates(), outs = round_up(P, k.tile_columns);
+  const bool before = s.cell == Cell::kGruBefore;
+  packed_backward_ = std::make_unique<Scratch<T>>(G * H * outs + (s.projected() ? P * round_up(H, k.tile_columns) : 0));
+  T* const w_hh = packed_backward_->data();
+  T* const w_hr = w_hh + G * H * outs;
+  const i64 rows = before ? 2 * H : G * H;
+  k.rnn_pack_backward(weight(kWeightHh), rows, P, w_hh);
+  backward.w_hh = w_hh;
+  if (before) {
+    k.rnn_pack_backward(weight(kWeightHh) + rows * P, H, P, w_hh + rows * outs);
+    backward.w_hn = w_hh + rows * outs;
+  }
+  if (s.projected()) {
+    k.rnn_pack_backward(weight(kWeightHr), P, H, w_hr);
+    backward.w_hr = w_hr;
+  }
+}
+
+template <class T>
+Range RnnDirection<T>::tokens(Range run) const {
+  if (run.begin >= run.end) return {0, 0};
+  const i64 a = forward.shape.time(run.begin), b = forward.shape.time(run.end - 1), last = std::max(a, b);
+  return {batch.at(std::min(a, b)), batch.at(last) + batch.rows(last)};
+}
+
+template <class T>
+void RnnDirection<T>::choose_share() {
+  constexpr i64 kRowsEach = 4, kFlopsForBarrier = 40000, kWeightBytes = 8 << 20;
+  const Rnn& s = forward.shape;
+  const i64 work = s.gates() * s.hidden * s.output, threads = threads_for(batch.tokens() * work);
+  const i64 panels = round_up(s.hidden, kernels.tile_columns) / kernels.tile_columns;
+  const i64 rows = batch.tokens() / std::max<i64>(1, s.steps);
+  // Weights beyond the caches are read by every owner of rows, but in parts by owners of units.
+  const bool small = work * static_cast<i64>(sizeof(T)) <= kWeightBytes || panels < 2 * threads;
+  by_rows_ = rows >= kRowsEach * threads && small;
+  const bool worth = 2 * std::max<i64>(1, rows) * work >= kFlopsForBarrier;
+  tasks_ = static_cast<int>(by_rows_ ? threads : worth ? std::min(threads, panels) : 1);
+}
+
+template <class T>
+i64 RnnDirection<T>::steps_ahead() const {
+  constexpr i64 kBytes = i64{1} << 20;  // they stay in the second-level caches
+  if (!projects_ahead()) return sizes.steps;
+  return std::max<i64>(1, kBytes / std::max<i64>(1, step_size() * static_cast<i64>(sizeof(T))));
+}
+
+// Runs loop(rows, units, outs, scratch, barrier) on every share of the work.
+template <class T>
+template <class Need, class Loop>
+void RnnDirection<T>::share_out(Need need, Loop loop) const {
+  const RnnSizes& s = sizes;
+  const i64 panel = kernels.tile_columns, H = s.hidden, P = s.output;
+  if (by_rows_) {
+    i64 rows = 0;
+    for (int task = 0; task < tasks_; ++task) {
+      const Range mine = batch.part(task, tasks_);
+      rows = std::max(rows, mine.end - mine.begin);
+    }
+    const Scratch<T> scratch(need(rows, H), tasks_);
+    parallel_for(tasks_, tasks_, [&](int task, int rank) {
+      loop(batch.part(task, tasks_), Range{0, H}, Range{0, P}, scratch.at(rank), nullptr);
+    });
+    return;
+  }
+  const Scratch<T> scratch(std::max(need(s.batch, H), need(s.batch, std::min(H, panel))), tasks_);
+  team_run(tasks_, [&](int rank, int size, Barrier& barrier) {
+    loop(Range{0, s.batch}, part(H, panel, rank, size), part(P, panel, rank, size), scratch.at(rank),
+         size > 1 ? &barrier : nullptr);
+  });
+}
+
+template <class T>
+void RnnDirection<T>::run_forward(Range run, T* ahead) {
+  const Kernels<T>& k = kernels;
+  const RnnSizes& s = sizes;
+  RnnForward<T>& a = forward;
+  a.run = run;
+  const Range here = tokens(run);
+  a.origin = here.begin;
+  a.in = nullptr;
+  if (projects_ahead()) {
+    const Split blocks(here.end - here.begin, 8 * k.tile_rows, k.tile_rows);
+    const int threads = threads_for((here.end - here.begin) * s.gates() * s.hidden * s.layer_input(layer));
+    const Scratch<T> scratch(blocks.size() * s.layer_input(layer) + k.lanes, threads);
+    parallel_for(static_cast<int>(blocks.count()), threads, [&](int task, int rank) {
+      const Range r = blocks.range(task);
+      k.rnn_project(a, {here.begin + r.begin, here.begin + r.end}, ahead + r.begin * s.gates() * s.hidden,
+                    scratch.at(rank));
+    });
+    a.in = ahead;
+  }
+  share_out([&](i64 rows, i64 units) { return k.rnn_forward_scratch(a.shape, rows, units, a.options != nullptr); },
+            [&](Range rows, Range units, Range outs, T* scratch, Barrier* barrier) {
+              k.rnn_forward(a, rows, units, outs, scratch, barrier);
+            });
+}
+
+template <class T>
+void RnnDirection<T>::run_backward(Range run) {
+  const Kernels<T>& k = kernels;
+  RnnBackward<T>& a = backward;
+  a.run = run;
+  a.origin = tokens(run).begin;
+  share_out([&](i64 rows, i64) { return k.rnn_backward_scratch(a.shape, rows, a.options != nullptr); },
+            [&](Range rows, Range units, Range outs, T* scratch, Barrier* barrier) {
+              k.rnn_backward(a, rows, units, outs, scratch, barrier);
+            });
+}
+
+template class RnnDirection<float>;
+template class RnnDirection<double>;
+
+}  // namespace jadro

@@ -1,0 +1,128 @@
+// How a recurrent call is laid out and shared: rows and tokens, the reserve, runs of steps, threads.
+#pragma once
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/cpu.h"
+#include "core/memory.h"
+#include "core/thread_pool.h"
+#include "core/verbose.h"
+#include "ops/rnn.h"
+
+namespace jadro {
+
+// Rows and tokens. With lengths, rows stand the longest first and tokens of one step side by side, so that a step's
+// live rows are the first ones; without, everything stands as it came.
+class RnnBatch {
+ public:
+  RnnBatch(i64 steps, i64 batch, i64 directions, const i64* lengths, const unsigned char* reset);
+
+  bool ragged() const { return !first_.empty(); }
+  i64 tokens() const { return ragged() ? first_.back() : steps_ * batch_; }
+  const i64* first() const { return ragged() ? first_.data() : nullptr; }
+  const i64* order() const { return ragged() ? order_.data() : nullptr; }
+  i64 original(i64 row) const { return ragged() ? order_[row] : row; }
+  i64 length(i64 row) const { return ragged() ? lengths_[order_[row]] : steps_; }
+  i64 at(i64 t) const { return ragged() ? first_[t] : t * batch_; }
+  i64 rows(i64 t) const { return ragged() ? first_[t + 1] - first_[t] : batch_; }
+  bool resets() const { return reset_ != nullptr; }
+  // By token of a direction: whether the row starts anew there; by step, whether any does.
+  const unsigned char* restart(i64 d) const { return resets() ? restart_[d].data() : nullptr; }
+  const unsigned char* any_restart(i64 d) const { return resets() ? any_[d].data() : nullptr; }
+  // The rows of one of `parts` threads: about as many tokens for each.
+  Range part(i64 i, i64 parts) const;
+
+  // [T,N,from_row..] -> [tokens,width] and back, with zeros where no token is; [N,width] in this order and back.
+  template <class T>
+  void gather(const T* from, i64 from_row, i64 width, T* to, i64 to_row) const;
+  template <class T>
+  void scatter(const T* from, i64 from_row, i64 width, T* to, i64 to_row) const;
+  template <class T>
+  void sort_rows(const T* from, i64 width, T* to) const;
+  template <class T>
+  void unsort_rows(const T* from, i64 width, T* to) const;
+
+ private:
+  i64 steps_, batch_;
+  const i64* lengths_;
+  const unsigned char* reset_;
+  std::vector<i64> order_, first_;
+  std::vector<unsigned char> restart_[2], any_[2];
+};
+
+// Where the pieces of `reserve` stand. A layer: for each direction what the cell saves; then the layer's output where
+// it is not y itself, and the same after dropout.
+struct RnnReserve {
+  i64 saved, cells, raw, stats, direction, output, dropped, layer;  // sizes; `direction` and `layer` are strides
+  i64 directions, layers;
+  bool keeps_last;
+
+  RnnReserve(const RnnSizes& s, bool ragged, i64 tokens);
+  i64 total() const { return layers * layer - (keeps_last ? 0 : output) - dropped; }
+  i64 saved_at(i64 l, i64 d) const { return l * layer + d * direction; }
+  i64 output_at(i64 l) const { return l * layer + directions * direction; }
+  i64 next_input_at(i64 l) const { return output_at(l) + dropped; }
+};
+
+i64 rnn_saved_per_unit(const RnnSizes& s);  // numbers that a cell saves
+i64 rnn_grads_per_unit(Cell cell);          // gradients of pre-activations that it makes
+const char* rnn_cell_name(Cell cell);
+
+template <class T>
+std::string rnn_text(const RnnStack<T>& s) {  // T x N x I -> H, layers x directions
+  return sizes_text({s.steps, s.batch, s.input}) + "->" + sizes_text({s.hidden}) + " " +
+         sizes_text({s.layers, s.directions});
+}
+
+// One direction of one layer: what a run of its loop needs, but for the buffers that forward and backward bring.
+template <class T>
+class RnnDirection {
+ public:
+  RnnDirection(const RnnStack<T>& stack, const RnnBatch& batch, i64 layer, i64 d, const T* zeros);
+
+  const RnnSizes& sizes;
+  const RnnBatch& batch;
+  const i64 layer, d, index;
+  const Kernels<T>& kernels;  // the packing is that of one instruction set
+  RnnForward<T> forward{};    // with packed weights once pack_forward() has been called
+  RnnBackward<T> backward{};  // the same of pack_backward()
+
+  const T* weight(RnnParameter which) const { return stack_.weight(index, which); }
+  void pack_forward();
+  void pack_backward();
+  // The run [run] of forward; `ahead` takes the projections where they are made first.
+  void run_forward(Range run, T* ahead);
+  void run_backward(Range run);
+  Range tokens(Range run) const;
+  // Whether the input's projections are made before the loop: layer norm wants whole rows of them.
+  bool projects_ahead() const { return sizes.settings.layer_norm && !by_rows_ && tasks_ > 1; }
+  i64 ahead_size(i64 steps) const { return projects_ahead() ? steps * step_size() : 0; }
+  i64 steps_ahead() const;  // steps of a run whose projections have a bounded size
+
+ private:
+  i64 step_size() const { return sizes.batch * sizes.gates() * sizes.hidden; }
+  void fill(RnnRun<T>& run);
+  void choose_share();
+  template <class Need, class Loop>
+  void share_out(Need need, Loop loop) const;
+
+  const RnnStack<T>& stack_;
+  const T* const zeros_;
+  // How the time loop is shared out: by rows where every thread gets a few, else by panels of units with a barrier each
+  // step, and not at all where a step is too small to meet for.
+  int tasks_;
+  bool by_rows_;
+  RnnOptions<T> options_{};
+  Scratch<T> states_, work_;
+  std::unique_ptr<Scratch<T>> packed_forward_, packed_backward_;
+};
+
+// y = dropout(x) between layer and layer + 1: a mask's words stand in the order of all rows and steps.
+template <class T>
+void rnn_dropout(const RnnSizes& s, const RnnBatch& batch, i64 layer, const T* x, T* y);
+
+}  // namespace jadro
