@@ -221,6 +221,9 @@ def test_what_the_cpu_alone_has_says_so():
         F.conv2d(x, w, algorithm="winograd")
     with pytest.raises(RuntimeError, match=r"GRU\.stepper: the layer is on cuda, expected the CPU"):
         nn.GRU(2, 3).to("cuda").stepper(1)
+    lstm = nn.LSTM(2, 3, layer_norm=True).to("cuda")
+    with pytest.raises(RuntimeError, match=r"rnn_options_\w+: not available on cuda"):
+        lstm(jadro.tensor(draw(4, 1, 2), device="cuda"))
 
 
 def test_the_character_model_trains_and_writes(tmp_path, capsys):

@@ -83,8 +83,8 @@ def conv2d_backward_weight(
 ) -> None: ...
 
 # --- max pooling, as in _core. The backward pass takes the forward pass's (kernel, stride, padding, dilation) as its
-# window, and then looks for each element of dx only at the windows around it; without, at all of the plane, as unpooling does.
-# Indices outside their window, or the plane, count for nothing.
+# window, and then looks for each element of dx only at the windows around it; without, at all of the plane, as
+# unpooling does. Indices outside their window, or the plane, count for nothing.
 def max_pool2d_forward(
     x: Array,
     y: Array,
