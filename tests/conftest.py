@@ -1,4 +1,7 @@
-"""Fixtures: every instruction set and device that is there (`backend`), both dtypes (`dtype`)."""
+"""Fixtures: every instruction set and device that is there (`backend`), both dtypes (`dtype`).
+
+`cuda_host` is the CUDA kernels compiled for the CPU (-DJADRO_CUDA_HOST=ON).
+"""
 
 import importlib.util
 import os
@@ -24,7 +27,8 @@ def cuda_is_here() -> bool:
 
 def backend_names() -> list[str]:
     cuda = ["cuda"] if cuda_is_here() or os.environ.get("JADRO_REQUIRE_GPU") == "1" else []
-    return [*_core.available_isas(), *cuda]
+    host = ["cuda_host"] if importlib.util.find_spec("jadro._cuda_host") is not None else []
+    return [*_core.available_isas(), *host, *cuda]
 
 
 class Backend:
@@ -32,7 +36,12 @@ class Backend:
 
     def __init__(self, name: str) -> None:
         self.name = name
-        if name == "cuda":
+        self.is_cuda = name.startswith("cuda")
+        if name == "cuda_host":
+            from jadro import _cuda_host  # type: ignore[attr-defined]
+
+            self.core, self.xp = _cuda_host, np
+        elif name == "cuda":
             import cupy
 
             from jadro import _cuda
@@ -44,7 +53,7 @@ class Backend:
 
     def kernel(self, name):
         """The kernel, or a skip where the CUDA module has none of that name."""
-        if self.name == "cuda" and not hasattr(self.core, name):
+        if self.is_cuda and not hasattr(self.core, name):
             pytest.skip(f"the CUDA module has no {name}")
         return getattr(self.core, name)
 

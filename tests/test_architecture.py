@@ -14,7 +14,7 @@ INCLUDES = {
     "core": {"core"},
     "kernels": {"kernels", "core"},
     "ops": {"ops", "core"},  # kernels are reached through core/kernel_table.h only
-    "cuda": {"cuda", "core", "bindings"},
+    "cuda": {"cuda", "kernels", "core"},
     "bindings": {"bindings", "ops", "core", "cuda"},
 }
 

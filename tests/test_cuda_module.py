@@ -5,12 +5,14 @@ Arrays that only say they are CUDA's stand in for CuPy's: every check comes befo
 
 import ast
 import importlib.util
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import jadro
+from jadro.testing import cases
 from jadro.testing.cases import pool2d
 
 PACKAGE = Path(jadro.__file__).parent
@@ -61,7 +63,7 @@ def test_the_stub_lists_every_function(cuda):
 def test_signatures_are_those_of_the_stub(cuda):
     for name, args in stub_functions("_cuda").items():
         signature = getattr(cuda, name).__doc__.splitlines()[0]
-        places = [signature.index(f"{a.arg}: ") for a in [*args.args, *args.kwonlyargs]]
+        places = [re.search(rf"\b{a.arg}: ", signature).start() for a in [*args.args, *args.kwonlyargs]]
         assert places == sorted(places), signature
 
 
@@ -107,6 +109,18 @@ def test_backward_refuses_arrays_of_the_cpu(cuda, argument):
     array = arrays()[{"dy": "y", "dx": "x"}.get(argument, argument)]
     with pytest.raises(TypeError, match=f"max_pool2d_backward: {argument} is a numpy.ndarray, expected a CuPy array"):
         backward(cuda, **{argument: array})
+
+
+FIRST = list({case.kernels: case for case in reversed(cases.ALL)}.values())  # a case of each kernel
+
+
+@needs_module
+@pytest.mark.parametrize("case", FIRST, ids=str)
+def test_every_kernel_refuses_arrays_of_the_cpu(cuda, case):
+    if not all(hasattr(cuda, name) for name in case.kernels):
+        pytest.skip("the CUDA module has no such kernel")
+    with pytest.raises(TypeError, match=r"^\w+: \w+(\[0\])? is a numpy\.ndarray, expected a CuPy array"):
+        case.run(cuda, case.make_inputs(np.float32))
 
 
 ONES = np.ones((1, 2, 4, 6), np.float32)
@@ -204,7 +218,7 @@ def test_backward_with_its_windows(case, backend, dtype):
     """The CUDA kernel adds in the order of the CPU's and of the reference: the same bits."""
     xp, inputs = backend.xp, case.make_inputs(dtype)
     expected = case.reference(inputs)
-    window = {"window": (case.kernel, case.stride, case.padding, case.dilation)} if backend.name == "cuda" else {}
+    window = {"window": (case.kernel, case.stride, case.padding, case.dilation)} if backend.is_cuda else {}
     dx = xp.empty(inputs["x"].shape, dtype)
     indices = xp.asarray(expected["indices"].astype(np.int32))
     backend.kernel("max_pool2d_backward")(xp.asarray(inputs["dy"]), indices, dx, **window)

@@ -1,17 +1,23 @@
 // arrays.h for the CUDA module: an array is whatever has a __cuda_array_interface__ (version 3). An array that a kernel
 // sees is C-contiguous, aligned, on the device of the call's first array, and of the dtype and shape that the call
-// says; anything else raises before any work.
+// says; anything else raises before any work. Compiled for the host, arrays are those with an __array_interface__.
 #pragma once
-
-#include <cuda_runtime_api.h>
 
 #include <algorithm>
 #include <stdexcept>
 #include <utility>
 
 #include "bindings/arrays.h"
+#include "bindings/cuda_scratch.h"
+#include "cuda/runtime.h"
 
 namespace jadro::cuda {
+
+#if defined(JADRO_CUDA_HOST)
+constexpr const char *kInterface = "__array_interface__", *kArrayType = "NumPy";
+#else
+constexpr const char *kInterface = "__cuda_array_interface__", *kArrayType = "CuPy";
+#endif
 
 // RuntimeError where a call of the CUDA runtime failed; the runtime forgets the error, so that the next call starts
 // clean.
@@ -36,34 +42,50 @@ class DeviceScope {
   int before_ = 0;
 };
 
-// What __cuda_array_interface__ says of one argument.
+// What the interface says of one argument.
 struct Array {
-  const char* argument;
+  std::string argument;
   std::vector<i64> shape;
   py::dtype dtype;
   std::uintptr_t data;
   bool writable, contiguous;
 
-  bool empty() const { return std::find(shape.begin(), shape.end(), 0) != shape.end(); }
+  bool empty() const { return size() == 0; }
+  i64 size() const {
+    i64 product = 1;
+    for (i64 axis : shape) product *= axis;
+    return product;
+  }
 };
+
+using Given = std::optional<py::object>;  // an argument that may be None
+using Maybe = std::optional<Array>;
 
 // One call's arrays: knows the call's name, its dtype, and the arrays that its kernel sees.
 class Call : public jadro::Call {
  public:
   explicit Call(const char* name) : jadro::Call(name), name_(name) {}
+  const std::string& name() const { return name_; }
 
-  Array read(const py::object& given, const char* argument) const {
-    if (!py::hasattr(given, "__cuda_array_interface__")) {
-      type_error(std::string(argument) + " is a " + Py_TYPE(given.ptr())->tp_name + ", expected a CuPy array");
+  Array read(const py::object& given, const std::string& argument) const {
+    if (!py::hasattr(given, kInterface)) {
+      type_error(argument + " is a " + Py_TYPE(given.ptr())->tp_name + ", expected a " + kArrayType + " array");
     }
     try {
-      return described(given.attr("__cuda_array_interface__"), argument);
+      return described(given.attr(kInterface), argument);
     } catch (const py::cast_error&) {
-      type_error(std::string(argument) + " has a __cuda_array_interface__ that cannot be read");
+      type_error(argument + " has a " + kInterface + " that cannot be read");
     }
   }
-  std::optional<Array> read(const std::optional<py::object>& given, const char* argument) const {
+  Maybe read(const Given& given, const std::string& argument) const {
     return given ? std::optional(read(*given, argument)) : std::nullopt;
+  }
+  std::vector<Array> read(const std::vector<py::object>& given, const std::string& argument) const {
+    std::vector<Array> arrays;
+    for (std::size_t i = 0; i < given.size(); ++i) {
+      arrays.push_back(read(given[i], argument + "[" + std::to_string(i) + "]"));
+    }
+    return arrays;
   }
 
   // The dtype of the call: float32 or float64.
@@ -86,12 +108,11 @@ class Call : public jadro::Call {
 
   void check_rank(const Array& a, std::size_t rank) const {
     require(a.shape.size() == rank, [&] {
-      return std::string(a.argument) + " has shape " + shape_text(a.shape) + ", expected " + std::to_string(rank) +
-             " dimensions";
+      return a.argument + " has shape " + shape_text(a.shape) + ", expected " + std::to_string(rank) + " dimensions";
     });
   }
 
-  // Pointer to an input of the call's dtype, with the shape checked.
+  // Pointer to an input of the call's dtype, with the shape checked. The array must outlive the call.
   template <class T>
   const T* in(const Array& a, const std::vector<i64>& shape) {
     check_layout<T>(a, shape);
@@ -99,36 +120,51 @@ class Call : public jadro::Call {
     return reinterpret_cast<const T*>(a.data);
   }
   template <class T>
+  const T* in(const Maybe& a, const std::vector<i64>& shape) {
+    return a ? in<T>(*a, shape) : nullptr;
+  }
+  template <class T>
   T* out(const Array& a, const std::vector<i64>& shape) {
-    require(a.writable, [&] { return std::string(a.argument) + " is read-only, expected a writable array"; });
+    require(a.writable, [&] { return a.argument + " is read-only, expected a writable array"; });
     return const_cast<T*>(in<T>(a, shape));
   }
   template <class T>
-  T* out(const std::optional<Array>& a, const std::vector<i64>& shape) {
+  T* out(const Maybe& a, const std::vector<i64>& shape) {
     return a ? out<T>(*a, shape) : nullptr;
   }
 
-  // Runs launch() on the device of the arrays, once they are known to share one; RuntimeError where it fails. Does
-  // nothing where all arrays are empty.
-  template <class Launch>
-  void launch(Launch&& launch) const {
+  // Runs work(scratch memory of that many bytes) without the GIL on the device of the arrays, once they are known to
+  // share one; RuntimeError where it fails. Does nothing where all arrays are empty.
+  template <class Work>
+  void run(i64 bytes, Work&& work) const {
     if (arrays_.empty()) return;
     const int device = device_of(*arrays_[0]);
     for (const Array* a : arrays_) {
       const int other = device_of(*a);
       require(other == device, [&] {
-        return std::string(a->argument) + " is on cuda:" + std::to_string(other) +
-               ", expected cuda:" + std::to_string(device) + " like " + arrays_[0]->argument;
+        return a->argument + " is on cuda:" + std::to_string(other) + ", expected cuda:" + std::to_string(device) +
+               " like " + arrays_[0]->argument;
       });
     }
     const DeviceScope scope(device, name_);
-    check_cuda(launch(), name_);
+    const Scratch scratch(bytes);
+    cudaError_t error;
+    {
+      const py::gil_scoped_release unlocked;
+      error = work(scratch.data());
+    }
+    check_cuda(error, name_);
+    require(scratch.intact(), [] { return "scratch memory was overrun"; });
+  }
+  template <class Work>
+  void run(Work&& work) const {
+    run(0, [&](void*) { return work(); });
   }
 
  private:
-  Array described(const py::dict& about, const char* argument) const {
+  Array described(const py::dict& about, const std::string& argument) const {
     if (about.contains("mask") && !about["mask"].is_none()) {
-      type_error(std::string(argument) + " is masked, expected an array without a mask");
+      type_error(argument + " is masked, expected an array without a mask");
     }
     const auto data = about["data"].cast<std::pair<std::uintptr_t, bool>>();
     Array a{argument,
@@ -148,26 +184,25 @@ class Call : public jadro::Call {
   }
 
   static std::string dtype_text(const Array& a) {
-    return std::string(a.argument) + " has dtype " + py::str(a.dtype).cast<std::string>() + ", expected ";
+    return a.argument + " has dtype " + py::str(a.dtype).cast<std::string>() + ", expected ";
   }
 
   template <class T>
   void check_layout(const Array& a, const std::vector<i64>& shape) const {
     const py::dtype expected = py::dtype::of<T>();
     if (!a.dtype.equal(expected)) type_error(dtype_text(a) + py::str(expected).template cast<std::string>());
-    require(a.shape == shape, [&] {
-      return std::string(a.argument) + " has shape " + shape_text(a.shape) + ", expected " + shape_text(shape);
-    });
+    require(a.shape == shape,
+            [&] { return a.argument + " has shape " + shape_text(a.shape) + ", expected " + shape_text(shape); });
     require(a.contiguous || a.empty(),
-            [&] { return std::string(a.argument) + " is not contiguous, expected a C-contiguous array"; });
-    require(a.data % alignof(T) == 0, [&] { return std::string(a.argument) + " is not aligned to its element size"; });
+            [&] { return a.argument + " is not contiguous, expected a C-contiguous array"; });
+    require(a.data % alignof(T) == 0, [&] { return a.argument + " is not aligned to its element size"; });
   }
 
   int device_of(const Array& a) const {
     cudaPointerAttributes about;
     check_cuda(cudaPointerGetAttributes(&about, reinterpret_cast<const void*>(a.data)), name_);
     require(about.type == cudaMemoryTypeDevice || about.type == cudaMemoryTypeManaged,
-            [&] { return std::string(a.argument) + " is not in a device's memory"; });
+            [&] { return a.argument + " is not in a device's memory"; });
     return about.device;
   }
 

@@ -1,4 +1,4 @@
-#include <array>
+#include <tuple>
 
 #include "bindings/cuda_arrays.h"
 #include "bindings/cuda_module.h"
@@ -9,12 +9,13 @@ namespace jadro::cuda {
 namespace {
 
 constexpr i64 kMost = INT32_MAX;
-using Pair = std::array<i64, 2>;
-using Sides = std::array<i64, 4>;
-using Shape = std::vector<i64>;
+using Sizes = std::vector<i64>;
+using Window = std::tuple<Sizes, Sizes, Sizes, Sizes>;  // kernel, stride, padding, dilation
 
-template <std::size_t N>
-void check_sizes(const Call& call, const std::array<i64, N>& sizes, const char* argument, i64 least) {
+void check_sizes(const Call& call, const Sizes& sizes, const char* argument, std::size_t count, i64 least) {
+  call.require(sizes.size() == count, [&] {
+    return std::string(argument) + " is " + shape_text(sizes) + ", expected " + std::to_string(count) + " numbers";
+  });
   for (i64 size : sizes) {
     call.require(size >= least && size <= kMost, [&] {
       return std::string(argument) + " has " + std::to_string(size) + ", expected " + std::to_string(least) + " to " +
@@ -23,9 +24,22 @@ void check_sizes(const Call& call, const std::array<i64, N>& sizes, const char* 
   }
 }
 
-void check_plane(const Call& call, const char* argument, const Shape& shape) {
-  call.require(shape[2] == 0 || shape[3] <= kMost / shape[2], [&] {
-    return std::string(argument) + " has shape " + shape_text(shape) + ", expected planes of less than 2^31";
+// Elements of all axes behind batch and channels: less than 2^31, so that an index of 32 bits finds each.
+i64 volume(const Call& call, const char* argument, const Sizes& shape) {
+  i64 size = 1;
+  for (std::size_t a = 2; a < shape.size(); ++a) {
+    call.require(shape[a] == 0 || size <= kMost / shape[a], [&] {
+      return std::string(argument) + " has shape " + shape_text(shape) + ", expected planes below 2^31";
+    });
+    size *= shape[a];
+  }
+  return size;
+}
+
+// Batch, channels and two axes of an image or three of a volume.
+void check_rank(const Call& call, const char* argument, const Sizes& shape) {
+  call.require(shape.size() == 4 || shape.size() == 5, [&] {
+    return std::string(argument) + " has shape " + shape_text(shape) + ", expected 4 or 5 dimensions";
   });
 }
 
@@ -39,81 +53,157 @@ i64 output_size(const Call& call, const char* axis, i64 size, i64 padding, i64 k
   return (size + padding - window) / stride + 1;
 }
 
-// The problem of pooling x[shape], with its checks.
-Pool2d problem_of(const Call& call, const Shape& shape, Pair kernel, Pair stride, Sides padding, Pair dilation) {
-  check_sizes(call, kernel, "kernel", 1);
-  check_sizes(call, stride, "stride", 1);
-  check_sizes(call, padding, "padding", 0);
-  check_sizes(call, dilation, "dilation", 1);
-  const i64 ih = shape[2], iw = shape[3];
-  const i64 oh = output_size(call, "height", ih, padding[0] + padding[1], kernel[0], stride[0], dilation[0]);
-  const i64 ow = output_size(call, "width", iw, padding[2] + padding[3], kernel[1], stride[1], dilation[1]);
-  return {shape[0] * shape[1], ih,        iw,         oh,         ow,          kernel[0],  kernel[1],
-          stride[0],           stride[1], padding[0], padding[2], dilation[0], dilation[1]};
+// The windows of x[shape], with their checks.
+Windows3 windows_of(const Call& call, const Sizes& shape, const Window& window) {
+  const auto& [kernel, stride, padding, dilation] = window;
+  const std::size_t axes = shape.size() - 2;
+  check_sizes(call, kernel, "kernel", axes, 1);
+  check_sizes(call, stride, "stride", axes, 1);
+  check_sizes(call, padding, "padding", 2 * axes, 0);
+  check_sizes(call, dilation, "dilation", axes, 1);
+  Windows each[3] = {{1, 1, 1, 1, 0, 0, 1}, {1, 1, 1, 1, 0, 0, 1}, {1, 1, 1, 1, 0, 0, 1}};
+  for (std::size_t a = 0; a < axes; ++a) {
+    const char* const name = a + 1 == axes ? "width" : a + 2 == axes ? "height" : "depth";
+    const i64 before = padding[2 * a], after = padding[2 * a + 1];
+    const i64 out = output_size(call, name, shape[a + 2], before + after, kernel[a], stride[a], dilation[a]);
+    each[3 - axes + a] = {shape[a + 2], out, kernel[a], stride[a], before, after, dilation[a]};
+  }
+  return {each[0], each[1], each[2]};
 }
 
-// Windows so wide that each output's spans the whole plane: for a caller who has only the indices.
-Pool2d widest_windows(const Shape& in, const Shape& out) {
-  return {in[0] * in[1], in[2], in[3], out[2], out[3], in[2] + out[2], in[3] + out[3], 1, 1, out[2], out[3], 1, 1};
+// Those of adaptive pooling, or without bins so wide that each output's spans the whole volume, for a caller who
+// has only the indices.
+Windows3 windows_between(const Sizes& in, const Sizes& out, bool bins) {
+  Windows each[3] = {{1, 1, 1, 1, 0, 0, 1}, {1, 1, 1, 1, 0, 0, 1}, {1, 1, 1, 1, 0, 0, 1}};
+  for (std::size_t a = 2; a < in.size(); ++a) {
+    Windows& w = each[a + 3 - in.size()];
+    w = {in[a], out[a], 0, 1, 0, 0, 1};
+    if (!bins) w = {in[a], out[a], in[a] + out[a], 1, out[a], out[a], 1};
+  }
+  return {each[0], each[1], each[2]};
 }
 
-void forward(const py::object& x_given, const py::object& y_given, const std::optional<py::object>& indices_given,
-             Pair kernel, Pair stride, Sides padding, Pair dilation, std::uintptr_t stream) {
-  Call call("max_pool2d_forward");
-  const Array x = call.read(x_given, "x"), y = call.read(y_given, "y");
-  const std::optional<Array> indices = call.read(indices_given, "indices");
-  call.set_dtype(x);
-  call.check_rank(x, 4);
-  check_plane(call, "x", x.shape);
-  const Pool2d p = problem_of(call, x.shape, kernel, stride, padding, dilation);
-  const Shape out = {x.shape[0], x.shape[1], p.oh, p.ow};
-  check_plane(call, "y", out);
+Sizes results_of(const Sizes& shape, const Windows3& w) {
+  if (shape.size() == 4) return {shape[0], shape[1], w.h.out, w.w.out};
+  return {shape[0], shape[1], w.d.out, w.h.out, w.w.out};
+}
+
+void run_forward(Call& call, const Windows3& windows, const Array& x, const Array& y, const Maybe& indices,
+                 const Sizes& out, std::uintptr_t stream) {
+  volume(call, "y", out);
   call.with_dtype([&](auto zero) {
     using T = decltype(zero);
     const T* in = call.in<T>(x, x.shape);
     T* values = call.out<T>(y, out);
     std::int32_t* places = call.out<std::int32_t>(indices, out);
-    const py::gil_scoped_release unlocked;
-    call.launch([&] { return max_pool2d_forward(p, in, values, places, stream_of(stream)); });
+    call.run([&] { return max_pool2d_forward(out[0] * out[1], windows, in, values, places, stream_of(stream)); });
   });
 }
 
+void forward(const py::object& x_given, const py::object& y_given, const Given& indices_given, const Sizes& kernel,
+             const Sizes& stride, const Sizes& padding, const Sizes& dilation, std::uintptr_t stream) {
+  Call call("max_pool2d_forward");
+  const Array x = call.read(x_given, "x"), y = call.read(y_given, "y");
+  const Maybe indices = call.read(indices_given, "indices");
+  call.set_dtype(x);
+  check_rank(call, "x", x.shape);
+  volume(call, "x", x.shape);
+  const Windows3 windows = windows_of(call, x.shape, {kernel, stride, padding, dilation});
+  run_forward(call, windows, x, y, indices, results_of(x.shape, windows), stream);
+}
+
+void adaptive_forward(const py::object& x_given, const py::object& y_given, const Given& indices_given,
+                      std::uintptr_t stream) {
+  Call call("adaptive_max_pool2d_forward");
+  const Array x = call.read(x_given, "x"), y = call.read(y_given, "y");
+  const Maybe indices = call.read(indices_given, "indices");
+  call.set_dtype(x);
+  const Sizes &shape = x.shape, &given = y.shape;
+  check_rank(call, "x", shape);
+  call.require(given.size() == shape.size() && given[0] == shape[0] && given[1] == shape[1], [&] {
+    return "y has shape " + shape_text(given) + ", expected batch and channels as x has, " + shape_text(shape);
+  });
+  call.require(volume(call, "x", shape) > 0 && volume(call, "y", given) > 0, [&] {
+    return "x has shape " + shape_text(shape) + " and y " + shape_text(given) + ", expected no empty axis behind C";
+  });
+  run_forward(call, windows_between(shape, given, true), x, y, indices, given, stream);
+}
+
+// Values[N,C,out...] that stand at indices of planes[N,C,in...]: the two shapes, checked.
+struct Scattered {
+  Sizes out, in;
+  i64 planes, count, size;
+
+  Scattered(Call& call, const Array& values, const Array& target) : out(values.shape), in(target.shape) {
+    call.set_dtype(values);
+    check_rank(call, values.argument.c_str(), out);
+    call.check_rank(target, out.size());
+    in[0] = out[0], in[1] = out[1];
+    planes = out[0] * out[1];
+    size = volume(call, target.argument.c_str(), in);
+    count = volume(call, values.argument.c_str(), out);
+  }
+};
+
 void backward(const py::object& dy_given, const py::object& indices_given, const py::object& dx_given,
-              const std::optional<std::tuple<Pair, Pair, Sides, Pair>>& window, std::uintptr_t stream) {
+              const std::optional<Window>& window, std::uintptr_t stream) {
   Call call("max_pool2d_backward");
   const Array dy = call.read(dy_given, "dy"), indices = call.read(indices_given, "indices");
   const Array dx = call.read(dx_given, "dx");
-  call.set_dtype(dy);
-  call.check_rank(dy, 4);
-  call.check_rank(dx, 4);
-  const Shape &out = dy.shape, in = {out[0], out[1], dx.shape[2], dx.shape[3]};
-  check_plane(call, "dy", out);
-  check_plane(call, "dx", in);
-  Pool2d p = widest_windows(in, out);
-  if (window) {
-    const auto& [kernel, stride, padding, dilation] = *window;
-    p = problem_of(call, in, kernel, stride, padding, dilation);
-    const Shape expected = {in[0], in[1], p.oh, p.ow};
-    call.require(out == expected,
-                 [&] { return "dy has shape " + shape_text(out) + ", expected " + shape_text(expected); });
-  }
+  const Scattered s(call, dy, dx);
+  const Windows3 windows = window ? windows_of(call, s.in, *window) : windows_between(s.in, s.out, false);
+  const Sizes expected = results_of(s.in, windows);
+  call.require(s.out == expected,
+               [&] { return "dy has shape " + shape_text(s.out) + ", expected " + shape_text(expected); });
   call.with_dtype([&](auto zero) {
     using T = decltype(zero);
-    const T* gradient = call.in<T>(dy, out);
-    const std::int32_t* places = call.in<std::int32_t>(indices, out);
-    T* result = call.out<T>(dx, in);
-    const py::gil_scoped_release unlocked;
-    call.launch([&] { return max_pool2d_backward(p, gradient, places, result, stream_of(stream)); });
+    const T* gradient = call.in<T>(dy, s.out);
+    const std::int32_t* places = call.in<std::int32_t>(indices, s.out);
+    T* result = call.out<T>(dx, s.in);
+    call.run([&] { return max_pool2d_backward(s.planes, windows, gradient, places, result, stream_of(stream)); });
+  });
+}
+
+void unpool_forward(const py::object& x_given, const py::object& indices_given, const py::object& y_given,
+                    std::uintptr_t stream) {
+  Call call("max_unpool2d_forward");
+  const Array x = call.read(x_given, "x"), indices = call.read(indices_given, "indices"), y = call.read(y_given, "y");
+  const Scattered s(call, x, y);
+  call.with_dtype([&](auto zero) {
+    using T = decltype(zero);
+    const T* values = call.in<T>(x, s.out);
+    const std::int32_t* places = call.in<std::int32_t>(indices, s.out);
+    T* to = call.out<T>(y, s.in);
+    call.run([&] { return max_unpool2d_forward(s.planes, s.count, s.size, values, places, to, stream_of(stream)); });
+  });
+}
+
+void unpool_backward(const py::object& dy_given, const py::object& indices_given, const py::object& dx_given,
+                     std::uintptr_t stream) {
+  Call call("max_unpool2d_backward");
+  const Array dy = call.read(dy_given, "dy"), indices = call.read(indices_given, "indices");
+  const Array dx = call.read(dx_given, "dx");
+  const Scattered s(call, dx, dy);
+  call.with_dtype([&](auto zero) {
+    using T = decltype(zero);
+    const T* from = call.in<T>(dy, s.in);
+    const std::int32_t* places = call.in<std::int32_t>(indices, s.out);
+    T* to = call.out<T>(dx, s.out);
+    call.run([&] { return max_unpool2d_backward(s.planes, s.count, s.size, from, places, to, stream_of(stream)); });
   });
 }
 
 }  // namespace
 
 void bind_pool2d(py::module_& m) {
-  m.def("max_pool2d_forward", &forward, py::arg("x"), py::arg("y"), py::arg("indices"), py::arg("kernel"),
-        py::arg("stride"), py::arg("padding"), py::arg("dilation"), py::kw_only(), py::arg("stream") = 0);
-  m.def("max_pool2d_backward", &backward, py::arg("dy"), py::arg("indices"), py::arg("dx"), py::kw_only(),
-        py::arg("window") = py::none(), py::arg("stream") = 0);
+  const auto x = py::arg("x"), y = py::arg("y"), dy = py::arg("dy"), dx = py::arg("dx"), indices = py::arg("indices");
+  const py::arg_v on_stream = py::arg("stream") = 0;
+  m.def("max_pool2d_forward", &forward, x, y, indices, py::arg("kernel"), py::arg("stride"), py::arg("padding"),
+        py::arg("dilation"), py::kw_only(), on_stream);
+  m.def("adaptive_max_pool2d_forward", &adaptive_forward, x, y, indices, py::kw_only(), on_stream);
+  m.def("max_pool2d_backward", &backward, dy, indices, dx, py::kw_only(), py::arg("window") = py::none(), on_stream);
+  m.def("max_unpool2d_forward", &unpool_forward, x, indices, y, py::kw_only(), on_stream);
+  m.def("max_unpool2d_backward", &unpool_backward, dy, indices, dx, py::kw_only(), on_stream);
 }
 
 }  // namespace jadro::cuda

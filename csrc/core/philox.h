@@ -4,12 +4,6 @@
 
 #include "core/shapes.h"
 
-#if defined(__CUDACC__)
-#define JADRO_DEVICE __host__ __device__
-#else
-#define JADRO_DEVICE
-#endif
-
 namespace jadro {
 namespace {
 

@@ -4,6 +4,12 @@
 
 #include <cstdint>
 
+#if defined(__CUDACC__)
+#define JADRO_DEVICE __host__ __device__
+#else
+#define JADRO_DEVICE
+#endif
+
 namespace jadro {
 
 using i64 = std::int64_t;
@@ -32,7 +38,7 @@ enum class PaddingMode : int { kZeros, kReflect, kReplicate, kCircular };
 
 // Which of the `size` cells of an axis stands at place i of the padded axis; -1 for a zero. Padding reaches at most one
 // period out; places beyond it, which no tap reads, show any cell.
-static inline i64 source_cell(PaddingMode mode, i64 i, i64 size) {
+JADRO_DEVICE static inline i64 source_cell(PaddingMode mode, i64 i, i64 size) {
   if (i >= 0 && i < size) return i;
   if (mode == PaddingMode::kZeros) return -1;
   const i64 last = size - 1;
@@ -102,7 +108,7 @@ struct Moments {
 };
 
 // Of two sets of numbers together (Chan, Golub and LeVeque 1979).
-static inline Moments merge(const Moments& a, const Moments& b) {
+JADRO_DEVICE static inline Moments merge(const Moments& a, const Moments& b) {
   if (a.count == 0) return b;
   const double count = a.count + b.count, distance = b.mean - a.mean, share = b.count / count;
   return {count, a.mean + distance * share, a.squares + b.squares + distance * distance * share * a.count};

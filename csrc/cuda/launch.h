@@ -1,11 +1,14 @@
-// What every launch shares. Kernels of one plane compute with 32-bit offsets: a plane has less than 2^31 elements.
+// What every launch shares, and what a kernel needs of its block, grid and shared memory, under nvcc and on the host.
 #pragma once
-
-#include <cuda_runtime_api.h>
 
 #include <cstdint>
 
 #include "core/shapes.h"
+#include "cuda/runtime.h"
+
+#if defined(__CUDACC__)
+#include <cooperative_groups.h>
+#endif
 
 namespace jadro::cuda {
 
@@ -13,7 +16,7 @@ namespace jadro::cuda {
 inline cudaStream_t stream_of(std::uintptr_t stream) { return reinterpret_cast<cudaStream_t>(stream); }
 
 // A thread for each element of a plane along x, planes along y. A grid is at most 65535 high, so kernels step over
-// planes by gridDim.y.
+// planes by gridDim.y. Offsets in a plane have 32 bits: a plane has less than 2^31 elements.
 struct Grid {
   dim3 blocks, threads;
 };
@@ -26,5 +29,96 @@ inline Grid grid_over(i64 planes, i64 elements) {
   return {dim3(static_cast<unsigned>(blocks), static_cast<unsigned>(planes < kHighest ? planes : kHighest)),
           dim3(static_cast<unsigned>(threads))};
 }
+
+// Blocks of kThreads for `items` items, which kernels step over by the grid: enough to fill any card, not more.
+constexpr int kThreads = 256;
+inline unsigned blocks_for(i64 items) {
+  constexpr i64 kMost = 4096;
+  const i64 blocks = (items + kThreads - 1) / kThreads;
+  return static_cast<unsigned>(blocks < kMost ? blocks : kMost);
+}
+
+constexpr i64 ceil_div(i64 a, i64 b) { return (a + b - 1) / b; }
+
+// Enough work for the blocks of a large card: what splits of a sum are counted against. A constant, so that every card
+// gives the same bits. On the host few, so that small problems take every path.
+#if defined(JADRO_CUDA_HOST)
+constexpr i64 kFullGrid = 8;
+#else
+constexpr i64 kFullGrid = 528;
+#endif
+
+#if defined(__CUDACC__)
+
+constexpr std::size_t kSharedAtHand = 48 << 10;  // more than this a kernel has to ask for
+
+template <class... P>
+cudaError_t allow_shared(void (*kernel)(P...), std::size_t shared) {
+  if (shared <= kSharedAtHand) return cudaSuccess;
+  return cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize,
+                              static_cast<int>(shared));
+}
+
+template <class T>
+struct Same {
+  using Type = T;
+};
+
+// kernel(args...) on `blocks` blocks with `shared` bytes of shared memory each.
+template <class... P>
+cudaError_t launch(void (*kernel)(P...), dim3 blocks, dim3 threads, std::size_t shared, cudaStream_t stream,
+                   typename Same<P>::Type... args) {
+  const cudaError_t error = allow_shared(kernel, shared);
+  if (error != cudaSuccess) return error;
+  kernel<<<blocks, threads, shared, stream>>>(args...);
+  return cudaGetLastError();
+}
+
+// The same with all blocks at once: they may meet at grid_barrier().
+template <class... P>
+cudaError_t launch_together(void (*kernel)(P...), dim3 blocks, dim3 threads, std::size_t shared, cudaStream_t stream,
+                            typename Same<P>::Type... args) {
+  const cudaError_t error = allow_shared(kernel, shared);
+  if (error != cudaSuccess) return error;
+  void* pointers[] = {static_cast<void*>(&args)...};
+  return cudaLaunchCooperativeKernel(reinterpret_cast<const void*>(kernel), blocks, threads, pointers, shared, stream);
+}
+
+template <class T>
+__device__ T* dynamic_shared() {
+  extern __shared__ __align__(16) unsigned char jadro_shared[];
+  return reinterpret_cast<T*>(jadro_shared);
+}
+
+// Every thread of the grid; what was written before is seen by all after.
+__device__ inline void grid_barrier() { cooperative_groups::this_grid().sync(); }
+
+#elif defined(JADRO_CUDA_HOST)
+
+template <class T>
+struct Same {
+  using Type = T;
+};
+
+template <class... P>
+cudaError_t launch(void (*kernel)(P...), dim3 blocks, dim3 threads, std::size_t shared, cudaStream_t,
+                   typename Same<P>::Type... args) {
+  return host::run(blocks, threads, shared, false, [&] { kernel(args...); });
+}
+
+template <class... P>
+cudaError_t launch_together(void (*kernel)(P...), dim3 blocks, dim3 threads, std::size_t shared, cudaStream_t,
+                            typename Same<P>::Type... args) {
+  return host::run(blocks, threads, shared, true, [&] { kernel(args...); });
+}
+
+template <class T>
+T* dynamic_shared() {
+  return static_cast<T*>(host::dynamic_shared());
+}
+
+inline void grid_barrier() { host::wait_for_grid(); }
+
+#endif
 
 }  // namespace jadro::cuda

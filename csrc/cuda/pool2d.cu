@@ -1,104 +1,125 @@
-// Two-dimensional max pooling with the results of kernels/pool2d.h, bit for bit: the first of equal values wins, the
-// first NaN beats every number, padding never wins; a window without a single pixel gives -inf and index -1.
-#include <math_constants.h>
+// Max pooling of images and volumes, and its inverse, with the results of kernels/pool2d.h, bit for bit: the first of
+// equal values wins, the first NaN beats every number, padding never wins; a window without a single place gives -inf
+// and index -1. No atomics: whoever sums or is written to gathers, in the order of y.
+#include <cmath>
 
-#include "cuda/launch.h"
 #include "cuda/pool2d.h"
 
 namespace jadro::cuda {
 namespace {
 
-__device__ i64 plane_offset(i64 plane, i64 height, i64 width) { return plane * height * width; }
-
-// The first of begin, begin + step, ... that is not negative. begin > -2^32, step < 2^31.
-__device__ i64 first_inside(i64 begin, i64 step) {
-  if (begin >= 0) return begin;
-  const u32 over = static_cast<u32>(-begin) % static_cast<u32>(step);
-  return over ? step - over : 0;
-}
-
-// A thread computes one output of each plane that its block meets.
+// A thread computes one output of each volume that its block meets.
 template <class T>
-__global__ void forward_kernel(Pool2d p, const T* __restrict__ x, T* __restrict__ y,
-                               std::int32_t* __restrict__ indices) {
-  const u32 place = blockIdx.x * blockDim.x + threadIdx.x, row = static_cast<u32>(p.ow);
-  if (place >= p.oh * p.ow) return;
-  const i64 top = place / row * p.stride_h - p.pad_top, left = place % row * p.stride_w - p.pad_left;
-  const i64 bottom = min(top + (p.kh - 1) * p.dilation_h + 1, p.ih);
-  const i64 right = min(left + (p.kw - 1) * p.dilation_w + 1, p.iw);
-  const i64 first_h = first_inside(top, p.dilation_h), first_w = first_inside(left, p.dilation_w);
-  for (i64 plane = blockIdx.y; plane < p.planes; plane += gridDim.y) {
-    const T* const image = x + plane_offset(plane, p.ih, p.iw);
-    T best = -CUDART_INF_F;
+__global__ void forward_kernel(i64 planes, Windows3 s, const T* x, T* y, std::int32_t* indices) {
+  const i64 place = static_cast<i64>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (place >= s.out()) return;
+  const Range depths = s.d.inside(place / s.w.out / s.h.out), rows = s.h.inside(place / s.w.out % s.h.out);
+  const Range columns = s.w.inside(place % s.w.out);
+  for (i64 plane = blockIdx.y; plane < planes; plane += gridDim.y) {
+    const T* const volume = x + plane * s.in();
+    T best = -INFINITY;
     std::int32_t index = -1;
-    for (i64 h = first_h; h < bottom; h += p.dilation_h) {
-      for (i64 w = first_w; w < right; w += p.dilation_w) {
-        const T v = image[h * p.iw + w];
-        if (index >= 0 && (v <= best || best != best)) continue;
-        best = v;
-        index = static_cast<std::int32_t>(h * p.iw + w);
+    for (i64 d = depths.begin; d < depths.end; d += s.d.dilation) {
+      for (i64 h = rows.begin; h < rows.end; h += s.h.dilation) {
+        for (i64 w = columns.begin; w < columns.end; w += s.w.dilation) {
+          const i64 at = (d * s.h.in + h) * s.w.in + w;
+          const T v = volume[at];
+          if (index >= 0 && (v <= best || best != best)) continue;
+          best = v;
+          index = static_cast<std::int32_t>(at);
+        }
       }
     }
-    const i64 to = plane_offset(plane, p.oh, p.ow) + place;
-    y[to] = best;
-    if (indices) indices[to] = index;
+    y[plane * s.out() + place] = best;
+    if (indices) indices[plane * s.out() + place] = index;
   }
 }
 
-// Outputs begin .. end - 1 along one axis: those whose window spans the place, whichever the dilation.
-struct Span {
-  u32 begin, end;
-};
-
-// Output o spans o stride - pad .. o stride - pad + extent - 1.
-__device__ Span windows_over(u32 place, i64 pad, i64 stride, i64 extent, i64 outputs) {
-  const u32 last = place + static_cast<u32>(pad), step = static_cast<u32>(stride);
-  const u32 begin = last < extent ? 0 : (last - static_cast<u32>(extent)) / step + 1;
-  return {begin, min(last / step + 1, static_cast<u32>(outputs))};
-}
-
-// A thread sums one element of dx, over the windows around it in the order of y: no atomics, the same bits every time.
+// A thread sums one element of dx, over the windows around it in the order of y.
 template <class T>
-__global__ void backward_kernel(Pool2d p, const T* __restrict__ dy, const std::int32_t* __restrict__ indices,
-                                T* __restrict__ dx) {
-  const u32 place = blockIdx.x * blockDim.x + threadIdx.x, row = static_cast<u32>(p.iw);
-  if (place >= p.ih * p.iw) return;
-  const Span down = windows_over(place / row, p.pad_top, p.stride_h, (p.kh - 1) * p.dilation_h + 1, p.oh);
-  const Span across = windows_over(place % row, p.pad_left, p.stride_w, (p.kw - 1) * p.dilation_w + 1, p.ow);
-  for (i64 plane = blockIdx.y; plane < p.planes; plane += gridDim.y) {
-    const i64 from = plane_offset(plane, p.oh, p.ow);
+__global__ void backward_kernel(i64 planes, Windows3 s, const T* dy, const std::int32_t* indices, T* dx) {
+  const i64 place = static_cast<i64>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (place >= s.in()) return;
+  const Range depths = s.d.over(place / s.w.in / s.h.in), rows = s.h.over(place / s.w.in % s.h.in);
+  const Range columns = s.w.over(place % s.w.in);
+  for (i64 plane = blockIdx.y; plane < planes; plane += gridDim.y) {
     T sum = 0;
-    for (u32 h = down.begin; h < down.end; ++h) {
-      for (u32 w = across.begin; w < across.end; ++w) {
-        const i64 i = from + h * p.ow + w;
-        if (indices[i] == static_cast<std::int32_t>(place)) sum += dy[i];
+    for (i64 d = depths.begin; d < depths.end; ++d) {
+      for (i64 h = rows.begin; h < rows.end; ++h) {
+        for (i64 w = columns.begin; w < columns.end; ++w) {
+          const i64 i = plane * s.out() + (d * s.h.out + h) * s.w.out + w;
+          if (indices[i] == place) sum += dy[i];
+        }
       }
     }
-    dx[plane_offset(plane, p.ih, p.iw) + place] = sum;
+    dx[plane * s.in() + place] = sum;
   }
+}
+
+template <class T>
+__global__ void unpool_kernel(i64 planes, i64 count, i64 size, const T* x, const std::int32_t* indices, T* y) {
+  const i64 place = static_cast<i64>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (place >= size) return;
+  for (i64 plane = blockIdx.y; plane < planes; plane += gridDim.y) {
+    T value = 0;
+    for (i64 i = plane * count; i < (plane + 1) * count; ++i) {
+      if (indices[i] == place) value = x[i];
+    }
+    y[plane * size + place] = value;
+  }
+}
+
+template <class T>
+__global__ void unpool_gradient_kernel(i64 planes, i64 count, i64 size, const T* dy, const std::int32_t* indices,
+                                       T* dx) {
+  const i64 place = static_cast<i64>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (place >= count) return;
+  for (i64 plane = blockIdx.y; plane < planes; plane += gridDim.y) {
+    const std::int32_t index = indices[plane * count + place];
+    dx[plane * count + place] = index >= 0 && index < size ? dy[plane * size + index] : T(0);
+  }
+}
+
+template <class Kernel, class... Arguments>
+cudaError_t run(i64 planes, i64 elements, cudaStream_t stream, Kernel kernel, Arguments... arguments) {
+  if (planes == 0 || elements == 0) return cudaSuccess;
+  const Grid grid = grid_over(planes, elements);
+  return launch(kernel, grid.blocks, grid.threads, 0, stream, planes, arguments...);
 }
 
 }  // namespace
 
 template <class T>
-cudaError_t max_pool2d_forward(const Pool2d& p, const T* x, T* y, std::int32_t* indices, cudaStream_t stream) {
-  if (p.planes == 0 || p.oh * p.ow == 0) return cudaSuccess;
-  const Grid grid = grid_over(p.planes, p.oh * p.ow);
-  forward_kernel<<<grid.blocks, grid.threads, 0, stream>>>(p, x, y, indices);
-  return cudaGetLastError();
+cudaError_t max_pool2d_forward(i64 planes, const Windows3& s, const T* x, T* y, std::int32_t* indices,
+                               cudaStream_t stream) {
+  return run(planes, s.out(), stream, forward_kernel<T>, s, x, y, indices);
 }
 
 template <class T>
-cudaError_t max_pool2d_backward(const Pool2d& p, const T* dy, const std::int32_t* indices, T* dx, cudaStream_t stream) {
-  if (p.planes == 0 || p.ih * p.iw == 0) return cudaSuccess;
-  const Grid grid = grid_over(p.planes, p.ih * p.iw);
-  backward_kernel<<<grid.blocks, grid.threads, 0, stream>>>(p, dy, indices, dx);
-  return cudaGetLastError();
+cudaError_t max_pool2d_backward(i64 planes, const Windows3& s, const T* dy, const std::int32_t* indices, T* dx,
+                                cudaStream_t stream) {
+  return run(planes, s.in(), stream, backward_kernel<T>, s, dy, indices, dx);
 }
 
-template cudaError_t max_pool2d_forward(const Pool2d&, const float*, float*, std::int32_t*, cudaStream_t);
-template cudaError_t max_pool2d_forward(const Pool2d&, const double*, double*, std::int32_t*, cudaStream_t);
-template cudaError_t max_pool2d_backward(const Pool2d&, const float*, const std::int32_t*, float*, cudaStream_t);
-template cudaError_t max_pool2d_backward(const Pool2d&, const double*, const std::int32_t*, double*, cudaStream_t);
+template <class T>
+cudaError_t max_unpool2d_forward(i64 planes, i64 count, i64 size, const T* x, const std::int32_t* indices, T* y,
+                                 cudaStream_t stream) {
+  return run(planes, size, stream, unpool_kernel<T>, count, size, x, indices, y);
+}
+
+template <class T>
+cudaError_t max_unpool2d_backward(i64 planes, i64 count, i64 size, const T* dy, const std::int32_t* indices, T* dx,
+                                  cudaStream_t stream) {
+  return run(planes, count, stream, unpool_gradient_kernel<T>, count, size, dy, indices, dx);
+}
+
+#define JADRO_POOL2D(T)                                                                                            \
+  template cudaError_t max_pool2d_forward(i64, const Windows3&, const T*, T*, std::int32_t*, cudaStream_t);        \
+  template cudaError_t max_pool2d_backward(i64, const Windows3&, const T*, const std::int32_t*, T*, cudaStream_t); \
+  template cudaError_t max_unpool2d_forward(i64, i64, i64, const T*, const std::int32_t*, T*, cudaStream_t);       \
+  template cudaError_t max_unpool2d_backward(i64, i64, i64, const T*, const std::int32_t*, T*, cudaStream_t);
+JADRO_POOL2D(float)
+JADRO_POOL2D(double)
+#undef JADRO_POOL2D
 
 }  // namespace jadro::cuda

@@ -118,11 +118,18 @@ def empty_like(x: Array, shape: tuple[int, ...] | None = None) -> Array:
 
 
 def compute(ufunc: np.ufunc, *xs: Array) -> Array:
-    """ufunc(*xs) of operands of one dtype, which is also the result's; a large result lies in kept memory."""
-    for x in xs:
-        if x.nbytes >= KEPT_BYTES and isinstance(xs[0], np.ndarray):
-            return ufunc(*xs, out=empty_like(xs[0], np.broadcast_shapes(*[x.shape for x in xs])))
-    return ufunc(*xs)
+    """ufunc(*xs) of operands of one dtype, which is also the result's; a large result lies in kept memory. ValueError
+    for operands on several devices."""
+    try:
+        for x in xs:
+            if x.nbytes >= KEPT_BYTES and isinstance(xs[0], np.ndarray):
+                return ufunc(*xs, out=empty_like(xs[0], np.broadcast_shapes(*[x.shape for x in xs])))
+        return ufunc(*xs)
+    except TypeError:  # NumPy's and CuPy's arrays do not mix
+        devices = dict.fromkeys(map(device_of, xs))
+        if len(devices) == 1:
+            raise
+        raise ValueError(f"{ufunc.__name__}: operands are on {' and '.join(devices)}, expected one device") from None
 
 
 def total(x: Array, axes: tuple[int, ...] | None, keepdim: bool = False) -> Array:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import backend
 from ..ops import avg_pool as _avg_pool
 from ..ops import conv2d as _conv2d
 from ..ops import pool2d as _pool2d
@@ -294,7 +295,8 @@ def one_hot(x: Any, num_classes: int = -1) -> Tensor:
     classes = int(ids.max()) + 1 if num_classes == -1 else num_classes
     if classes < 1 or (ids.size and (ids.min() < 0 or ids.max() >= classes)):
         raise ValueError(f"one_hot: x reaches outside 0..{classes - 1}: num_classes is {num_classes}")
-    return wrap((ids[..., None] == np.arange(classes)).astype(np.int64))
+    numbers = backend.to_device(np.arange(classes), backend.device_of(ids))
+    return wrap((ids[..., None] == numbers).astype(np.int64))
 
 
 def _pair(call: str, x: Any, target: Any, reduction: str) -> tuple[Tensor, Tensor]:

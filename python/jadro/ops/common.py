@@ -130,7 +130,8 @@ def flat_ints(call: str, name: str, values: tuple[Any, ...]) -> tuple[int, ...]:
 
 
 def check_float(call: str, name: str, x: Array, like: Array | None = None) -> None:
-    """TypeError where x is not float32 or float64 (on CUDA also 16-bit), or has not the dtype of `like`."""
+    """TypeError where x is not float32 or float64 (on CUDA also 16-bit), or has not the dtype of `like`; ValueError
+    where it is on another device."""
     dtype = x.dtype
     if dtype is FLOAT32 and (like is None or (like.dtype is dtype and like.__class__ is x.__class__)):
         return
@@ -138,6 +139,9 @@ def check_float(call: str, name: str, x: Array, like: Array | None = None) -> No
         raise TypeError(f"{call}: {name} has dtype {dtype}, expected float32 or float64")
     if like is not None and dtype != like.dtype:
         raise TypeError(f"{call}: {name} has dtype {dtype}, expected {like.dtype} as x has")
+    if like is not None and type(x) is not type(like) and backend.device_of(x) != backend.device_of(like):
+        where = backend.device_of(x), backend.device_of(like)
+        raise ValueError(f"{call}: {name} is on {where[0]}, expected {where[1]} as x is")
 
 
 def check_residual(shape: tuple[int, ...], add: Tensor) -> None:

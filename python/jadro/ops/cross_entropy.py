@@ -94,8 +94,8 @@ def _rows(call: str, x: Tensor, target: Tensor, ignore: int) -> tuple[Tensor, Ar
         raise ValueError(f"{call}: target has shape {target.shape}, expected {expected}: x has shape {x.shape}")
     classes = x.shape[min(1, x.ndim - 1)]
     ids = backend.contiguous(target.data.astype(np.int64, copy=False)).reshape(-1)
-    wrong = (ids != ignore) & ((ids < 0) | (ids >= classes))
-    if wrong.any():
+    # To check on CUDA the call would have to wait for the GPU: there these rows give NaN.
+    if isinstance(ids, np.ndarray) and (wrong := (ids != ignore) & ((ids < 0) | (ids >= classes))).any():
         raise ValueError(f"{call}: target holds {ids[wrong][0]}, expected 0..{classes - 1} or ignore_index {ignore}")
     if x.ndim > 2:
         x = x.permute(0, *range(2, x.ndim), 1)
@@ -106,7 +106,7 @@ def _average(losses: Tensor, ids: Array, weight: Tensor | None, ignore: int) -> 
     """The sum of the losses over the sum of the weights of their classes; NaN where every target is ignored."""
     kept = ids != ignore
     total = kept.sum() if weight is None else weight.data[ids[kept]].sum()
-    return losses.sum() / losses.dtype.type(total)
+    return losses.sum() / (losses.dtype.type(total) if losses.device == "cpu" else wrap(total.astype(losses.dtype)))
 
 
 def cross_entropy(
@@ -122,7 +122,7 @@ def cross_entropy(
     x: [C], [N, C] or [N, C, d1, ...], scores. target: class indices of x's shape without C, or probabilities of x's
     shape. weight: [C], of each class. ignore_index: rows with this target count for nothing. label_smoothing: s in q =
     (1 - s) target + s / C. reduction: "mean" (weighted by the classes' weights), "sum" or "none". Raises ValueError for
-    shapes, targets and options that do not fit, TypeError for dtypes.
+    shapes, targets and options that do not fit, TypeError for dtypes; on CUDA a target out of range gives NaN.
     """
     x, target = as_tensor(x), as_tensor(target)
     weight = _check("cross_entropy", x, weight, reduction)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import backend
 from ..autograd import Elementary, Node
 from ..backend import Array
 from ..tensor import Tensor, as_tensor
@@ -46,9 +47,7 @@ class Scatter(Elementary):
         elif isinstance(x, np.ndarray):
             np.add.at(y, index, x)
         else:
-            import cupyx  # type: ignore[import-not-found]
-
-            cupyx.scatter_add(y, index, x)
+            backend.cupy().add.at(y, index, x)
         return y
 
     @staticmethod

@@ -92,6 +92,13 @@ class Cumsum(Elementary):
         return Cumsum.call(dy[back], axis=ctx.axis)[back]
 
 
+def largest(x: Array, axes: tuple[int, ...] | None) -> Array:
+    """The maxima along axes, which stay with size 1; -inf where there is nothing."""
+    if x.size:
+        return x.max(axis=axes, keepdims=True)
+    return np.full_like(x, -math.inf, shape=_kept(x.shape, axes))
+
+
 class Extremes(NamedTuple):
     """What `max(dim)` and `min(dim)` return."""
 
@@ -236,7 +243,7 @@ def cumsum(x: Tensor, dim: int) -> Tensor:
 def logsumexp(x: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     """log sum exp(x) over `dim`, without overflow."""
     axes = axis_tuple("logsumexp", x.data.ndim, dim, None)
-    top = np.max(x.data, axis=axes, keepdims=True, initial=-math.inf)
+    top = largest(x.data, axes)
     top = wrap(np.where(np.isfinite(top), top, 0).astype(x.dtype))
     y = Log.apply(Sum.apply(Exp.apply(x - top), axes=axes, keepdim=True)) + top
     return y if keepdim else Reshape.apply(y, shape=tuple(n for i, n in enumerate(x.shape) if axes and i not in axes))

@@ -65,7 +65,7 @@ class BatchNormCase(Case):
         if self.running:  # updated in place
             results["new_mean"][...], results["new_var"][...] = inputs["running_mean"], inputs["running_var"]
         x, weight = inputs["x"], inputs.get("weight")
-        affine = np.empty((2, self.c), x.dtype) if self.relu else None
+        affine = np.empty_like(x, shape=(2, self.c)) if self.relu else None
         core.batch_norm_forward(
             x,
             weight,

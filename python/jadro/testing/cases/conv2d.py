@@ -188,6 +188,7 @@ CASES = [
     Conv2dCase("tiles_cut_off", 1, 40, (7, 7), 40, (3, 3), padding=(0, 0, 0, 0)),
     Conv2dCase("tiles_of_five_by_five", 2, 19, (9, 14), 35, (5, 5), padding=(2, 2, 2, 2)),
     Conv2dCase("row_of_tiles_of_five_by_five", 1, 33, (5, 35), 18, (5, 5), padding=(0, 1, 3, 4), bias=False),
+    Conv2dCase("tiles_of_a_gpu", 2, 9, (9, 13), 70, (3, 3), padding=(1, 1, 1, 1)),
     Conv2dCase("relu", 2, 3, (8, 9), 7, (3, 3), padding=(1, 1, 1, 1), relu=True),
     Conv2dCase("relu_without_bias", 1, 4, (6, 6), 5, (3, 3), bias=False, relu=True),
     Conv2dCase("scale", 2, 5, (8, 9), 7, (3, 3), padding=(1, 1, 1, 1), scale=True),

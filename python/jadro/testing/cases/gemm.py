@@ -76,6 +76,7 @@ CASES = [
     GemmCase("both_transposed", 61, 47, 53, trans_a=True, trans_b=True),
     GemmCase("rows_of_several_blocks", 700, 9, 5),
     GemmCase("columns_of_several_blocks", 3, 1100, 5, bias=True),
+    GemmCase("tiles_of_a_gpu", 130, 197, 37, trans_b=True, bias=True),
     GemmCase("empty_k_is_the_bias", 5, 7, 0, bias=True),
     GemmCase("empty_k_accumulated", 5, 7, 0, accumulate=True),
     GemmCase("empty_rows", 0, 7, 5, bias=True),

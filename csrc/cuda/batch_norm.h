@@ -1,0 +1,37 @@
+#pragma once
+
+#include "core/shapes.h"
+#include "cuda/runtime.h"
+
+namespace jadro::cuda {
+
+// y[n,c,s] from x, and + add, and with relu max(y, 0); pointers may be null as in ops/batch_norm.h, whose equations
+// these are.
+template <class T>
+struct BatchNormForward {
+  BatchNorm shape;
+  const T *x, *weight, *bias;
+  T *running_mean, *running_var;
+  T *y, *save_mean, *save_rstd, *save_affine;
+  const T* add;
+  bool relu, training;
+  double momentum, eps;
+};
+
+template <class T>
+struct BatchNormBackward {
+  BatchNorm shape;
+  const T *dy, *x, *weight, *save_mean, *save_rstd, *affine, *y;
+  T *dx, *dweight, *dbias, *dadd;
+  bool training;
+};
+
+// Bytes of scratch memory, of both.
+i64 batch_norm_scratch(const BatchNorm& shape);
+
+template <class T>
+cudaError_t batch_norm_forward(const BatchNormForward<T>& problem, void* scratch, cudaStream_t stream);
+template <class T>
+cudaError_t batch_norm_backward(const BatchNormBackward<T>& problem, void* scratch, cudaStream_t stream);
+
+}  // namespace jadro::cuda

@@ -1,0 +1,369 @@
+// Convolution of images and volumes: an implicit matrix product on the tile of multiply.h, and for groups of few
+// channels a direct sum. Gradients are the same passes: that of the data one for each phase of the stride, that of the
+// weights one whose depth runs over the cells.
+#include <numeric>
+#include <vector>
+
+#include "cuda/conv2d.h"
+#include "cuda/conv2d_pass.h"
+#include "cuda/multiply.h"
+#include "cuda/reduce.h"
+
+namespace jadro::cuda {
+namespace {
+
+// Where results go: the epilogue, then dst[n, groups*out, d, h, w].
+template <class T>
+struct Stored {
+  Conv2dPass pass;
+  T* data;
+  Conv2dEpilogue<T> then;
+  i64 channel = 0;
+
+  __device__ void select(i64 group) { channel = group * pass.out; }
+  __device__ i64 place(i64 column) const {
+    const Place3 c = cell_of(pass, column);
+    const i64 d = c.d * pass.d.dst_step + pass.d.dst_first, h = c.h * pass.h.dst_step + pass.h.dst_first;
+    const i64 w = c.w * pass.w.dst_step + pass.w.dst_first;
+    return c.outer * pass.groups * pass.out * pass.destination_size() +
+           (d * pass.h.destination + h) * pass.w.destination + w;
+  }
+  __device__ void put(i64 place, i64 row, T value) const {
+    const i64 o = channel + row, at = place + o * pass.destination_size();
+    if (then.scale) value *= then.scale[o];
+    if (then.bias) value += then.bias[o];
+    if (then.add) value += then.add[at];
+    data[at] = then.relu && value <= T(0) ? T(0) : value;
+  }
+};
+
+// dw[groups,out,in*taps]
+template <class T>
+struct StoredWeights {
+  T* data;
+  i64 out, row_size;
+
+  __device__ void select(i64 group) { data += group * out * row_size; }
+  __device__ i64 place(i64 column) const { return column; }
+  __device__ void put(i64 column, i64 row, T value) const { data[row * row_size + column] = value; }
+};
+
+// A thread sums one result: of channel blockIdx.y, blockIdx.y + gridDim.y, ...
+template <class T>
+__global__ void direct_kernel(Conv2dPass p, Conv2dColumns<T> x, Conv2dFilters<T> w, Stored<T> y, i64 cells) {
+  const i64 cell = static_cast<i64>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (cell >= cells) return;
+  const SourceOffset begin = x.place(cell);
+  for (i64 channel = blockIdx.y; channel < p.groups * p.out; channel += gridDim.y) {
+    const i64 group = channel / p.out, out = channel % p.out;
+    const T* const filter = w.data + group * p.w_group + out * p.w_out;
+    Conv2dColumns<T> source = x;
+    source.select(group);
+    T sum = 0;
+    for (int c = 0; c < p.in; ++c) {
+      for (int d = 0; d < p.d.taps; ++d) {
+        for (int h = 0; h < p.h.taps; ++h) {
+          const SourceOffset row{c * p.source_size(), p.d.first + d * p.d.apart, p.h.first + h * p.h.apart, p.w.first};
+          const i64 element = w.element({c, d, h, 0});
+          for (int v = 0; v < p.w.taps; ++v) {
+            const SourceOffset tap{row.plane, row.d, row.h, row.w + v * p.w.apart};
+            sum += source.at(begin, tap) * filter[element + v * p.w.w_step];
+          }
+        }
+      }
+    }
+    Stored<T> result = y;
+    result.select(group);
+    result.put(result.place(cell), out, sum);
+  }
+}
+
+// A block sums one element of dw, over all cells.
+template <class T>
+__global__ void direct_weight_kernel(Conv2dPass p, Conv2dTransposedColumns<T> x, Conv2dResults<T> dy, T* dw, i64 cells,
+                                     i64 row_size) {
+  const i64 element = blockIdx.x, channel = element / row_size, group = channel / p.out;
+  x.select(group);
+  dy.select(group);
+  const SourceOffset tap = x.place(element % row_size);
+  const i64 row = dy.place(channel % p.out);
+  T sum = 0;
+  for (i64 cell = threadIdx.x; cell < cells; cell += kThreads) {
+    sum += dy.at(row, dy.step(cell)) * x.at(tap, x.step(cell));
+  }
+  sum = group_reduce<kThreads>(sum, Add{}, dynamic_shared<T>());
+  if (threadIdx.x == 0) dw[element] = sum;
+}
+
+// A block sums one channel of dy[n,oc,size].
+template <class T>
+__global__ void bias_kernel(const T* dy, i64 n, i64 oc, i64 size, T* db) {
+  T sum = 0;
+  for (i64 image = 0; image < n; ++image) {
+    const T* const plane = dy + (image * oc + blockIdx.x) * size;
+    for (i64 i = threadIdx.x; i < size; i += kThreads) sum += plane[i];
+  }
+  sum = group_reduce<kThreads>(sum, Add{}, dynamic_shared<T>());
+  if (threadIdx.x == 0) db[blockIdx.x] = sum;
+}
+
+// f(place of the padded axis, from its begin) for the places that show cell `at`, in their order.
+template <class F>
+__device__ void for_shown(PaddingMode mode, const Conv2dAxis& a, i64 at, F f) {
+  for (i64 i = -a.before; i < 0; ++i) {
+    if (source_cell(mode, i, a.in) == at) f(i + a.before);
+  }
+  f(at + a.before);
+  for (i64 i = a.in; i < a.in + a.after; ++i) {
+    if (source_cell(mode, i, a.in) == at) f(i + a.before);
+  }
+}
+
+// dx[planes, cells] from the gradients of all places of the padded planes.
+template <class T>
+__global__ void fold_kernel(Conv2d s, const T* padded, T* dx) {
+  const i64 size = s.n * s.ic * s.d.in * s.h.in * s.w.in, step = static_cast<i64>(gridDim.x) * blockDim.x;
+  const i64 rows = s.h.in + s.h.before + s.h.after, columns = s.w.in + s.w.before + s.w.after;
+  const i64 plane_size = (s.d.in + s.d.before + s.d.after) * rows * columns;
+  for (i64 i = static_cast<i64>(blockIdx.x) * blockDim.x + threadIdx.x; i < size; i += step) {
+    const i64 w = i % s.w.in, h = i / s.w.in % s.h.in, d = i / s.w.in / s.h.in % s.d.in;
+    const T* const plane = padded + i / (s.d.in * s.h.in * s.w.in) * plane_size;
+    T sum = 0;
+    for_shown(s.padding_mode, s.d, d, [&](i64 pd) {
+      for_shown(s.padding_mode, s.h, h, [&](i64 ph) {
+        for_shown(s.padding_mode, s.w, w, [&](i64 pw) { sum += plane[(pd * rows + ph) * columns + pw]; });
+      });
+    });
+    dx[i] = sum;
+  }
+}
+
+constexpr i64 kFewChannels = 4;  // of a group: too few for a tile
+
+bool has_few_channels(const Conv2d& s) { return s.ic / s.groups <= kFewChannels && s.oc / s.groups <= kFewChannels; }
+
+bool is_direct(const Conv2d& s, Conv2dAlgorithm algorithm) {
+  return algorithm == Conv2dAlgorithm::kAuto ? has_few_channels(s) : algorithm == Conv2dAlgorithm::kDirect;
+}
+
+// The gradient of the weights has a direct form for few channels only.
+bool weight_is_direct(const Conv2d& s, Conv2dAlgorithm algorithm) {
+  return has_few_channels(s) && algorithm != Conv2dAlgorithm::kIm2col;
+}
+
+int narrow(i64 size) { return static_cast<int>(size); }
+i64 taps_of(const Conv2d& s) { return s.d.kernel * s.h.kernel * s.w.kernel; }
+
+PassAxis forward_axis(const Conv2dAxis& a) {
+  return {narrow(a.in),
+          narrow(a.out),
+          narrow(a.stride),
+          narrow(a.kernel),
+          narrow(-a.before),
+          narrow(a.dilation),
+          narrow(a.out),
+          1,
+          0,
+          narrow(a.kernel),
+          0,
+          1};
+}
+
+// y from x; also the pass behind the gradient of the weights.
+Conv2dPass forward_pass(const Conv2d& s) {
+  Conv2dPass p{};
+  p.n = s.n, p.groups = s.groups, p.in = s.ic / s.groups, p.out = s.oc / s.groups;
+  p.d = forward_axis(s.d), p.h = forward_axis(s.h), p.w = forward_axis(s.w);
+  p.w_in = taps_of(s), p.w_out = p.in * p.w_in, p.w_group = p.out * p.w_out;
+  p.mode = s.padding_mode;
+  p.set_dividers();
+  return p;
+}
+
+// Places phase, phase + stride, ... of dx meet the taps k with (place + before - k dilation) divisible by the stride:
+// every stride / gcd-th one from the first such, if there is one. Cell i of the phase and tap t meet dy at i + t apart
+// + first.
+PassAxis data_axis(const Conv2dAxis& a, i64 phase) {
+  i64 tap = 0;
+  while (tap < a.kernel && (phase + a.before - tap * a.dilation) % a.stride != 0) ++tap;
+  const i64 apart = a.stride / std::gcd(a.stride, a.dilation);  // to the next tap that fits
+  const i64 taps = tap < a.kernel ? ceil_div(a.kernel - tap, apart) : 0;
+  const i64 first = taps > 0 ? (phase + a.before - tap * a.dilation) / a.stride : 0;
+  return {narrow(a.out),
+          narrow(ceil_div(a.in - phase, a.stride)),
+          1,
+          narrow(taps),
+          narrow(first),
+          narrow(-apart * a.dilation / a.stride),
+          narrow(a.in),
+          narrow(a.stride),
+          narrow(phase),
+          narrow(a.kernel),
+          narrow(tap),
+          narrow(apart)};
+}
+
+// dx from dy, one phase of the stride.
+Conv2dPass data_pass(const Conv2d& s, const PassAxis& d, const PassAxis& h, const PassAxis& w) {
+  Conv2dPass p{};
+  p.n = s.n, p.groups = s.groups, p.in = s.oc / s.groups, p.out = s.ic / s.groups;
+  p.d = d, p.h = h, p.w = w;
+  p.w_out = taps_of(s), p.w_in = p.out * p.w_out, p.w_group = p.in * p.w_in;
+  p.mode = PaddingMode::kZeros;
+  p.set_dividers();
+  return p;
+}
+
+template <class T>
+cudaError_t run_pass(const Conv2dPass& p, const T* src, const T* w, T* dst, const Conv2dEpilogue<T>& then, bool direct,
+                     cudaStream_t stream) {
+  const Conv2dColumns<T> columns{{p, src}};
+  const Conv2dFilters<T> filters{p, w};
+  const Stored<T> stored{p, dst, then};
+  if (p.cells() == 0) return cudaSuccess;
+  if (!direct) {
+    return multiply<T>(product_of(p.out, p.cells(), p.depth(), p.groups, false), filters, columns, stored, nullptr,
+                       stream);
+  }
+  const Grid grid = grid_over(p.groups * p.out, p.cells());
+  return launch(direct_kernel<T>, grid.blocks, grid.threads, 0, stream, p, columns, filters, stored, p.cells());
+}
+
+// The phases of an axis that some tap reaches.
+std::vector<PassAxis> data_axes(const Conv2dAxis& a) {
+  std::vector<PassAxis> axes;
+  for (i64 phase = 0; phase < a.stride && phase < a.in; ++phase) {
+    axes.push_back(data_axis(a, phase));
+    if (axes.back().taps == 0) axes.pop_back();
+  }
+  return axes;
+}
+
+// All places of an axis, and no taps.
+PassAxis all_places(const Conv2dAxis& a) {
+  return {narrow(a.out), narrow(a.in), 1, 0, 0, 1, narrow(a.in), 1, 0, narrow(a.kernel), 0, 1};
+}
+
+// dx with zero padding, phase by phase of the stride; where some phase meets no tap, everything is first what nothing
+// becomes.
+template <class T>
+cudaError_t data_gradient(const Conv2d& s, const T* dy, const T* w, T* dx, const Conv2dEpilogue<T>& epilogue,
+                          bool direct, cudaStream_t stream) {
+  const std::vector<PassAxis> depths = data_axes(s.d), rows = data_axes(s.h), columns = data_axes(s.w);
+  const auto all_met = [](const std::vector<PassAxis>& met, const Conv2dAxis& a) {
+    return static_cast<i64>(met.size()) == (a.stride < a.in ? a.stride : a.in);
+  };
+  cudaError_t error = cudaSuccess;
+  if (!all_met(depths, s.d) || !all_met(rows, s.h) || !all_met(columns, s.w)) {
+    const Conv2dPass p = data_pass(s, all_places(s.d), all_places(s.h), all_places(s.w));
+    error = run_pass(p, dy, w, dx, epilogue, direct, stream);
+  }
+  for (const PassAxis& d : depths) {
+    for (const PassAxis& h : rows) {
+      for (const PassAxis& v : columns) {
+        if (error == cudaSuccess) error = run_pass(data_pass(s, d, h, v), dy, w, dx, epilogue, direct, stream);
+      }
+    }
+  }
+  return error;
+}
+
+// The convolution of the padded data: what folds back to dx.
+Conv2d padded_shape(const Conv2d& s) {
+  Conv2d padded = s;
+  for (Conv2dAxis* a : {&padded.d, &padded.h, &padded.w}) a->in += a->before + a->after, a->before = a->after = 0;
+  padded.padding_mode = PaddingMode::kZeros;
+  return padded;
+}
+
+Product weight_product(const Conv2d& s) {
+  return product_of(s.oc / s.groups, s.ic / s.groups * taps_of(s), s.n * s.d.out * s.h.out * s.w.out, s.groups, true);
+}
+
+bool product_fits(std::initializer_list<i64> sizes) {
+  i64 product = 1;
+  for (i64 size : sizes) {
+    if (size > INT32_MAX || (size > 0 && product > INT32_MAX / size)) return false;
+    product *= size > 0 ? size : 1;
+  }
+  return true;
+}
+
+}  // namespace
+
+bool conv2d_fits(const Conv2d& s) {
+  constexpr i64 kMost = 1 << 28;  // a sum of a few of these has 31 bits
+  const auto axis_fits = [](const Conv2dAxis& a) {
+    const i64 reach = a.in + (a.before > 0 ? a.before : 0) + (a.after > 0 ? a.after : 0);
+    return reach < kMost && a.kernel * a.dilation < 2 * kMost && a.stride < kMost && a.before > -kMost &&
+           a.after > -kMost;
+  };
+  return axis_fits(s.d) && axis_fits(s.h) && axis_fits(s.w) && product_fits({s.n, s.d.out, s.h.out, s.w.out}) &&
+         product_fits({s.n, s.d.in, s.h.in, s.w.in}) &&
+         product_fits({s.oc, s.ic / s.groups, s.d.kernel, s.h.kernel, s.w.kernel}) &&
+         product_fits({s.ic, s.d.kernel, s.h.kernel, s.w.kernel});
+}
+
+i64 conv2d_data_scratch(const Conv2d& s) {
+  if (s.padding_mode == PaddingMode::kZeros) return 0;
+  const Conv2d padded = padded_shape(s);
+  return s.n * s.ic * padded.d.in * padded.h.in * padded.w.in;
+}
+
+i64 conv2d_weight_scratch(const Conv2d& s, Conv2dAlgorithm algorithm) {
+  return weight_is_direct(s, algorithm) ? 0 : product_scratch<char>(weight_product(s));
+}
+
+template <class T>
+cudaError_t conv2d_forward(const Conv2d& s, const T* x, const T* w, T* y, const Conv2dEpilogue<T>& epilogue,
+                           Conv2dAlgorithm algorithm, cudaStream_t stream) {
+  return run_pass(forward_pass(s), x, w, y, epilogue, is_direct(s, algorithm), stream);
+}
+
+template <class T>
+cudaError_t conv2d_backward_data(const Conv2d& s, const T* dy, const T* w, T* dx, const Conv2dEpilogue<T>& epilogue,
+                                 Conv2dAlgorithm algorithm, T* scratch, cudaStream_t stream) {
+  const i64 size = s.n * s.ic * s.d.in * s.h.in * s.w.in;
+  if (size == 0) return cudaSuccess;
+  const bool direct = is_direct(s, algorithm);
+  if (s.padding_mode == PaddingMode::kZeros) return data_gradient(s, dy, w, dx, epilogue, direct, stream);
+  const cudaError_t error = data_gradient(padded_shape(s), dy, w, scratch, epilogue, direct, stream);
+  if (error != cudaSuccess) return error;
+  return launch(fold_kernel<T>, dim3(blocks_for(size)), dim3(kThreads), 0, stream, s, static_cast<const T*>(scratch),
+                dx);
+}
+
+template <class T>
+cudaError_t conv2d_backward_weight(const Conv2d& s, const T* dy, const T* x, T* dw, T* db, Conv2dAlgorithm algorithm,
+                                   T* scratch, cudaStream_t stream) {
+  const Conv2dPass p = forward_pass(s);
+  const Conv2dTransposedColumns<T> columns{{p, x}};
+  const Conv2dResults<T> results{p, dy};
+  const i64 row_size = p.depth();
+  constexpr std::size_t kShared = kThreads / 32 * sizeof(T);
+  cudaError_t error;
+  if (weight_is_direct(s, algorithm)) {
+    error = launch(direct_weight_kernel<T>, dim3(static_cast<unsigned>(s.oc * row_size)), dim3(kThreads), kShared,
+                   stream, p, columns, results, dw, p.cells(), row_size);
+  } else {
+    error = multiply<T>(weight_product(s), results, columns, StoredWeights<T>{dw, p.out, row_size}, scratch, stream);
+  }
+  if (error != cudaSuccess || !db) return error;
+  return launch(bias_kernel<T>, dim3(static_cast<unsigned>(s.oc)), dim3(kThreads), kShared, stream, dy, s.n, s.oc,
+                s.d.out * s.h.out * s.w.out, db);
+}
+
+template cudaError_t conv2d_forward(const Conv2d&, const float*, const float*, float*, const Conv2dEpilogue<float>&,
+                                    Conv2dAlgorithm, cudaStream_t);
+template cudaError_t conv2d_forward(const Conv2d&, const double*, const double*, double*, const Conv2dEpilogue<double>&,
+                                    Conv2dAlgorithm, cudaStream_t);
+template cudaError_t conv2d_backward_data(const Conv2d&, const float*, const float*, float*,
+                                          const Conv2dEpilogue<float>&, Conv2dAlgorithm, float*, cudaStream_t);
+template cudaError_t conv2d_backward_data(const Conv2d&, const double*, const double*, double*,
+                                          const Conv2dEpilogue<double>&, Conv2dAlgorithm, double*, cudaStream_t);
+template cudaError_t conv2d_backward_weight(const Conv2d&, const float*, const float*, float*, float*, Conv2dAlgorithm,
+                                            float*, cudaStream_t);
+template cudaError_t conv2d_backward_weight(const Conv2d&, const double*, const double*, double*, double*,
+                                            Conv2dAlgorithm, double*, cudaStream_t);
+
+}  // namespace jadro::cuda

@@ -1,0 +1,58 @@
+// Matrix products of operands with any strides.
+#include <utility>
+
+#include "cuda/gemm.h"
+#include "cuda/multiply.h"
+
+namespace jadro::cuda {
+namespace {
+
+// Rows of A or columns of B, `along` apart, whose elements are `deep` apart.
+template <class T>
+struct Strided {
+  const T* data;
+  i64 count, along, deep;
+  bool along_depth;
+
+  __device__ void select(i64) {}
+  __device__ const T* place(i64 index) const { return index < count ? data + index * along : nullptr; }
+  __device__ i64 step(i64 k) const { return k < 0 ? -1 : k * deep; }
+  __device__ T at(const T* place, i64 step) const { return place && step >= 0 ? place[step] : T(0); }
+};
+
+template <class T>
+struct Rows {
+  T* data;
+  i64 row_size;
+  const T* bias;
+  bool accumulate;
+
+  __device__ void select(i64) {}
+  __device__ i64 place(i64 column) const { return column; }
+  __device__ void put(i64 column, i64 row, T value) const {
+    T& to = data[row * row_size + column];
+    if (bias) value += bias[column];
+    to = accumulate ? to + value : value;
+  }
+};
+
+}  // namespace
+
+template <class T>
+i64 gemm_scratch(i64 m, i64 n, i64 k) {
+  return product_scratch<T>(product_of(m, n, k, 1, true));
+}
+
+template <class T>
+cudaError_t gemm(const Gemm<T>& g, void* scratch, cudaStream_t stream) {
+  const Product p = product_of(g.m, g.n, g.k, 1, scratch != nullptr);
+  const Strided<T> a{g.a, g.m, g.a_row, g.a_col, g.a_col == 1}, b{g.b, g.n, g.b_col, g.b_row, g.b_row == 1};
+  return multiply<T>(p, a, b, Rows<T>{g.c, g.c_row, g.bias, g.accumulate}, scratch, stream);
+}
+
+template i64 gemm_scratch<float>(i64, i64, i64);
+template i64 gemm_scratch<double>(i64, i64, i64);
+template cudaError_t gemm(const Gemm<float>&, void*, cudaStream_t);
+template cudaError_t gemm(const Gemm<double>&, void*, cudaStream_t);
+
+}  // namespace jadro::cuda
