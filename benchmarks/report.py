@@ -143,6 +143,19 @@ def table(group: str, cases: Sequence[Record]) -> str:
     return f"{text}\n\nGeometric means of {group}: {shares} of the limit, {ratios} times as fast as the best peer.\n"
 
 
+def summary(record: Record) -> str:
+    """One line a group: how many cases have a peer, in how many jadro is ahead, and the ratios' mean and range."""
+    rows = []
+    for group, cases in groups(record).items():
+        found = sorted((r, case["name"]) for case in cases if (r := ratio(case)))
+        if found:
+            (least, last), (most, first) = found[0], found[-1]
+            ahead = sum(r > 1 for r, _ in found)
+            mean = optional(geometric_mean(r for r, _ in found), ".2f")
+            rows.append([group, str(len(found)), str(ahead), mean, f"{least:.2f} ({last})", f"{most:.2f} ({first})"])
+    return markdown(["group", "cases", "ahead", "geometric mean", "least", "most"], rows) + "\n" if rows else ""
+
+
 def limits_table(limits: Record) -> str:
     """The machine's limits, with 1 and with all threads."""
     many = limits["threads"]
@@ -174,7 +187,7 @@ def report(record: Record) -> str:
     machine = record["machine"]
     head = f"{machine['processor']}, {record['threads']} threads, {machine['system']}, Python {machine['python']}\n"
     versions = "\n".join(f"- {LABELS.get(side, side)} {version}" for side, version in record["versions"].items())
-    parts = [head, versions + "\n", limits_table(record["limits"])]
+    parts = [head, versions + "\n", limits_table(record["limits"]), summary(record)]
     parts += [table(group, cases) for group, cases in groups(record).items()]
     failed = problems(record)
     if failed:

@@ -118,8 +118,9 @@ def test_the_table_holds_times_shares_ratios_and_their_means():
     data = record({"conv a fwd": 1e-3, "conv b fwd": 4e-3, "conv c fwd": "wrong"})
     data["cases"][0]["sides"]["jadro"]["busy"] = entry(1.5e-3)
     text = report.report(data)
-    lines = [line for line in text.splitlines() if line.startswith("| conv ")][1:]  # below the header
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    lines = [line for line in text.splitlines() if line.startswith("| conv ")]
+    summary, _, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+    assert summary == ["conv", "2", "1", "1.00", "0.50 (conv b fwd)", "2.00 (conv a fwd)"]
     assert rows[0][:5] == ["conv a fwd", "500.0 us F", "1.00 ms", "100 GFLOP/s", "50%"]
     assert rows[0][5:] == ["2.00 ms", "-", "PyTorch", "2.00", "1.50", "-"]
     assert rows[1][2:5] == ["4.00 ms", "25 GFLOP/s", "12%"]
