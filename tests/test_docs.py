@@ -41,3 +41,10 @@ def test_the_walk_through_an_op_names_every_file_of_it():
     files = [file for file in FILES if re.fullmatch(r"(.*[/_])?pool2d\.(py|h|cpp|cu)", file)]
     assert len(files) >= 12
     assert not [file for file in files if f"`{file}`" not in walk]
+
+
+@pytest.mark.parametrize("name", ["convolution.md", "recurrent.md"])
+def test_the_code_of_a_guide_runs(name):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / name).read_text("utf-8"), re.DOTALL)
+    assert len(blocks) > 5
+    exec(compile("\n".join(blocks), name, "exec"), {})
