@@ -19,7 +19,9 @@
 namespace jadro {
 namespace py = pybind11;
 
-inline std::string shape_text(const std::vector<i64>& shape) {
+using Sizes = std::vector<i64>;  // one an axis
+
+inline std::string shape_text(const Sizes& shape) {
   std::string text = "(";
   for (std::size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
   return text + (shape.size() == 1 ? ",)" : ")");
@@ -83,9 +85,22 @@ class Call {
   bool is_double() const { return is_double_; }
 
   void check_rank(const py::array& a, const char* argument, i64 rank) const {
-    if (a.ndim() == rank) return;
-    value_error(std::string(argument) + " has shape " + shape_text(shape_of(a)) + ", expected " + std::to_string(rank) +
-                " dimensions");
+    if (a.ndim() != rank) check_rank(shape_of(a), argument, rank);
+  }
+  void check_rank(const std::vector<i64>& shape, const std::string& argument, i64 rank) const {
+    require(static_cast<i64>(shape.size()) == rank, [&] {
+      return argument + " has shape " + shape_text(shape) + ", expected " + std::to_string(rank) + " dimensions";
+    });
+  }
+
+  // Options of `count` axes, each from `least` to 2^31 - 1.
+  void check_sizes(const Sizes& sizes, const char* argument, std::size_t count, i64 least) const {
+    const auto what = [&] { return std::string(argument) + " is " + shape_text(sizes) + ", expected "; };
+    require(sizes.size() == count, [&] { return what() + std::to_string(count) + " numbers"; });
+    for (i64 size : sizes) {
+      require(size >= least && size <= INT32_MAX,
+              [&] { return what() + "each from " + std::to_string(least) + " to " + std::to_string(INT32_MAX); });
+    }
   }
 
   // Pointer to an input of the call's dtype, with the shape checked.

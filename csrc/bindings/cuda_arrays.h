@@ -107,9 +107,7 @@ class Call : public jadro::Call {
   }
 
   void check_rank(const Array& a, std::size_t rank) const {
-    require(a.shape.size() == rank, [&] {
-      return a.argument + " has shape " + shape_text(a.shape) + ", expected " + std::to_string(rank) + " dimensions";
-    });
+    jadro::Call::check_rank(a.shape, a.argument, static_cast<i64>(rank));
   }
 
   // Pointer to an input of the call's dtype, with the shape checked. The array must outlive the call.

@@ -2,70 +2,25 @@
 
 #include "bindings/cuda_arrays.h"
 #include "bindings/cuda_module.h"
+#include "bindings/pool2d_problem.h"
 #include "cuda/launch.h"
 #include "cuda/pool2d.h"
 
 namespace jadro::cuda {
 namespace {
 
-constexpr i64 kMost = INT32_MAX;
-using Sizes = std::vector<i64>;
 using Window = std::tuple<Sizes, Sizes, Sizes, Sizes>;  // kernel, stride, padding, dilation
-
-void check_sizes(const Call& call, const Sizes& sizes, const char* argument, std::size_t count, i64 least) {
-  call.require(sizes.size() == count, [&] {
-    return std::string(argument) + " is " + shape_text(sizes) + ", expected " + std::to_string(count) + " numbers";
-  });
-  for (i64 size : sizes) {
-    call.require(size >= least && size <= kMost, [&] {
-      return std::string(argument) + " has " + std::to_string(size) + ", expected " + std::to_string(least) + " to " +
-             std::to_string(kMost);
-    });
-  }
-}
-
-// Elements of all axes behind batch and channels: less than 2^31, so that an index of 32 bits finds each.
-i64 volume(const Call& call, const char* argument, const Sizes& shape) {
-  i64 size = 1;
-  for (std::size_t a = 2; a < shape.size(); ++a) {
-    call.require(shape[a] == 0 || size <= kMost / shape[a], [&] {
-      return std::string(argument) + " has shape " + shape_text(shape) + ", expected planes below 2^31";
-    });
-    size *= shape[a];
-  }
-  return size;
-}
-
-// Batch, channels and two axes of an image or three of a volume.
-void check_rank(const Call& call, const char* argument, const Sizes& shape) {
-  call.require(shape.size() == 4 || shape.size() == 5, [&] {
-    return std::string(argument) + " has shape " + shape_text(shape) + ", expected 4 or 5 dimensions";
-  });
-}
-
-// floor((size + padding - dilation (kernel - 1) - 1) / stride) + 1
-i64 output_size(const Call& call, const char* axis, i64 size, i64 padding, i64 kernel, i64 stride, i64 dilation) {
-  const i64 window = dilation * (kernel - 1) + 1;
-  call.require(size + padding >= window, [&] {
-    return std::string("the input has ") + axis + " " + std::to_string(size) + " and padding " +
-           std::to_string(padding) + ", expected at least the window, " + std::to_string(window);
-  });
-  return (size + padding - window) / stride + 1;
-}
 
 // The windows of x[shape], with their checks.
 Windows3 windows_of(const Call& call, const Sizes& shape, const Window& window) {
   const auto& [kernel, stride, padding, dilation] = window;
   const std::size_t axes = shape.size() - 2;
-  check_sizes(call, kernel, "kernel", axes, 1);
-  check_sizes(call, stride, "stride", axes, 1);
-  check_sizes(call, padding, "padding", 2 * axes, 0);
-  check_sizes(call, dilation, "dilation", axes, 1);
+  check_windows(call, axes, kernel, stride, padding, dilation);
   Windows each[3] = {{1, 1, 1, 1, 0, 0, 1}, {1, 1, 1, 1, 0, 0, 1}, {1, 1, 1, 1, 0, 0, 1}};
   for (std::size_t a = 0; a < axes; ++a) {
-    const char* const name = a + 1 == axes ? "width" : a + 2 == axes ? "height" : "depth";
     const i64 before = padding[2 * a], after = padding[2 * a + 1];
-    const i64 out = output_size(call, name, shape[a + 2], before + after, kernel[a], stride[a], dilation[a]);
+    const i64 out =
+        output_size(call, axis_name(a, axes), shape[a + 2], before + after, kernel[a], stride[a], dilation[a]);
     each[3 - axes + a] = {shape[a + 2], out, kernel[a], stride[a], before, after, dilation[a]};
   }
   return {each[0], each[1], each[2]};
@@ -119,13 +74,7 @@ void adaptive_forward(const py::object& x_given, const py::object& y_given, cons
   const Maybe indices = call.read(indices_given, "indices");
   call.set_dtype(x);
   const Sizes &shape = x.shape, &given = y.shape;
-  check_rank(call, "x", shape);
-  call.require(given.size() == shape.size() && given[0] == shape[0] && given[1] == shape[1], [&] {
-    return "y has shape " + shape_text(given) + ", expected batch and channels as x has, " + shape_text(shape);
-  });
-  call.require(volume(call, "x", shape) > 0 && volume(call, "y", given) > 0, [&] {
-    return "x has shape " + shape_text(shape) + " and y " + shape_text(given) + ", expected no empty axis behind C";
-  });
+  check_adaptive(call, shape, given);
   run_forward(call, windows_between(shape, given, true), x, y, indices, given, stream);
 }
 

@@ -1,54 +1,10 @@
 #include "ops/pool2d.h"
 
-#include "bindings/arrays.h"
 #include "bindings/module.h"
+#include "bindings/pool2d_problem.h"
 
 namespace jadro {
 namespace {
-
-constexpr i64 kMost = INT32_MAX;
-using Sizes = std::vector<i64>;
-
-void check_sizes(const Call& call, const Sizes& sizes, const char* argument, std::size_t count, i64 least) {
-  call.require(sizes.size() == count, [&] {
-    return std::string(argument) + " is " + shape_text(sizes) + ", expected " + std::to_string(count) + " numbers";
-  });
-  for (i64 size : sizes) {
-    call.require(size >= least && size <= kMost, [&] {
-      return std::string(argument) + " has " + std::to_string(size) + ", expected " + std::to_string(least) + " to " +
-             std::to_string(kMost);
-    });
-  }
-}
-
-// Elements of all axes behind batch and channels: less than 2^31, so that an index of 32 bits finds each.
-i64 volume(const Call& call, const char* argument, const Sizes& shape) {
-  i64 size = 1;
-  for (std::size_t a = 2; a < shape.size(); ++a) {
-    call.require(shape[a] == 0 || size <= kMost / shape[a], [&] {
-      return std::string(argument) + " has shape " + shape_text(shape) + ", expected planes below 2^31";
-    });
-    size *= shape[a];
-  }
-  return size;
-}
-
-// Batch, channels and two axes of an image or three of a volume.
-void check_rank(const Call& call, const char* argument, const Sizes& shape) {
-  call.require(shape.size() == 4 || shape.size() == 5, [&] {
-    return std::string(argument) + " has shape " + shape_text(shape) + ", expected 4 or 5 dimensions";
-  });
-}
-
-// floor((size + padding - dilation (kernel - 1) - 1) / stride) + 1
-i64 output_size(const Call& call, const char* axis, i64 size, i64 padding, i64 kernel, i64 stride, i64 dilation) {
-  const i64 window = dilation * (kernel - 1) + 1;
-  call.require(size + padding >= window, [&] {
-    return std::string("x has ") + axis + " " + std::to_string(size) + " and padding " + std::to_string(padding) +
-           ", expected at least the window, " + std::to_string(window);
-  });
-  return (size + padding - window) / stride + 1;
-}
 
 void run_forward(Call& call, const Pool2d& p, const py::array& x, py::array& y, std::optional<py::array>& indices,
                  const Sizes& out) {
@@ -69,16 +25,12 @@ void forward(const py::array& x, py::array& y, std::optional<py::array>& indices
   const Sizes shape = shape_of(x);
   check_rank(call, "x", shape);
   const std::size_t axes = shape.size() - 2;
-  check_sizes(call, kernel, "kernel", axes, 1);
-  check_sizes(call, stride, "stride", axes, 1);
-  check_sizes(call, padding, "padding", 2 * axes, 0);
-  check_sizes(call, dilation, "dilation", axes, 1);
+  check_windows(call, axes, kernel, stride, padding, dilation);
   volume(call, "x", shape);
   Sizes out = {shape[0], shape[1]};
   for (std::size_t a = 0; a < axes; ++a) {
-    const char* const name = a + 1 == axes ? "width" : a + 2 == axes ? "height" : "depth";
     const i64 padded = padding[2 * a] + padding[2 * a + 1];
-    out.push_back(output_size(call, name, shape[a + 2], padded, kernel[a], stride[a], dilation[a]));
+    out.push_back(output_size(call, axis_name(a, axes), shape[a + 2], padded, kernel[a], stride[a], dilation[a]));
   }
   const std::size_t h = axes - 2, w = h + 1;
   Pool2d p{shape[0] * shape[1], shape[h + 2], shape[w + 2],   out[h + 2],     out[w + 2],  kernel[h],  kernel[w],
@@ -94,13 +46,7 @@ void adaptive_forward(const py::array& x, py::array& y, std::optional<py::array>
   Call call("adaptive_max_pool2d_forward");
   call.set_dtype(x, "x");
   const Sizes shape = shape_of(x), given = shape_of(y);
-  check_rank(call, "x", shape);
-  call.require(given.size() == shape.size() && given[0] == shape[0] && given[1] == shape[1], [&] {
-    return "y has shape " + shape_text(given) + ", expected batch and channels as x has, " + shape_text(shape);
-  });
-  call.require(volume(call, "x", shape) > 0 && volume(call, "y", given) > 0, [&] {
-    return "x has shape " + shape_text(shape) + " and y " + shape_text(given) + ", expected no empty axis behind C";
-  });
+  check_adaptive(call, shape, given);
   const std::size_t h = shape.size() - 2, w = h + 1;
   Pool2d p{shape[0] * shape[1], shape[h], shape[w], given[h], given[w], 1, 1, 1, 1, 0, 0, 1, 1};
   if (h == 3) p.id = shape[2], p.od = given[2];

@@ -69,6 +69,21 @@ struct Pool2d {
   bool adaptive = false;
 };
 
+// One axis: windows of `kernel` places from o stride - before on; where kernel is 0, the bins floor(o I / O) ..
+// ceil((o + 1) I / O). Padding counts, as zeros, up to `after` places behind the input.
+struct AvgPoolWindows {
+  i64 in, out, kernel, stride, before, after;
+};
+
+// Means over windows of x[planes, d, h, w]. A window's sum is divided by `divisor`, where it is not 0, else by how many
+// places it has in the input and, with `padding_counts`, in the padding. Every window has one in the input.
+struct AvgPoolProblem {
+  i64 planes;
+  AvgPoolWindows d, h, w;
+  bool padding_counts;
+  i64 divisor;
+};
+
 // One axis of average pooling. Output o is the sum over places begin[o] .. end[o] - 1, divided by count[o]; place i is
 // under the windows first[i] .. last[i] - 1. Windows that start at o stride - pad say so by their kernel; else it is 0.
 template <class T>

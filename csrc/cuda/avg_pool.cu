@@ -8,7 +8,24 @@ namespace {
 
 constexpr i64 kLarge = 1024;  // places of a window that are worth a block
 
-__device__ i64 count_of(const AvgPoolProblem& p, const Windows& w, i64 o) {
+// The problem with the windows that kernels know.
+struct Problem {
+  i64 planes;
+  Windows3 windows;
+  bool padding_counts;
+  i64 divisor;
+
+  explicit Problem(const AvgPoolProblem& p)
+      : planes(p.planes),
+        windows{along(p.d), along(p.h), along(p.w)},
+        padding_counts(p.padding_counts),
+        divisor(p.divisor) {}
+
+ private:
+  static Windows along(const AvgPoolWindows& a) { return {a.in, a.out, a.kernel, a.stride, a.before, a.after, 1}; }
+};
+
+__device__ i64 count_of(const Problem& p, const Windows& w, i64 o) {
   const Range places = p.padding_counts ? w.window(o) : w.inside(o);
   return places.end - places.begin;
 }
@@ -28,7 +45,7 @@ struct Sum {
 
 // kGroup threads, one or a block, make an output.
 template <int kGroup, class T>
-__global__ void forward_kernel(AvgPoolProblem p, const T* x, T* y) {
+__global__ void forward_kernel(Problem p, const T* x, T* y) {
   const Windows &d = p.windows.d, &h = p.windows.h, &w = p.windows.w;
   const i64 total = p.planes * p.windows.out(), step = static_cast<i64>(gridDim.x) * blockDim.x / kGroup;
   const i64 place = threadIdx.x % kGroup;
@@ -51,7 +68,7 @@ __global__ void forward_kernel(AvgPoolProblem p, const T* x, T* y) {
 }
 
 template <class T>
-__global__ void backward_kernel(AvgPoolProblem p, const T* dy, T* dx) {
+__global__ void backward_kernel(Problem p, const T* dy, T* dx) {
   const Windows &d = p.windows.d, &h = p.windows.h, &w = p.windows.w;
   const i64 total = p.planes * p.windows.in(), step = static_cast<i64>(gridDim.x) * blockDim.x;
   for (i64 i = static_cast<i64>(blockIdx.x) * blockDim.x + threadIdx.x; i < total; i += step) {
@@ -74,7 +91,8 @@ __global__ void backward_kernel(AvgPoolProblem p, const T* dy, T* dx) {
 }  // namespace
 
 template <class T>
-cudaError_t avg_pool_forward(const AvgPoolProblem& p, const T* x, T* y, cudaStream_t stream) {
+cudaError_t avg_pool_forward(const AvgPoolProblem& problem, const T* x, T* y, cudaStream_t stream) {
+  const Problem p(problem);
   const i64 total = p.planes * p.windows.out();
   if (total == 0) return cudaSuccess;
   // A block an output where its rows are long enough for all threads.
@@ -85,7 +103,8 @@ cudaError_t avg_pool_forward(const AvgPoolProblem& p, const T* x, T* y, cudaStre
 }
 
 template <class T>
-cudaError_t avg_pool_backward(const AvgPoolProblem& p, const T* dy, T* dx, cudaStream_t stream) {
+cudaError_t avg_pool_backward(const AvgPoolProblem& problem, const T* dy, T* dx, cudaStream_t stream) {
+  const Problem p(problem);
   const i64 total = p.planes * p.windows.in();
   if (total == 0) return cudaSuccess;
   return launch(backward_kernel<T>, dim3(blocks_for(total)), dim3(kThreads), 0, stream, p, dy, dx);
