@@ -127,7 +127,7 @@ ONES = np.ones((1, 2, 4, 6), np.float32)
 BAD_ARRAYS = {
     "half precision": (TypeError, "x has dtype float16, expected float32 or float64", {"x": ONES.astype("f2")}),
     "byte-swapped": (TypeError, "x has dtype >f4, expected float32", {"x": ONES.astype(">f4")}),
-    "rank": (ValueError, r"x has shape \(2, 4, 6\), expected 4 dimensions", {"x": ONES[0]}),
+    "rank": (ValueError, r"x has shape \(2, 4, 6\), expected 4 or 5 dimensions", {"x": ONES[0]}),
     "result's shape": (ValueError, r"y has shape \(1, 2, 4, 6\), expected \(1, 2, 2, 3\)", {"y": ONES}),
     "result's dtype": (TypeError, "y has dtype float64, expected float32", {"y": np.ones((1, 2, 2, 3))}),
     "indices' dtype": (TypeError, "indices has dtype int64, expected int32", {"indices": np.ones((1, 2, 2, 3), int)}),
