@@ -254,6 +254,14 @@ def test_kernel_larger_than_the_padded_image(kernel):
         _core.max_pool2d_forward(x, y, None, kernel, (1, 1), (1, 1, 1, 1), (1, 1))
 
 
+@pytest.mark.parametrize(("mode", "most"), [("reflect", 5), ("circular", 6)])
+@pytest.mark.parametrize("padding", [(1, 1, 1, 7), (1, 1, 7, 1), (7, 1, 1, 1), (1, 7, 1, 1), (-1, 1, 1, 1)])
+def test_padding_that_a_mode_does_not_have(mode, most, padding):
+    x, w, y = np.ones((1, 2, 6, 6)), np.ones((1, 2, 3, 3)), np.ones((1, 1, 12, 12))
+    with pytest.raises(ValueError, match=rf"(height|width): padding \(.+\) of a size of 6, expected 0 to {most}"):
+        _core.conv2d_forward(x, w, None, y, (1, 1), padding, (1, 1), 1, padding_mode=mode)
+
+
 @pytest.mark.parametrize(
     ("option", "value", "error"),
     [
