@@ -6,10 +6,12 @@
 namespace jadro {
 namespace {
 
-// The problem of a call, with x[R,K], target[R] and weight[K] checked.
+// The problem of a call, with x[R,K], target[R] and weight[K] checked; *weights: the sum of the weights of the targets
+// that count.
 template <class T>
 CrossEntropy<T> checked(const Call& call, const py::array& x, const py::array& target,
-                        const std::optional<py::array>& weight, i64 ignore_index, double label_smoothing) {
+                        const std::optional<py::array>& weight, i64 ignore_index, double label_smoothing,
+                        double* weights) {
   const i64 rows = x.shape(0), classes = x.shape(1);
   if (!(label_smoothing >= 0 && label_smoothing <= 1)) {
     call.value_error("label_smoothing is " + std::to_string(label_smoothing) + ", expected 0 to 1");
@@ -22,7 +24,11 @@ CrossEntropy<T> checked(const Call& call, const py::array& x, const py::array& t
   problem.ignore_index = ignore_index;
   for (i64 r = 0; r < rows; ++r) {
     const i64 t = problem.target[r];
-    if ((t >= 0 && t < classes) || t == ignore_index) continue;
+    if (t == ignore_index) continue;
+    if (t >= 0 && t < classes) {
+      *weights += problem.weight ? static_cast<double>(problem.weight[t]) : 1.0;
+      continue;
+    }
     call.value_error("target[" + std::to_string(r) + "] is " + std::to_string(t) + ", expected 0 to " +
                      std::to_string(classes - 1) + " or ignore_index " + std::to_string(ignore_index));
   }
@@ -32,20 +38,22 @@ CrossEntropy<T> checked(const Call& call, const py::array& x, const py::array& t
   return problem;
 }
 
-void forward(const py::array& x, const py::array& target, const std::optional<py::array>& weight, py::array& losses,
-             py::array& lse, i64 ignore_index, double label_smoothing) {
+double forward(const py::array& x, const py::array& target, const std::optional<py::array>& weight, py::array& losses,
+               py::array& lse, i64 ignore_index, double label_smoothing) {
   Call call("cross_entropy_forward");
   call.set_dtype(x, "x");
   call.check_rank(x, "x", 2);
   const i64 rows = x.shape(0);
+  double weights = 0;
   with_dtype(call, [&](auto zero) {
     using T = decltype(zero);
-    const CrossEntropy<T> problem = checked<T>(call, x, target, weight, ignore_index, label_smoothing);
+    const CrossEntropy<T> problem = checked<T>(call, x, target, weight, ignore_index, label_smoothing, &weights);
     T* out = call.out<T>(losses, "losses", {rows});
     T* log_sums = call.out<T>(lse, "lse", {rows});
     py::gil_scoped_release unlocked;
     cross_entropy_forward(problem, rows, out, log_sums);
   });
+  return weights;
 }
 
 void backward(const py::array& x, const py::array& target, const std::optional<py::array>& weight, const py::array& lse,
@@ -54,9 +62,10 @@ void backward(const py::array& x, const py::array& target, const std::optional<p
   call.set_dtype(x, "x");
   call.check_rank(x, "x", 2);
   const i64 rows = x.shape(0);
+  double weights = 0;
   with_dtype(call, [&](auto zero) {
     using T = decltype(zero);
-    const CrossEntropy<T> problem = checked<T>(call, x, target, weight, ignore_index, label_smoothing);
+    const CrossEntropy<T> problem = checked<T>(call, x, target, weight, ignore_index, label_smoothing, &weights);
     const T* log_sums = call.in<T>(lse, "lse", {rows});
     const T* gradients = call.in<T>(dlosses, "dlosses", {rows});
     T* out = call.out<T>(dx, "dx", {rows, x.shape(1)});

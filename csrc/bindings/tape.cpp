@@ -132,12 +132,13 @@ PyObject* leave_mode(PyObject*, PyObject*) {
   Py_RETURN_NONE;
 }
 
-void setup(const py::type& tensor, py::object scalar, py::object asarray, py::object add, py::object errstate,
-           py::object quiet_var, py::object quiet_value) {
+void setup(const py::type& tensor, py::object scalar, py::object asarray, py::object add, py::object fit,
+           py::object errstate, py::object quiet_var, py::object quiet_value) {
   tape.tensor = reinterpret_cast<PyTypeObject*>(py::object(tensor).release().ptr());
   tape.scalar = std::move(scalar);
   tape.asarray = std::move(asarray);
   tape.add = std::move(add);
+  tape.fit = std::move(fit);
   tape.errstate = std::move(errstate);
   tape.quiet_var = std::move(quiet_var);
   tape.quiet_value = std::move(quiet_value);
@@ -183,6 +184,7 @@ Quiet::~Quiet() {
 
 void bind_tape(py::module_& m) {
   make_tape_types(m);
+  bind_operands(m);
   const std::pair<PyObject**, const char*> names[] = {
       {&tape.forward, "forward"},
       {&tape.backward, "backward"},
@@ -190,6 +192,7 @@ void bind_tape(py::module_& m) {
       {&tape.may_warn, "may_warn"},
       {&tape.is_view, "is_view"},
       {&tape.dtype, "dtype"},
+      {&tape.shape, "shape"},
       {&tape.kind, "kind"},
       {&tape.name, "name"},
       {&tape.astype, "astype"},
@@ -197,7 +200,7 @@ void bind_tape(py::module_& m) {
   };
   for (const auto& [slot, text] : names) *slot = PyUnicode_InternFromString(text);
   if (PyModule_AddFunctions(m.ptr(), functions) != 0) throw py::error_already_set();
-  m.def("tape_setup", &setup, py::arg("tensor"), py::arg("scalar"), py::arg("asarray"), py::arg("add"),
+  m.def("tape_setup", &setup, py::arg("tensor"), py::arg("scalar"), py::arg("asarray"), py::arg("add"), py::arg("fit"),
         py::arg("errstate"), py::arg("quiet_var"), py::arg("quiet_value"));
 }
 

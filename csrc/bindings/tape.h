@@ -38,11 +38,17 @@ struct Origin {
   Py_ssize_t output = 0;
 };
 
+// What a gradient must look like: the dtype and the shape of its array.
+struct Form {
+  py::object dtype;
+  std::vector<Py_ssize_t> shape;
+};
+
 struct Record {
   std::uint64_t number;  // newer nodes have larger ones: an input is always older than its result
   std::vector<Edge> edges;
-  std::vector<py::object> dtypes;  // of the outputs
-  std::vector<Origin> origins;     // of the saved arrays
+  std::vector<Form> outputs;
+  std::vector<Origin> origins;  // of the saved arrays
   bool freed = false;
 };
 
@@ -58,15 +64,17 @@ struct NodeObject {
 struct Tape {
   PyTypeObject *tensor_base = nullptr, *node = nullptr, *tensor = nullptr;
   py::object scalar, asarray, add;    // numpy.generic, numpy.asarray, the sum of two gradients
+  py::object fit;                     // the gradient of what was broadcast, summed to a shape
   py::object quiet_var, quiet_value;  // NumPy's context variable of error handling, and "ignore all" in it
   py::object errstate;                // what to do where NumPy has no such variable
-  PyObject *forward, *backward, *backward_graph, *may_warn, *is_view, *dtype, *kind, *name, *astype, *to;
+  PyObject *forward, *backward, *backward_graph, *may_warn, *is_view, *dtype, *shape, *kind, *name, *astype, *to;
 };
 extern Tape& tape;
 
 extern thread_local bool recording;  // operations of this thread are recorded
 
 void make_tape_types(py::module_& m);  // _core._TensorBase and _core.Node
+void bind_operands(py::module_& m);    // _core.empty_like, contiguous, same_floats, is_plain, compute
 PyObject* tape_walk(PyObject* self, PyObject* const* args, Py_ssize_t count);
 
 inline py::object steal(PyObject* object) {
@@ -94,7 +102,7 @@ inline bool is_node(PyObject* object) { return Py_TYPE(object) == tape.node; }
 inline NodeObject* as_node(PyObject* object) { return reinterpret_cast<NodeObject*>(object); }
 
 py::object array_of(TensorObject* tensor);    // its data
-py::object dtype_of(PyObject* array);         // of an array or a Tensor
+Form form_of(PyObject* array);                // of an array or a Tensor
 py::object version_of(TensorObject* tensor);  // its version list
 Edge edge_of(TensorObject* tensor);           // where its gradient goes
 py::object as_array(py::object result);       // NumPy's scalars as arrays, the rest as it is

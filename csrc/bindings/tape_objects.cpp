@@ -233,12 +233,15 @@ py::object as_array(py::object result) {
   return found ? steal(PyObject_CallOneArg(tape.asarray.ptr(), result.ptr())) : result;
 }
 
-py::object dtype_of(PyObject* array) {
-  if (is_tensor(array)) return dtype_of(array_of(as_tensor(array)).ptr());
+Form form_of(PyObject* array) {
+  if (is_tensor(array)) return form_of(array_of(as_tensor(array)).ptr());
   if (py::isinstance<py::array>(array)) {
-    return py::reinterpret_borrow<py::object>(py::detail::array_proxy(array)->descr);
+    const auto* a = py::detail::array_proxy(array);
+    return {py::reinterpret_borrow<py::object>(a->descr), {a->dimensions, a->dimensions + a->nd}};
   }
-  return steal(PyObject_GetAttr(array, tape.dtype));
+  Form form{steal(PyObject_GetAttr(array, tape.dtype)), {}};
+  for (py::handle size : steal(PyObject_GetAttr(array, tape.shape))) form.shape.push_back(size.cast<Py_ssize_t>());
+  return form;
 }
 
 py::object version_of(TensorObject* tensor) {
@@ -285,7 +288,8 @@ py::object new_output(const py::object& result, NodeObject* node, Py_ssize_t ind
     kind = py::detail::array_descriptor_proxy(py::detail::array_proxy(array.ptr())->descr)->kind;
   } else {
     array = as_array(std::move(array));
-    const std::string text = py::str(steal(PyObject_GetAttr(dtype_of(array.ptr()).ptr(), tape.kind)));
+    const py::object dtype = steal(PyObject_GetAttr(array.ptr(), tape.dtype));
+    const std::string text = py::str(steal(PyObject_GetAttr(dtype.ptr(), tape.kind)));
     kind = text.empty() ? ' ' : text[0];
   }
   const bool discrete = kind == 'i' || kind == 'u' || kind == 'b';
@@ -300,7 +304,7 @@ void record_call(NodeObject* node, PyObject* const* args, Py_ssize_t count, cons
   for (Py_ssize_t i = 0; i < count; ++i) {
     if (PyTuple_GET_ITEM(node->needs, i) == Py_True) record->edges[i] = edge_of(as_tensor(args[i]));
   }
-  for (const py::object& out : outs) record->dtypes.push_back(dtype_of(out.ptr()));
+  for (const py::object& out : outs) record->outputs.push_back(form_of(out.ptr()));
   const Py_ssize_t saved = node->saved ? PyTuple_GET_SIZE(node->saved) : 0;
   record->origins.resize(saved);
   const auto fill = [](Origin& origin, PyObject* tensor) {

@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <map>
 #include <optional>
-#include <queue>
 #include <unordered_map>
 #include <unordered_set>
 #include <utility>
@@ -21,11 +20,10 @@ struct Pending {
   bool owned = false;  // a sum that nobody else can see
 };
 
-// A node that waits for its turn; the newest comes first.
+// A node that waits for its turn, and the gradients of its outputs so far.
 struct Waiting {
-  std::uint64_t number;
   py::object node;
-  bool operator<(const Waiting& other) const { return number < other.number; }
+  std::vector<Pending> outputs;
 };
 
 class Walk {
@@ -45,6 +43,7 @@ class Walk {
   bool is_pruned(const Edge& edge) const {
     return reach_ && !reach_->count(edge.target.ptr()) && !wanted_.count(key(edge));
   }
+  py::object fitted(py::object grad, const Form& form) const;
   Pending& slot(const Edge& edge);
   void visit(NodeObject* node, const std::vector<py::object>& dys);
   py::object backward(NodeObject* node, const std::vector<py::object>& dys) const;
@@ -52,32 +51,29 @@ class Walk {
   const bool create_graph_, retain_graph_;
   std::map<Target, py::object> wanted_;
   std::optional<std::unordered_set<PyObject*>> reach_;  // the nodes worth visiting
-  // Of the nodes that are or were in the queue: nobody older delivers to one that was visited.
-  std::unordered_map<PyObject*, std::vector<Pending>> nodes_;
-  std::priority_queue<Waiting> queue_;
+  std::map<std::uint64_t, Waiting> waiting_;  // by number: the newest is last, and nobody older delivers to it
   std::vector<std::pair<py::object, Pending>> leaves_;  // in the order in which they were met
   std::unordered_map<PyObject*, std::size_t> leaf_places_;
 };
 
 void Walk::want(const std::vector<Edge>& edges, const std::vector<Edge>& outs) {
   for (const Edge& edge : edges) wanted_.emplace(key(edge), py::object());
-  std::unordered_set<PyObject*> met;
-  std::vector<PyObject*> stack, nodes;  // borrowed: `outs` hold the newest, and those the others
+  std::map<std::uint64_t, PyObject*> met;
+  std::vector<PyObject*> stack;  // borrowed: `outs` hold the newest, and those the others
   const auto enter = [&](const Edge& edge) {
     PyObject* target = edge.target.ptr();
-    if (target && is_node(target) && met.insert(target).second) stack.push_back(target);
+    if (target && is_node(target) && met.emplace(as_node(target)->record->number, target).second) {
+      stack.push_back(target);
+    }
   };
   for (const Edge& edge : outs) enter(edge);
   while (!stack.empty()) {
     PyObject* node = stack.back();
     stack.pop_back();
-    nodes.push_back(node);
     for (const Edge& edge : as_node(node)->record->edges) enter(edge);
   }
-  std::sort(nodes.begin(), nodes.end(),
-            [](PyObject* a, PyObject* b) { return as_node(a)->record->number < as_node(b)->record->number; });
   reach_.emplace();
-  for (PyObject* node : nodes) {
+  for (const auto& [number, node] : met) {  // the oldest first
     const Record& record = *as_node(node)->record;
     const bool leads = std::any_of(record.edges.begin(), record.edges.end(), [&](const Edge& edge) {
       return edge.target && (wanted_.count(key(edge)) || reach_->count(edge.target.ptr()));
@@ -90,27 +86,34 @@ Pending& Walk::slot(const Edge& edge) {
   PyObject* target = edge.target.ptr();
   if (is_node(target)) {
     const Record& record = *as_node(target)->record;
-    std::vector<Pending>& outputs = nodes_[target];
-    if (outputs.empty()) {
-      outputs.resize(record.dtypes.size());
-      queue_.push({record.number, edge.target});
-    }
-    return outputs[edge.index];
+    Waiting& node = waiting_[record.number];
+    if (!node.node) node = {edge.target, std::vector<Pending>(record.outputs.size())};
+    return node.outputs[edge.index];
   }
   const auto [place, is_new] = leaf_places_.emplace(target, leaves_.size());
   if (is_new) leaves_.emplace_back(edge.target, Pending{});
   return leaves_[place->second].second;
 }
 
+// The gradient in the dtype and the shape of what it belongs to, which may have been broadcast.
+py::object Walk::fitted(py::object grad, const Form& form) const {
+  if (!py::isinstance<py::array>(grad)) grad = as_array(std::move(grad));
+  const Form came = form_of(grad.ptr());
+  if (!came.dtype.is(form.dtype) && !came.dtype.equal(form.dtype)) {
+    PyObject* cast = create_graph_ ? tape.to : tape.astype;
+    grad = steal(PyObject_CallMethodObjArgs(grad.ptr(), cast, form.dtype.ptr(), nullptr));
+  }
+  if (came.shape == form.shape) return grad;
+  py::tuple shape(form.shape.size());
+  for (std::size_t i = 0; i < form.shape.size(); ++i) shape[i] = form.shape[i];
+  return as_array(tape.fit(grad, shape));
+}
+
 void Walk::deliver(const Edge& edge, py::object grad) {
   if (is_pruned(edge)) return;
   PyObject* target = edge.target.ptr();
-  if (!py::isinstance<py::array>(grad)) grad = as_array(std::move(grad));
-  const py::object dtype = is_node(target) ? as_node(target)->record->dtypes[edge.index] : dtype_of(target);
-  const py::object came = dtype_of(grad.ptr());
-  if (!came.is(dtype) && !came.equal(dtype)) {
-    grad = steal(PyObject_CallMethodObjArgs(grad.ptr(), create_graph_ ? tape.to : tape.astype, dtype.ptr(), nullptr));
-  }
+  grad = is_node(target) ? fitted(std::move(grad), as_node(target)->record->outputs[edge.index])
+                         : fitted(std::move(grad), form_of(target));
   Pending& have = slot(edge);
   if (!have.grad) {
     have.grad = std::move(grad);
@@ -149,17 +152,15 @@ void Walk::visit(NodeObject* node, const std::vector<py::object>& dys) {
 }
 
 void Walk::run() {
-  while (!queue_.empty()) {
-    const py::object node = queue_.top().node;
-    queue_.pop();
-    std::vector<Pending>& outputs = nodes_[node.ptr()];
+  while (!waiting_.empty()) {
+    const Waiting newest = std::move(waiting_.extract(std::prev(waiting_.end())).mapped());
     std::vector<py::object> dys;
-    for (std::size_t i = 0; i < outputs.size(); ++i) {
-      dys.push_back(std::move(outputs[i].grad));
-      const auto wanted = wanted_.find({node.ptr(), static_cast<Py_ssize_t>(i)});
+    for (std::size_t i = 0; i < newest.outputs.size(); ++i) {
+      dys.push_back(newest.outputs[i].grad);
+      const auto wanted = wanted_.find({newest.node.ptr(), static_cast<Py_ssize_t>(i)});
       if (dys[i] && wanted != wanted_.end()) wanted->second = dys[i];
     }
-    if (!reach_ || reach_->count(node.ptr())) visit(as_node(node.ptr()), dys);
+    if (!reach_ || reach_->count(newest.node.ptr())) visit(as_node(newest.node.ptr()), dys);
   }
 }
 

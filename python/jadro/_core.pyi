@@ -20,6 +20,7 @@ Pair = tuple[int, int]
 Sides = tuple[int, int, int, int]  # (top, bottom, left, right)
 
 __version__: str
+_KEPT_BYTES: int
 
 # --- run time -------------------------------------------------------------------------------------------------------
 def empty(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
@@ -77,9 +78,26 @@ def tape_walk(outs: list[Any], seeds: list[Any], inputs: list[Any] | None, creat
 def tape_wrap(array: Any) -> Any:
     """A Tensor around an array, unchecked."""
 
+def empty_like(x: np.ndarray, shape: tuple[int, ...] | None, dtype: np.dtype | None) -> np.ndarray:
+    """An uninitialised C-contiguous array, for None of the shape or the dtype of `x`; a large one lies in memory that
+    the library keeps."""
+
+def contiguous(x: Any) -> Any:
+    """None, and an array that is C-contiguous, as it is; else a copy that is."""
+
+def same_floats(tensors: tuple[Any, ...], needed: int) -> bool:
+    """Whether all are Tensors on the CPU of one dtype, float32 or float64; behind the first `needed` also None."""
+
+def is_plain(x: Any) -> bool:
+    """Whether x is an integer, a boolean, a string, None or a tuple of such: what may be the key of a cache."""
+
+def compute(ufunc: np.ufunc, *xs: Any) -> Any:
+    """ufunc(*xs) of operands of one dtype, which is also the result's; a large result lies in kept memory."""
+
 def tape_setup(
     tensor: type, scalar: type, asarray: Callable[[Any], Any], add: Callable[[Any, Any], Any],
-    errstate: Callable[[], Any], quiet_var: ContextVar[Any] | None, quiet_value: Any,
+    fit: Callable[[Any, tuple[int, ...]], Any], errstate: Callable[[], Any], quiet_var: ContextVar[Any] | None,
+    quiet_value: Any,
 ) -> None:  # fmt: skip
     """What the tape needs of Python: the class Tensor, `numpy.generic`, `numpy.asarray`, the sum of two gradients, a
     context manager that silences NumPy, and the context variable and value that do the same."""
@@ -394,10 +412,9 @@ def random_uniform(out: Array, seed: int, offset: int) -> None:
 # --- softmax cross-entropy over x[R,K], target[R] ---------------------------------------------------------------------
 def cross_entropy_forward(
     x: Array, target: Ints, weight: Array | None, losses: Array, lse: Array, ignore_index: int, label_smoothing: float
-) -> None:
-    """losses[r], already times the class weight, 0 where ignored; lse[r] = logsumexp(x[r]). Targets outside 0..K-1
-    that are not
-    ignore_index raise ValueError."""
+) -> float:
+    """losses[r], already times the class weight, 0 where ignored; lse[r] = logsumexp(x[r]). Returns the sum of the
+    weights of the targets that count. Targets outside 0..K-1 that are not ignore_index raise ValueError."""
 
 def cross_entropy_backward(
     x: Array,

@@ -68,8 +68,9 @@ class Function:
 
     `forward(ctx, *arrays, **options)` gets the arrays of the Tensors among the arguments of `apply` and returns an
     array or a tuple of arrays. `backward(ctx, *dys)` gets an array for each output (None where an output of several got
-    no gradient) and returns the gradient of each argument of `forward`, None where there is none. Neither may write to
-    its arguments. `backward_graph` does the same on Tensors, recording its operations; a Function without it refuses
+    no gradient) and returns the gradient of each argument of `forward`, None where there is none. Gradients of
+    arguments that were broadcast may have the shape of the result: they are summed. Neither may write to its
+    arguments. `backward_graph` does the same on Tensors, recording its operations; a Function without it refuses
     `create_graph=True`.
     """
 
@@ -120,6 +121,16 @@ def _quiet() -> tuple[Any, Any]:
     return None, None
 
 
+def _fit(g: Any, shape: tuple[int, ...]) -> Any:
+    """The gradient `g`, an array or a Tensor, of a tensor of `shape` that was broadcast: summed over what repeated
+    it."""
+    lead = g.ndim - len(shape)
+    axes = tuple([i for i, n in enumerate(g.shape) if i < lead or (shape[i - lead] == 1 and n != 1)])
+    if not axes or any(n not in (1, g.shape[i + lead]) for i, n in enumerate(shape)):
+        raise RuntimeError(f"backward: a gradient has shape {tuple(g.shape)}, expected {shape}, that of its tensor")
+    return g.sum(axis=axes).reshape(shape)
+
+
 def _ignore() -> Any:
     return np.errstate(all="ignore")
 
@@ -129,7 +140,7 @@ def _total(a: Array, b: Array) -> Array:
     return compute(np.add, a, b)
 
 
-_core.tape_setup(Tensor, np.generic, np.asarray, _total, _ignore, *_quiet())
+_core.tape_setup(Tensor, np.generic, np.asarray, _total, _fit, _ignore, *_quiet())
 
 
 def _seed(call: str, out: Tensor, grad: Any) -> Any:

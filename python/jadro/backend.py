@@ -17,7 +17,7 @@ from . import _core
 
 Array = Any  # numpy.ndarray or cupy.ndarray
 
-KEPT_BYTES = 1 << 17  # from this size on, results live in memory that the library keeps, so pages are touched only once
+KEPT_BYTES = _core._KEPT_BYTES  # from this size on results live in memory that the library keeps
 
 _KERNELS = vars(_core)
 _add_reduce: Any = np.add.reduce  # what ndarray.sum calls
@@ -107,24 +107,18 @@ def empty(shape: tuple[int, ...], dtype: Any, device: str = "cpu") -> Array:
     return _core.empty(tuple(shape), dtype)
 
 
-def empty_like(x: Array, shape: tuple[int, ...] | None = None) -> Array:
-    """An uninitialised C-contiguous array of the dtype and device of `x`, and of its shape where none is given."""
-    if shape is None:
-        shape = x.shape
-    if not isinstance(x, np.ndarray):
-        return empty(shape, x.dtype, device_of(x))
-    small = math.prod(shape) * x.itemsize < KEPT_BYTES
-    return np.empty(shape, x.dtype) if small else _core.empty(shape, x.dtype)
+def empty_like(x: Array, shape: tuple[int, ...] | None = None, dtype: np.dtype | None = None) -> Array:
+    """An uninitialised C-contiguous array on the device of `x`, of its shape and dtype where none are given."""
+    if isinstance(x, np.ndarray):
+        return _core.empty_like(x, shape, dtype)
+    return empty(x.shape if shape is None else shape, dtype or x.dtype, device_of(x))
 
 
 def compute(ufunc: np.ufunc, *xs: Array) -> Array:
     """ufunc(*xs) of operands of one dtype, which is also the result's; a large result lies in kept memory. ValueError
     for operands on several devices."""
     try:
-        for x in xs:
-            if x.nbytes >= KEPT_BYTES and isinstance(xs[0], np.ndarray):
-                return ufunc(*xs, out=empty_like(xs[0], np.broadcast_shapes(*[x.shape for x in xs])))
-        return ufunc(*xs)
+        return _core.compute(ufunc, *xs)
     except TypeError:  # NumPy's and CuPy's arrays do not mix
         devices = dict.fromkeys(map(device_of, xs))
         if len(devices) == 1:
@@ -141,20 +135,20 @@ def total(x: Array, axes: tuple[int, ...] | None, keepdim: bool = False) -> Arra
 
 def spread(x: Array, shape: tuple[int, ...]) -> Array:
     """x broadcast to `shape`: large ones as a view, small ones copied, for views take longer to make."""
-    if not isinstance(x, np.ndarray) or math.prod(shape) * x.itemsize >= KEPT_BYTES:
+    if not isinstance(x, (np.ndarray, np.generic)) or math.prod(shape) * x.itemsize >= KEPT_BYTES:
         return np.broadcast_to(x, shape)
     y = np.empty(shape, x.dtype)
     y[...] = x
     return y
 
 
-def contiguous(x: Array) -> Array:
-    """`x` itself where it is C-contiguous, else a copy that is."""
-    if x.flags.c_contiguous:
-        return x
-    y = empty_like(x)
-    y[...] = x
-    return y
+contiguous = _core.contiguous  # None, and what is C-contiguous, as it is, else a copy that is
+
+
+def seen(x: Array | None, shape: tuple[int, ...]) -> Array | None:
+    """`x`, C-contiguous, in another shape; None stays."""
+    x = contiguous(x)
+    return x if x is None or x.shape == shape else x.reshape(shape)
 
 
 def as_array(data: Any) -> Array:

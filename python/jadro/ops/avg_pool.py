@@ -6,14 +6,14 @@ from typing import Any
 
 from .. import backend
 from ..autograd import Elementary, Node
-from ..backend import Array
-from ..tensor import Tensor, as_tensor
-from .windows import Sizes, adaptive_sizes, pool_input, pool_windows, remembered
+from ..backend import Array, seen
+from ..tensor import Tensor
+from .common import remembered, tensors
+from .windows import Pool, Sizes, adaptive_sizes, pool_plan, pool_space, pool_windows
 
-# kernel, stride, (before, after) of each axis, whether padding counts, and the divisor or 0; the first three are empty
-# for adaptive pooling
-Options = tuple[Sizes, Sizes, Sizes, bool, int]
-ADAPTIVE: Options = ((), (), (), False, 0)
+# A pool's window: kernel, stride, (before, after) of each axis, whether padding counts, and the divisor or 0; the first
+# three are empty for adaptive pooling.
+ADAPTIVE = ((), (), (), False, 0)
 
 
 class AvgPool(Elementary):
@@ -22,49 +22,53 @@ class AvgPool(Elementary):
     name = "avg_pool"
 
     @staticmethod
-    def forward(ctx: Node, x: Array, *, sizes: Sizes, options: Options) -> Array:
-        ctx.space, ctx.options = x.shape[2:], options
-        y = backend.empty_like(x, (*x.shape[:2], *sizes))
+    def forward(ctx: Node, x: Array, *, pool: Pool) -> Array:
+        ctx.pool = pool
+        y = backend.empty_like(x, pool.shape)
         if y.size:
-            backend.kernel(x, "avg_pool_forward")(backend.contiguous(x), y, *options)
+            run = backend.kernel(x, "avg_pool_forward")
+            run(seen(x, pool.seen), seen(y, pool.seen_shape), *pool.window)
         return y
 
     @staticmethod
     def backward(ctx: Node, dy: Any) -> Any:
-        return AvgPoolData.call(dy, space=ctx.space, options=ctx.options)
+        return AvgPoolData.call(dy, pool=ctx.pool)
 
 
 class AvgPoolData(Elementary):
     """dy -> dx: every place gets its share of the gradients of the windows that see it"""
 
     @staticmethod
-    def forward(ctx: Node, dy: Array, *, space: Sizes, options: Options) -> Array:
-        ctx.sizes, ctx.options = dy.shape[2:], options
-        dx = backend.empty_like(dy, (*dy.shape[:2], *space))
+    def forward(ctx: Node, dy: Array, *, pool: Pool) -> Array:
+        ctx.pool = pool
+        dx = backend.empty_like(dy, pool.of)
         if dx.size:
-            backend.kernel(dy, "avg_pool_backward")(backend.contiguous(dy), dx, *options)
+            run = backend.kernel(dy, "avg_pool_backward")
+            run(seen(dy, pool.seen_shape), seen(dx, pool.seen), *pool.window)
         return dx
 
     @staticmethod
     def backward(ctx: Node, ddx: Any) -> Any:
-        return AvgPool.call(ddx, sizes=ctx.sizes, options=ctx.options)
+        return AvgPool.call(ddx, pool=ctx.pool)
 
 
 @remembered
-def _windows(call: str, space: Sizes, *options: Any) -> tuple[Sizes, tuple[Sizes, Sizes, Sizes]]:
-    """The sizes of the output, and kernel, stride and padding as the kernels take them."""
-    sizes, kernel, strides, _, around, _ = pool_windows(call, space, *options)
-    return sizes, (kernel, strides, sum(around, ()))
+def _windows(call: str, n: int, x: Sizes, count_include_pad: bool, divisor: Any, *options: Any) -> Pool:
+    if divisor is not None and (not isinstance(divisor, int) or divisor == 0):
+        raise ValueError(f"{call}: divisor_override is {divisor!r}, expected an integer but 0")
+    sizes, kernel, strides, _, around, _ = pool_windows(call, pool_space(call, n, x), *options)
+    return pool_plan(call, n, x, sizes, (kernel, strides, sum(around, ()), bool(count_include_pad), divisor or 0), 1)
 
 
 @remembered
-def _bins(call: str, space: Sizes, output_size: Any) -> tuple[Sizes, Options]:
-    """The sizes of the output; equal bins are windows."""
+def _bins(call: str, n: int, x: Sizes, output_size: Any) -> Pool:
+    """Equal bins are windows."""
+    space = pool_space(call, n, x)
     sizes = adaptive_sizes(call, space, output_size)
     if any(m % o for m, o in zip(space, sizes, strict=True)):
-        return sizes, ADAPTIVE
+        return pool_plan(call, n, x, sizes, ADAPTIVE, 1)
     kernel = tuple(m // o for m, o in zip(space, sizes, strict=True))
-    return sizes, (kernel, kernel, (0, 0) * len(kernel), False, 0)
+    return pool_plan(call, n, x, sizes, (kernel, kernel, (0, 0) * n, False, 0), 1)
 
 
 def avg_pool(
@@ -72,19 +76,13 @@ def avg_pool(
     divisor_override: int | None = None,
 ) -> Tensor:  # fmt: skip
     """Average pooling over n = 1, 2 or 3 axes; see `jadro.nn.functional.avg_pool2d`."""
-    x, single = pool_input(call, n, as_tensor(x))
-    if divisor_override is not None and (not isinstance(divisor_override, int) or divisor_override == 0):
-        raise ValueError(f"{call}: divisor_override is {divisor_override!r}, expected an integer but 0")
-    sizes, window = _windows(call, x.shape[2:], kernel_size, stride, padding, 1, ceil_mode)
-    options = *window, bool(count_include_pad), divisor_override or 0
-    y = AvgPool.apply(x, sizes=sizes, options=options)
-    return y.squeeze(0) if single else y
+    (x,) = tensors(call, "x", 1, x)
+    counted = count_include_pad, divisor_override
+    return AvgPool.apply(x, pool=_windows(call, n, x.data.shape, *counted, kernel_size, stride, padding, 1, ceil_mode))
 
 
 def adaptive_avg_pool(call: str, n: int, x: Any, output_size: Any) -> Tensor:
     """The means of output_size[i] bins along each of the last n axes; bin j covers floor(j M / O) .. ceil((j+1) M /
     O)."""
-    x, single = pool_input(call, n, as_tensor(x))
-    sizes, options = _bins(call, x.shape[2:], output_size)
-    y = AvgPool.apply(x, sizes=sizes, options=options)
-    return y.squeeze(0) if single else y
+    (x,) = tensors(call, "x", 1, x)
+    return AvgPool.apply(x, pool=_bins(call, n, x.data.shape, output_size))

@@ -7,14 +7,15 @@ from typing import Any
 
 from .. import backend
 from ..autograd import Function, Node
-from ..backend import Array
-from ..tensor import Tensor, as_tensor, wrap
-from .common import check_float, check_residual
+from ..backend import Array, contiguous, seen
+from ..tensor import Tensor, wrap
+from .common import check_residual, remembered, shape_of, tensors
+from .windows import Sizes
 
 
 class BatchNorm(Function):
-    """x[N,C,S], weight[C], bias[C], add[N,C,S] -> y = (x - mean) rstd weight + bias + add, rstd = 1 / sqrt(var + eps),
-    and with relu max(y, 0)
+    """x, of `shape` [N,C,S], weight[C], bias[C], add as x -> y = (x - mean) rstd weight + bias + add, rstd = 1 /
+    sqrt(var + eps), and with relu max(y, 0). Arrays come as they are and are seen in that shape.
 
     Training takes the moments of the batch and moves the running ones by `momentum` towards them; evaluation takes
     those. weight, bias and add may be None.
@@ -24,45 +25,47 @@ class BatchNorm(Function):
 
     @staticmethod
     def forward(
-        ctx: Node, x: Array, weight: Array | None, bias: Array | None, add: Array | None, *,
+        ctx: Node, x: Array, weight: Array | None, bias: Array | None, add: Array | None, *, shape: Sizes,
         running: tuple[Array | None, Array | None], training: bool, momentum: float, eps: float,
         relu: bool = False,
     ) -> Array:  # fmt: skip
-        ctx.training, ctx.eps = training, eps
-        ctx.mean, ctx.rstd = (backend.empty_like(x, x.shape[1:2]) for _ in range(2))
+        ctx.shape, ctx.training, ctx.eps = shape, training, eps
+        mean, rstd = backend.empty_like(x, shape[1:2]), backend.empty_like(x, shape[1:2])
+        affine = backend.empty_like(x, (2, shape[1])) if relu and True in ctx.needs else None
+        ctx.mean, ctx.rstd, ctx.affine = mean, rstd, affine
         y = backend.empty_like(x)
-        ctx.affine = backend.empty_like(x, (2, x.shape[1])) if relu and True in ctx.needs else None
-        ctx.save(x, weight, None if add is None or ctx.affine is None else y)
+        ctx.save(x, weight, None if add is None or affine is None else y)
         if x.size:
-            affine = [None if p is None else backend.contiguous(p) for p in (weight, bias)]
             backend.kernel(x, "batch_norm_forward")(
-                backend.contiguous(x), *affine, *running, y, ctx.mean, ctx.rstd, training, momentum, eps,
-                None if add is None else backend.contiguous(add), relu, ctx.affine,
+                seen(x, shape), contiguous(weight), contiguous(bias), *running, seen(y, shape), mean, rstd, training,
+                momentum, eps, seen(add, shape), relu, affine,
             )  # fmt: skip
         return y
 
     @staticmethod
     def backward(ctx: Node, dy: Array) -> tuple[Array | None, ...]:
         x, weight, y = ctx.saved
+        shape = ctx.shape
         dx = backend.empty_like(x) if ctx.needs[0] or y is not None else None
-        dw, db = (backend.empty_like(x, x.shape[1:2]) if need else None for need in ctx.needs[1:3])
-        dadd = dy if y is None else backend.empty_like(x)
+        dw, db = (backend.empty_like(x, shape[1:2]) if need else None for need in ctx.needs[1:3])
+        dadd = None if y is None else backend.empty_like(x)
         if x.size:
-            weight = None if weight is None else backend.contiguous(weight)
             backend.kernel(x, "batch_norm_backward")(
-                backend.contiguous(dy), backend.contiguous(x), weight, ctx.mean, ctx.rstd, dx, dw, db, ctx.training,
-                ctx.affine, y, None if y is None else dadd,
+                seen(dy, shape), seen(x, shape), contiguous(weight), ctx.mean, ctx.rstd, seen(dx, shape), dw, db,
+                ctx.training, ctx.affine, seen(y, shape), seen(dadd, shape),
             )  # fmt: skip
         else:
             for d in (dw, db):
                 if d is not None:
                     d[...] = 0
-        return dx, dw, db, dadd
+        return dx, dw, db, dy if dadd is None else dadd
 
     @classmethod
     def backward_graph(cls, ctx: Node, dy: Tensor) -> tuple[Tensor | None, ...]:
         """dx = rstd (g - mean(g) - xhat mean(g xhat)) with g = dy weight; the means are 0 in evaluation."""
         x, weight, _ = ctx.saved
+        shape = x.shape
+        x, dy = x.reshape(ctx.shape), dy.reshape(ctx.shape)
         if ctx.affine is not None:
             dy = dy * wrap(_passed(ctx))
         if ctx.training:
@@ -75,34 +78,51 @@ class BatchNorm(Function):
         if ctx.training:
             g = g - g.mean((0, 2), True) - xhat * (g * xhat).mean((0, 2), True)
         dw = (dy * xhat).sum((0, 2)) if ctx.needs[1] else None
-        return rstd * g, dw, dy.sum((0, 2)) if ctx.needs[2] else None, dy
+        return (rstd * g).reshape(shape), dw, dy.sum((0, 2)) if ctx.needs[2] else None, dy.reshape(shape)
 
 
 def _passed(ctx: Node) -> Array:
-    """1 where the ReLU let its input pass, else 0."""
-    x, _, y = (t if t is None or not isinstance(t, Tensor) else t.data for t in ctx.saved)
+    """[N,C,S]: 1 where the ReLU let its input pass, else 0."""
+    x, y = (t.data if isinstance(t, Tensor) else t for t in ctx.saved[::2])
     if y is None:
         scale, bias = ctx.affine[:, :, None]
-        y = (x - ctx.mean[:, None]) * scale + bias
-    return (y > 0).astype(ctx.mean.dtype)
+        y = (x.reshape(ctx.shape) - ctx.mean[:, None]) * scale + bias
+    return (y.reshape(ctx.shape) > 0).astype(ctx.mean.dtype)
 
 
-def check_vector(call: str, name: str, value: Any, channels: int, x: Tensor) -> Tensor | None:
-    if value is None:
-        return None
-    value = as_tensor(value)
-    check_float(call, name, value.data, x.data)
-    if value.shape != (channels,):
-        raise ValueError(f"{call}: {name} has shape {value.shape}, expected ({channels},)")
-    return value
+def check_vectors(call: str, channels: int, **shapes: Sizes | None) -> None:
+    """ValueError where one of the shapes is not [channels]."""
+    for name, shape in shapes.items():
+        if shape is not None and shape != (channels,):
+            raise ValueError(f"{call}: {name} has shape {shape}, expected ({channels},)")
 
 
-def check_options(call: str, x: Tensor, eps: float, least: int) -> None:
-    check_float(call, "x", x.data)
-    if x.ndim < least:
-        raise ValueError(f"{call}: x has shape {x.shape}, expected at least {least} axes")
+def check_axes(call: str, x: Sizes, least: int) -> None:
+    if len(x) < least:
+        raise ValueError(f"{call}: x has shape {x}, expected at least {least} axes")
+
+
+def check_eps(call: str, eps: float) -> float:
     if not eps >= 0:
         raise ValueError(f"{call}: eps is {eps}, expected at least 0")
+    return float(eps)
+
+
+@remembered
+def _plan(
+    x: Sizes, mean: Sizes | None, var: Sizes | None, weight: Sizes | None, bias: Sizes | None, training: bool
+) -> Sizes:
+    """The shape [N,C,S] in which x is seen."""
+    check_axes("batch_norm", x, 2)
+    n, channels, space = x[0], x[1], math.prod(x[2:])
+    check_vectors("batch_norm", channels, running_mean=mean, running_var=var, weight=weight, bias=bias)
+    if training and n * space == 1:
+        raise ValueError(f"batch_norm: x has shape {x}, expected more than one value a channel in training")
+    if not training and (mean is None or var is None):
+        raise ValueError("batch_norm: running_mean or running_var is None, expected both in evaluation")
+    if (mean is None) != (var is None):
+        raise ValueError("batch_norm: one of running_mean and running_var is None, expected both or neither")
+    return n, channels, space
 
 
 def batch_norm(
@@ -123,22 +143,15 @@ def batch_norm_then(
     add: Any = None, relu: bool = False,
 ) -> Tensor:  # fmt: skip
     """`batch_norm`, then + add where it is given and max(., 0) with relu, in the same passes over memory."""
-    x = as_tensor(x)
-    check_options("batch_norm", x, eps, 2)
-    n, channels, space = x.shape[0], x.shape[1], math.prod(x.shape[2:])
-    names = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
-    mean, var, weight, bias = (check_vector("batch_norm", name, v, channels, x) for name, v in names.items())
-    if training and n * space == 1:
-        raise ValueError(f"batch_norm: x has shape {x.shape}, expected more than one value a channel in training")
-    if not training and (mean is None or var is None):
-        raise ValueError("batch_norm: running_mean or running_var is None, expected both in evaluation")
-    if (mean is None) != (var is None):
-        raise ValueError("batch_norm: one of running_mean and running_var is None, expected both or neither")
+    x, mean, var, weight, bias = tensors(
+        "batch_norm", "x running_mean running_var weight bias", 1, x, running_mean, running_var, weight, bias
+    )
+    shapes = x.data.shape, shape_of(mean), shape_of(var), shape_of(weight), shape_of(bias)
+    shape = _plan(*shapes, training)
     if add is not None:
-        check_residual(x.shape, add)
-    running = tuple(None if m is None else backend.contiguous(m.data) for m in (mean, var))
-    y = BatchNorm.apply(
-        x.reshape(n, channels, space), weight, bias, None if add is None else add.reshape(n, channels, space),
-        running=running, training=training, momentum=float(momentum), eps=float(eps), relu=relu,
+        check_residual(shapes[0], add)
+    running = None if mean is None else contiguous(mean.data), None if var is None else contiguous(var.data)
+    return BatchNorm.apply(
+        x, weight, bias, add, shape=shape, running=running, training=training, momentum=float(momentum),
+        eps=check_eps("batch_norm", eps), relu=relu,
     )  # fmt: skip
-    return y.reshape(x.shape)

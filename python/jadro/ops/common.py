@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import operator
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 
 from .. import backend
+from .._core import is_plain, same_floats
 from ..autograd import Elementary, Node
 from ..backend import Array
-from ..tensor import Tensor, check_half
+from ..tensor import Tensor, as_tensor, check_half
+
+Result = TypeVar("Result")
 
 FLOAT32 = np.dtype(np.float32)
 INT64 = np.dtype(np.int64)
@@ -127,6 +132,33 @@ def flat_ints(call: str, name: str, values: tuple[Any, ...]) -> tuple[int, ...]:
         return tuple(operator.index(v) for v in values)
     except TypeError:
         raise TypeError(f"{call}: {name} is {values}, expected integers") from None
+
+
+def remembered(function: Callable[..., Result]) -> Callable[..., Result]:
+    """`function`, its results kept: what a call checks and works out from shapes and options is the same in every
+    step. Arguments that are more than integers, strings, None and tuples of them are looked at each time."""
+    kept = functools.lru_cache(maxsize=4096)(function)
+
+    def run(*args: Any) -> Result:
+        return kept(*args) if is_plain(args) else function(*args)
+
+    return run
+
+
+def shape_of(x: Tensor | None) -> tuple[int, ...] | None:
+    return None if x is None else x.data.shape
+
+
+def tensors(call: str, names: str, needed: int, *given: Any) -> tuple[Any, ...]:
+    """`given` as Tensors, all of one floating dtype and on one device; those behind the first `needed` may be None, and
+    stay. The errors of check_float, with the words of `names`."""
+    if same_floats(given, needed):
+        return given
+    made: list[Any] = [None if x is None and i >= needed else as_tensor(x) for i, x in enumerate(given)]
+    for name, x in zip(names.split(), made, strict=True):
+        if x is not None:
+            check_float(call, name, x.data, None if x is made[0] else made[0].data)
+    return tuple(made)
 
 
 def check_float(call: str, name: str, x: Array, like: Array | None = None) -> None:

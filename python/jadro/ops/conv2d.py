@@ -6,15 +6,14 @@ order. Transposed convolution is the gradient with respect to the data.
 
 from __future__ import annotations
 
-import functools
 from typing import Any, NamedTuple
 
 from .. import backend
 from ..autograd import Elementary, Function, Node
 from ..backend import Array
-from ..tensor import Tensor, as_tensor
-from .common import check_float, check_residual
-from .windows import LARGEST, Sides, Sizes, extents, fixed_sides, output_sizes, per_axis, sides
+from ..tensor import Tensor
+from .common import check_residual, remembered, shape_of, tensors
+from .windows import LARGEST, Sides, Sizes, extents, output_sizes, per_axis, sides
 
 ALGORITHMS = ("auto", "direct", "im2col", "winograd")
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
@@ -95,10 +94,6 @@ def _all_but_channels(x: Any) -> Sizes:
     return (0, *range(2, x.ndim))
 
 
-def _contiguous(x: Array | None) -> Array | None:
-    return x if x is None else backend.contiguous(x)
-
-
 def convolve(
     x: Array, w: Array, b: Array | None, sizes: Sizes, options: Options, relu: bool = False, scale: Array | None = None,
     add: Array | None = None,
@@ -106,7 +101,7 @@ def convolve(
     """scale conv(x, w) + b + add, with relu max(., 0): [N, OC, *sizes]; scale, b [OC]."""
     y = backend.empty_like(x, (x.shape[0], w.shape[0], *sizes))
     if y.size:
-        x, w, b, scale, add = map(_contiguous, (x, w, b, scale, add))
+        x, w, b, scale, add = map(backend.contiguous, (x, w, b, scale, add))
         backend.kernel(x, "conv2d_forward")(x, w, b, y, *options, relu, scale, add)
     return y
 
@@ -131,7 +126,7 @@ def data_gradient(
     """dx, of `shape`, from dy and w; as a transposed convolution scale dx + b + add, with relu max(., 0)."""
     dx = backend.empty_like(w, shape)
     if dx.size:
-        dy, w, b, scale, add = map(_contiguous, (dy, w, b, scale, add))
+        dy, w, b, scale, add = map(backend.contiguous, (dy, w, b, scale, add))
         backend.kernel(w, "conv2d_backward_data")(dy, w, dx, *options, b, relu, scale, add)
     return dx
 
@@ -223,13 +218,6 @@ def _check(
         raise ValueError(f"{call}: bias has shape {bias}, expected ({outputs},)")
 
 
-def _check_dtypes(call: str, x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
-    check_float(call, "x", x.data)
-    check_float(call, "weight", weight.data, x.data)
-    if bias is not None:
-        check_float(call, "bias", bias.data, x.data)
-
-
 def _check_mode(call: str, mode: str, sizes: Sizes, around: Sides) -> None:
     """ValueError where an axis has too few cells for its padding."""
     if mode not in PADDING_MODES:
@@ -253,17 +241,18 @@ def _check_algorithm(call: str, algorithm: str, kernel: Sizes, strides: Sizes, d
         )
 
 
-@functools.lru_cache(maxsize=1024)
+@remembered
 def _plan(
-    call: str, n: int, shapes: tuple[Sizes, Sizes, Sizes | None], strides: Sizes, padding: Any, dilations: Sizes,
-    groups: int, padding_mode: str, algorithm: str,
+    call: str, n: int, x: Sizes, weight: Sizes, bias: Sizes | None, stride: Any, padding: Any, dilation: Any,
+    groups: Any, padding_mode: Any, algorithm: Any,
 ) -> tuple[Sizes, Options]:  # fmt: skip
-    """The output sizes and the tail of the native call, of arguments that fit each other; worked out once for all calls
-    of the same shapes and options."""
-    _check(call, n, *shapes, groups)
-    space, kernel = shapes[0][2:], shapes[1][2:]
+    """The output sizes and the tail of the native call, of arguments that fit each other."""
+    strides, dilations = per_axis(call, "stride", stride, n), per_axis(call, "dilation", dilation, n)
+    (groups,) = per_axis(call, "groups", groups, 1)
+    _check(call, n, x, weight, bias, groups)
+    space, kernel = x[2:], weight[2:]
     _check_algorithm(call, algorithm, kernel, strides, dilations)
-    around = sides(call, padding, space, kernel, strides, dilations) if isinstance(padding, str) else padding
+    around = sides(call, padding, space, kernel, strides, dilations)
     _check_mode(call, padding_mode, space, around)
     sizes = output_sizes(call, space, kernel, strides, around, dilations)
     return sizes, Options(strides, sum(around, ()), dilations, groups, algorithm, padding_mode)
@@ -274,18 +263,14 @@ def conv(
     padding_mode: str, algorithm: str, then: Then = NOTHING,
 ) -> Tensor:  # fmt: skip
     """Convolution over n = 1, 2 or 3 axes; see `jadro.nn.functional.conv2d`."""
-    x, weight, bias = as_tensor(x), as_tensor(weight), None if bias is None else as_tensor(bias)
-    if x.ndim == n + 1:
-        given = (stride, padding, dilation, groups, padding_mode, algorithm, then.batched())
-        return conv(call, n, x.unsqueeze(0), weight, bias, *given).squeeze(0)
-    strides, dilations = per_axis(call, "stride", stride, n), per_axis(call, "dilation", dilation, n)
-    (groups,) = per_axis(call, "groups", groups, 1)
-    around = padding if isinstance(padding, str) else fixed_sides(call, padding, n)
-    shapes = x.data.shape, weight.data.shape, None if bias is None else bias.data.shape
-    sizes, options = _plan(call, n, shapes, strides, around, dilations, groups, str(padding_mode), str(algorithm))
-    _check_dtypes(call, x, weight, bias)
+    x, weight, bias = tensors(call, "x weight bias", 2, x, weight, bias)
+    given = stride, padding, dilation, groups, padding_mode, algorithm
+    shape, filters = x.data.shape, weight.data.shape
+    if len(shape) == n + 1:
+        return conv(call, n, x.unsqueeze(0), weight, bias, *given, then.batched()).squeeze(0)
+    sizes, options = _plan(call, n, shape, filters, shape_of(bias), *given)
     if then.add is not None:
-        check_residual((shapes[0][0], shapes[1][0], *sizes), then.add)
+        check_residual((shape[0], filters[0], *sizes), then.add)
     if n == 1:
         x, weight, then = x.unsqueeze(2), weight.unsqueeze(2), then.lifted()
         options, sizes = options.lifted(), (1, *sizes)
@@ -324,25 +309,21 @@ def transposed_sizes(
     return tuple((m - 1) * s + e - before - after for m, s, e, (before, after) in axes)
 
 
-def conv_transpose(
-    call: str, n: int, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, output_padding: Any, groups: int,
-    dilation: Any, then: Then = NOTHING,
-) -> Tensor:  # fmt: skip
-    """Transposed convolution over n = 1, 2 or 3 axes; see `jadro.nn.functional.conv_transpose2d`."""
-    x, weight, bias = as_tensor(x), as_tensor(weight), None if bias is None else as_tensor(bias)
-    if x.ndim == n + 1:
-        options = (stride, padding, output_padding, groups, dilation, then.batched())
-        return conv_transpose(call, n, x.unsqueeze(0), weight, bias, *options).squeeze(0)
+@remembered
+def _transposed_plan(
+    call: str, n: int, x: Sizes, weight: Sizes, bias: Sizes | None, stride: Any, padding: Any, output_padding: Any,
+    groups: Any, dilation: Any,
+) -> tuple[Sizes, Options]:  # fmt: skip
+    """The shape of the output and the tail of the native call, of arguments that fit each other."""
     strides, dilations = per_axis(call, "stride", stride, n), per_axis(call, "dilation", dilation, n)
     more = per_axis(call, "output_padding", output_padding, n, 0)
     (groups,) = per_axis(call, "groups", groups, 1)
-    _check(call, n, x.shape, weight.shape, None if bias is None else bias.shape, groups, transposed=True)
-    _check_dtypes(call, x, weight, bias)
+    _check(call, n, x, weight, bias, groups, transposed=True)
     if any(m >= max(s, d) for m, s, d in zip(more, strides, dilations, strict=True)):
         raise ValueError(
             f"{call}: output_padding is {more}, expected less than the stride {strides} or the dilation {dilations}"
         )
-    given, kernel = x.shape[2:], weight.shape[2:]
+    given, kernel = x[2:], weight[2:]
     around = _transposed_sides(call, padding, given, kernel, strides, dilations, more)
     sizes = transposed_sizes(call, padding, given, kernel, strides, dilations, more)
     if min(given) < 1 or min(sizes) < 1:
@@ -350,13 +331,24 @@ def conv_transpose(
             f"{call}: x of {given} gives an output of {sizes}, expected at least 1 along each axis: "
             f"kernel {kernel}, stride {strides}, dilation {dilations}, padding {padding!r}, output_padding {more}"
         )
-    shape: Sizes = (x.shape[0], weight.shape[1] * groups, *sizes)
+    return (x[0], weight[1] * groups, *sizes), Options(strides, sum(around, ()), dilations, groups, "auto")
+
+
+def conv_transpose(
+    call: str, n: int, x: Any, weight: Any, bias: Any, stride: Any, padding: Any, output_padding: Any, groups: int,
+    dilation: Any, then: Then = NOTHING,
+) -> Tensor:  # fmt: skip
+    """Transposed convolution over n = 1, 2 or 3 axes; see `jadro.nn.functional.conv_transpose2d`."""
+    x, weight, bias = tensors(call, "x weight bias", 2, x, weight, bias)
+    given = stride, padding, output_padding, groups, dilation
+    if x.ndim == n + 1:
+        return conv_transpose(call, n, x.unsqueeze(0), weight, bias, *given, then.batched()).squeeze(0)
+    shape, native = _transposed_plan(call, n, x.data.shape, weight.data.shape, shape_of(bias), *given)
     if then.add is not None:
         check_residual(shape, then.add)
-    native = Options(strides, sum(around, ()), dilations, groups, "auto")
     if n == 1:
         x, weight, native, then = x.unsqueeze(2), weight.unsqueeze(2), native.lifted(), then.lifted()
-        shape = (*shape[:2], 1, *sizes)
+        shape = (*shape[:2], 1, *shape[2:])
     if then.scale is None and then.add is None:
         y = Conv2dData.apply(x, weight, bias, shape=shape, options=native, relu=then.relu)
     else:

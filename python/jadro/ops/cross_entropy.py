@@ -8,43 +8,53 @@ import numpy as np
 
 from .. import backend
 from ..autograd import Function, Node
-from ..backend import Array
+from ..backend import Array, contiguous, seen, total
 from ..tensor import Tensor, as_tensor, wrap
-from .common import check_float, check_integer
+from .common import INT64, check_integer, remembered, shape_of, tensors
 from .elementwise import where
 from .softmax import log_softmax, softmax
+from .windows import Sizes
 
 REDUCTIONS = ("mean", "sum", "none")
 
 
 class CrossEntropy(Function):
     """x[R,K], target[R] -> losses[R] = -sum_k q_k log softmax(x)_k, q = w ((1 - s) onehot(target) + s / K); 0 where
-    ignored"""
+    ignored. Reduced to their sum, or to their mean, over the sum of the w of the targets that count."""
 
     name = "cross_entropy"
+    may_warn = True  # the mean of nothing is NaN
 
     @staticmethod
-    def forward(ctx: Node, x: Array, *, target: Array, weight: Array | None, ignore: int, smoothing: float) -> Array:
-        losses, lse = (backend.empty_like(x, x.shape[:1]) for _ in range(2))
+    def forward(
+        ctx: Node, x: Array, *, target: Array, weight: Array | None, ignore: int, smoothing: float, reduction: str
+    ) -> Array:
+        losses, lse = backend.empty_like(x, x.shape[:1]), backend.empty_like(x, x.shape[:1])
+        weights = None
         if x.size:
             run = backend.kernel(x, "cross_entropy_forward")
-            run(backend.contiguous(x), target, weight, losses, lse, ignore, smoothing)
+            weights = run(contiguous(x), target, weight, losses, lse, ignore, smoothing)
         ctx.save(x)
+        ctx.count = None if reduction == "none" else 1
+        if reduction == "mean":
+            known = weights is not None  # on CUDA it is for the GPU to sum
+            ctx.count = x.dtype.type(weights) if known else _weights_of(target, weight, ignore).astype(x.dtype)
         ctx.rest = target, weight, lse, ignore, smoothing
-        return losses
+        return losses if reduction == "none" else total(losses, None) / ctx.count
 
     @staticmethod
-    def backward(ctx: Node, dlosses: Array) -> Array:
+    def backward(ctx: Node, dy: Array) -> Array:
         (x,) = ctx.saved
         target, weight, lse, ignore, smoothing = ctx.rest
+        dlosses = dy if ctx.count is None else backend.spread(dy / ctx.count, lse.shape)
         dx = backend.empty_like(x)
         if x.size:
             run = backend.kernel(x, "cross_entropy_backward")
-            run(backend.contiguous(x), target, weight, lse, backend.contiguous(dlosses), dx, ignore, smoothing)
+            run(contiguous(x), target, weight, lse, contiguous(dlosses), dx, ignore, smoothing)
         return dx
 
     @classmethod
-    def backward_graph(cls, ctx: Node, dlosses: Tensor) -> Tensor:
+    def backward_graph(cls, ctx: Node, dy: Tensor) -> Tensor:
         """dx = dlosses (softmax(x) sum_k q_k - q)"""
         (x,) = ctx.saved
         target, weight, _, ignore, smoothing = ctx.rest
@@ -53,7 +63,14 @@ class CrossEntropy(Function):
         q[np.arange(len(target)), np.where(target == ignore, 0, target)] += 1 - smoothing
         q *= 1 if weight is None else weight
         q[target == ignore] = 0
-        return dlosses.unsqueeze(1) * (softmax(x, 1) * wrap(q.sum(axis=1, keepdims=True)) - wrap(q))
+        dlosses = dy.unsqueeze(1) if ctx.count is None else dy / as_tensor(ctx.count)
+        return dlosses * (softmax(x, 1) * wrap(q.sum(axis=1, keepdims=True)) - wrap(q))
+
+
+def _weights_of(target: Array, weight: Array | None, ignore: int) -> Any:
+    """The sum of the weights of the targets that count."""
+    kept = target != ignore
+    return kept.sum() if weight is None else weight[target[kept]].sum()
 
 
 def check_reduction(call: str, reduction: str) -> None:
@@ -68,45 +85,41 @@ def reduce(losses: Tensor, reduction: str) -> Tensor:
     return losses.mean() if reduction == "mean" else losses.sum()
 
 
-def _check(call: str, x: Tensor, weight: Any, reduction: str) -> Tensor | None:
-    """Checks x [N, C, ...] or [C] and the class weights [C], and returns these."""
+@remembered
+def _check(call: str, x: Sizes, weight: Sizes | None, reduction: str) -> int:
+    """Checks x [N, C, ...] or [C] and the class weights [C]; the axis of the classes."""
     check_reduction(call, reduction)
-    check_float(call, "x", x.data)
-    if x.ndim == 0:
-        raise ValueError(f"{call}: x has shape {x.shape}, expected [N, C, ...] or [C]")
-    classes = x.shape[min(1, x.ndim - 1)]
-    if classes < 1:
-        raise ValueError(f"{call}: x has shape {x.shape}, expected at least one class")
-    if weight is None:
-        return None
-    weight = as_tensor(weight)
-    check_float(call, "weight", weight.data, x.data)
-    if weight.shape != (classes,):
-        raise ValueError(f"{call}: weight has shape {weight.shape}, expected ({classes},): one for each class")
-    return weight
+    if not x:
+        raise ValueError(f"{call}: x has shape {x}, expected [N, C, ...] or [C]")
+    axis = min(1, len(x) - 1)
+    if x[axis] < 1:
+        raise ValueError(f"{call}: x has shape {x}, expected at least one class")
+    if weight is not None and weight != (x[axis],):
+        raise ValueError(f"{call}: weight has shape {weight}, expected ({x[axis]},): one for each class")
+    return axis
 
 
-def _rows(call: str, x: Tensor, target: Tensor, ignore: int) -> tuple[Tensor, Array]:
+def _rows(call: str, x: Tensor, target: Tensor) -> tuple[Tensor, Array]:
     """x as [R, C] and the class indices as int64 [R]; every axis of x but the classes' is rows."""
-    check_integer(call, "target", target.data)
-    expected = x.shape[:1] + x.shape[2:] if x.ndim > 1 else ()
-    if target.shape != expected:
-        raise ValueError(f"{call}: target has shape {target.shape}, expected {expected}: x has shape {x.shape}")
-    classes = x.shape[min(1, x.ndim - 1)]
-    ids = backend.contiguous(target.data.astype(np.int64, copy=False)).reshape(-1)
-    # To check on CUDA the call would have to wait for the GPU: there these rows give NaN.
+    ids, shape = target.data, x.data.shape
+    check_integer(call, "target", ids)
+    expected = shape[:1] + shape[2:] if len(shape) > 1 else ()
+    if ids.shape != expected:
+        raise ValueError(f"{call}: target has shape {ids.shape}, expected {expected}: x has shape {shape}")
+    if ids.dtype is not INT64:
+        ids = ids.astype(INT64, copy=False)
+    if len(shape) == 2:
+        return x, contiguous(ids)
+    if len(shape) > 2:
+        x = x.permute(0, *range(2, len(shape)), 1)
+    return x.reshape(ids.size, shape[-1 if len(shape) == 1 else 1]), seen(ids, (ids.size,))
+
+
+def _check_range(call: str, ids: Array, classes: int, ignore: int) -> None:
+    """ValueError for a class that there is not. To check on CUDA the call would have to wait for the GPU: there its row
+    gives NaN."""
     if isinstance(ids, np.ndarray) and (wrong := (ids != ignore) & ((ids < 0) | (ids >= classes))).any():
         raise ValueError(f"{call}: target holds {ids[wrong][0]}, expected 0..{classes - 1} or ignore_index {ignore}")
-    if x.ndim > 2:
-        x = x.permute(0, *range(2, x.ndim), 1)
-    return x.reshape(ids.size, classes), ids
-
-
-def _average(losses: Tensor, ids: Array, weight: Tensor | None, ignore: int) -> Tensor:
-    """The sum of the losses over the sum of the weights of their classes; NaN where every target is ignored."""
-    kept = ids != ignore
-    total = kept.sum() if weight is None else weight.data[ids[kept]].sum()
-    return losses.sum() / (losses.dtype.type(total) if losses.device == "cpu" else wrap(total.astype(losses.dtype)))
 
 
 def cross_entropy(
@@ -124,28 +137,32 @@ def cross_entropy(
     (1 - s) target + s / C. reduction: "mean" (weighted by the classes' weights), "sum" or "none". Raises ValueError for
     shapes, targets and options that do not fit, TypeError for dtypes; on CUDA a target out of range gives NaN.
     """
-    x, target = as_tensor(x), as_tensor(target)
-    weight = _check("cross_entropy", x, weight, reduction)
+    x, weight = tensors("cross_entropy", "x weight", 1, x, weight)
+    target = as_tensor(target)
+    axis = _check("cross_entropy", x.data.shape, shape_of(weight), reduction)
     if not 0.0 <= label_smoothing <= 1.0:
         raise ValueError(f"cross_entropy: label_smoothing is {label_smoothing}, expected 0 <= label_smoothing <= 1")
     if target.is_floating_point():
-        return _probabilities(x, target, weight, reduction, label_smoothing)
-    rows, ids = _rows("cross_entropy", x, target, ignore_index)
-    losses = CrossEntropy.apply(
-        rows, target=ids, weight=None if weight is None else backend.contiguous(weight.data), ignore=ignore_index,
-        smoothing=float(label_smoothing),
-    )  # fmt: skip
-    if reduction == "mean":
-        return _average(losses, ids, weight, ignore_index)
-    return losses.sum() if reduction == "sum" else losses.reshape(target.shape)
+        return _probabilities(x, target, weight, reduction, label_smoothing, axis)
+    rows, ids = _rows("cross_entropy", x, target)
+    try:
+        y = CrossEntropy.apply(
+            rows, target=ids, weight=None if weight is None else contiguous(weight.data), ignore=int(ignore_index),
+            smoothing=float(label_smoothing), reduction=reduction,
+        )  # fmt: skip
+    except ValueError:
+        _check_range("cross_entropy", ids, rows.shape[1], ignore_index)
+        raise
+    return y.reshape(target.shape) if y.data.shape != target.data.shape and reduction == "none" else y
 
 
-def _probabilities(x: Tensor, target: Tensor, weight: Tensor | None, reduction: str, smoothing: float) -> Tensor:
+def _probabilities(
+    x: Tensor, target: Tensor, weight: Tensor | None, reduction: str, smoothing: float, axis: int
+) -> Tensor:
     if target.shape != x.shape:
         raise ValueError(
             f"cross_entropy: target has shape {target.shape}, expected {x.shape} of class probabilities, as x"
         )
-    axis = min(1, x.ndim - 1)
     if smoothing:
         target = target * (1 - smoothing) + smoothing / x.shape[axis]
     logs = log_softmax(x, axis)
@@ -158,9 +175,11 @@ def _probabilities(x: Tensor, target: Tensor, weight: Tensor | None, reduction: 
 def nll_loss(x: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> Tensor:
     """-weight[target] x[target] of log-probabilities x: [C], [N, C] or [N, C, d1, ...]; the rest as in
     `cross_entropy`."""
-    x, target = as_tensor(x), as_tensor(target)
-    weight = _check("nll_loss", x, weight, reduction)
-    rows, ids = _rows("nll_loss", x, target, ignore_index)
+    x, weight = tensors("nll_loss", "x weight", 1, x, weight)
+    target = as_tensor(target)
+    _check("nll_loss", x.data.shape, shape_of(weight), reduction)
+    rows, ids = _rows("nll_loss", x, target)
+    _check_range("nll_loss", ids, rows.shape[1], ignore_index)
     kept = ids != ignore_index
     safe = np.where(kept, ids, 0)
     losses = -rows[np.arange(ids.size), safe]
@@ -168,5 +187,6 @@ def nll_loss(x: Any, target: Any, weight: Any = None, ignore_index: int = -100, 
         losses = losses * weight[safe]
     losses = where(kept, losses, 0.0)
     if reduction == "mean":
-        return _average(losses, ids, weight, ignore_index)
+        count = _weights_of(ids, None if weight is None else weight.data, ignore_index)
+        return losses.sum() / as_tensor(count.astype(losses.dtype))
     return losses.sum() if reduction == "sum" else losses.reshape(target.shape)

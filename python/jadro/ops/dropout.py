@@ -7,8 +7,8 @@ from typing import Any
 from .. import backend, random
 from ..autograd import Elementary, Node
 from ..backend import Array
-from ..tensor import Tensor, as_tensor
-from .common import check_float
+from ..tensor import Tensor
+from .common import tensors
 
 
 class Dropout(Elementary):
@@ -31,10 +31,9 @@ def dropout(x: Any, p: float = 0.5, training: bool = True) -> Tensor:
 
     Raises ValueError where p is outside 0..1, TypeError where x is not floating.
     """
-    x = as_tensor(x)
+    (x,) = tensors("dropout", "x", 1, x)
     if not 0.0 <= p <= 1.0:
         raise ValueError(f"dropout: p is {p}, expected 0 <= p <= 1")
-    check_float("dropout", "x", x.data)
     if not training or p == 0:
         return x
     if p == 1:

@@ -18,7 +18,6 @@ from ..autograd import Elementary, Node
 from ..backend import Array, compute
 from ..tensor import Tensor, as_tensor
 from .common import FLOAT32, INT64, cast, result_dtype
-from .shape import unbroadcast
 
 _NUMBER = (float, int, np.number, np.bool_)
 
@@ -65,7 +64,7 @@ def check_broadcast(call: str, *xs: Any) -> None:
 
 
 class Binary(Elementary):
-    """Keeps its operands; gradients are summed back to their shapes."""
+    """Keeps its operands."""
 
     def __init_subclass__(cls, ufunc: np.ufunc, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -82,13 +81,11 @@ class Add(Elementary):
 
     @staticmethod
     def forward(ctx: Node, a: Array, b: Array) -> Array:
-        ctx.shapes = a.shape, b.shape
         return compute(np.add, a, b)
 
     @staticmethod
     def backward(ctx: Node, dy: Any) -> Any:
-        a, b = ctx.shapes
-        return unbroadcast(dy, a) if ctx.needs[0] else None, unbroadcast(dy, b) if ctx.needs[1] else None
+        return dy, dy
 
 
 class Sub(Elementary):
@@ -96,13 +93,11 @@ class Sub(Elementary):
 
     @staticmethod
     def forward(ctx: Node, a: Array, b: Array) -> Array:
-        ctx.shapes = a.shape, b.shape
         return compute(np.subtract, a, b)
 
     @staticmethod
     def backward(ctx: Node, dy: Any) -> Any:
-        a, b = ctx.shapes
-        return unbroadcast(dy, a) if ctx.needs[0] else None, unbroadcast(-dy, b) if ctx.needs[1] else None
+        return dy, -dy if ctx.needs[1] else None
 
 
 class Mul(Binary, ufunc=np.multiply):
@@ -111,8 +106,7 @@ class Mul(Binary, ufunc=np.multiply):
     @staticmethod
     def backward(ctx: Node, dy: Any) -> Any:
         a, b = ctx.saved
-        da = unbroadcast(dy * b, a.shape) if ctx.needs[0] else None
-        return da, unbroadcast(dy * a, b.shape) if ctx.needs[1] else None
+        return dy * b if ctx.needs[0] else None, dy * a if ctx.needs[1] else None
 
 
 class Div(Binary, ufunc=np.true_divide):
@@ -122,8 +116,7 @@ class Div(Binary, ufunc=np.true_divide):
     def backward(ctx: Node, dy: Any) -> Any:
         a, b = ctx.saved
         da = dy / b
-        db = unbroadcast(-da * (a / b), b.shape) if ctx.needs[1] else None
-        return unbroadcast(da, a.shape) if ctx.needs[0] else None, db
+        return da, -da * (a / b) if ctx.needs[1] else None
 
 
 class Pow(Binary, ufunc=np.power):
@@ -134,11 +127,11 @@ class Pow(Binary, ufunc=np.power):
         a, b = ctx.saved
         da = db = None
         if ctx.needs[0]:
-            da = unbroadcast(dy * (b * Pow.call(a, Where.call(b == 0, b, b - 1))), a.shape)
+            da = dy * (b * Pow.call(a, Where.call(b == 0, b, b - 1)))
         if ctx.needs[1]:
             flat = (a == 0) & (b >= 0)
             log = Log.call(Where.call(flat, np.ones_like(flat, dtype=dy.dtype), a))
-            db = unbroadcast(dy * Pow.call(a, b) * log, b.shape)
+            db = dy * Pow.call(a, b) * log
         return da, db
 
 
@@ -148,8 +141,7 @@ class Remainder(Binary, ufunc=np.remainder):
     @staticmethod
     def backward(ctx: Node, dy: Any) -> Any:
         a, b = ctx.saved
-        db = unbroadcast(-dy * np.floor_divide(a, b), b.shape) if ctx.needs[1] else None
-        return unbroadcast(dy, a.shape) if ctx.needs[0] else None, db
+        return dy, -dy * np.floor_divide(a, b) if ctx.needs[1] else None
 
 
 class Maximum(Binary, ufunc=np.maximum):
@@ -158,7 +150,7 @@ class Maximum(Binary, ufunc=np.maximum):
     @staticmethod
     def backward(ctx: Node, dy: Any) -> Any:
         a, b = ctx.saved
-        return _share(ctx, dy, a, b, a > b)
+        return _share(dy, a == b, a > b)
 
 
 class Minimum(Binary, ufunc=np.minimum):
@@ -167,14 +159,13 @@ class Minimum(Binary, ufunc=np.minimum):
     @staticmethod
     def backward(ctx: Node, dy: Any) -> Any:
         a, b = ctx.saved
-        return _share(ctx, dy, a, b, a < b)
+        return _share(dy, a == b, a < b)
 
 
-def _share(ctx: Node, dy: Any, a: Any, b: Any, first: Any) -> Any:
-    """dy to a where `first`, half of it where a == b, the rest to b."""
-    part = _float(first, dy) + 0.5 * _float(a == b, dy)
-    da = unbroadcast(dy * part, a.shape) if ctx.needs[0] else None
-    return da, unbroadcast(dy * (1 - part), b.shape) if ctx.needs[1] else None
+def _share(dy: Any, equal: Any, first: Any) -> Any:
+    """dy to a where `first`, half of it where `equal`, the rest to b."""
+    part = _float(first, dy) + 0.5 * _float(equal, dy)
+    return dy * part, dy * (1 - part)
 
 
 def _float(mask: Any, like: Any) -> Any:
@@ -296,15 +287,14 @@ class Where(Elementary):
 
     @staticmethod
     def forward(ctx: Node, condition: Array, a: Array, b: Array) -> Array:
-        ctx.condition, ctx.shapes = condition, (a.shape, b.shape)
+        ctx.condition = condition
         return np.where(condition, a, b)
 
     @staticmethod
     def backward(ctx: Node, dy: Any) -> Any:
-        zero, (a, b) = dy.dtype.type(0), ctx.shapes
-        da = unbroadcast(Where.call(ctx.condition, dy, zero), a) if ctx.needs[1] else None
-        db = unbroadcast(Where.call(ctx.condition, zero, dy), b) if ctx.needs[2] else None
-        return None, da, db
+        zero = dy.dtype.type(0)
+        da = Where.call(ctx.condition, dy, zero) if ctx.needs[1] else None
+        return None, da, Where.call(ctx.condition, zero, dy) if ctx.needs[2] else None
 
 
 class Clamp(Elementary):

@@ -7,10 +7,10 @@ from typing import Any
 
 from .. import backend
 from ..autograd import Function, Node
-from ..backend import Array
-from ..tensor import Tensor, as_tensor
-from .batch_norm import batch_norm, check_options, check_vector
-from .common import check_float
+from ..backend import Array, contiguous, seen
+from ..tensor import Tensor
+from .batch_norm import batch_norm, check_axes, check_eps, check_vectors
+from .common import remembered, shape_of, tensors
 from .windows import Sizes
 
 
@@ -30,30 +30,29 @@ class GroupNorm(Function):
         running: tuple[Array | None, Array | None] = (None, None), momentum: float = 0.0,
     ) -> Array:  # fmt: skip
         ctx.shape, ctx.groups, ctx.eps = shape, groups, eps
-        ctx.mean, ctx.rstd = backend.empty_like(x, (shape[0], groups)), backend.empty_like(x, (shape[0], groups))
-        y = backend.empty_like(x)
-        ctx.affine = next((p.shape for p in (weight, bias) if p is not None), None)
+        mean, rstd = backend.empty_like(x, (shape[0], groups)), backend.empty_like(x, (shape[0], groups))
+        ctx.mean, ctx.rstd = mean, rstd
+        y, channels = backend.empty_like(x), shape[1:2]
+        ctx.affine = bias.shape if weight is None and bias is not None else None if weight is None else weight.shape
         ctx.save(x, weight)
         if x.size:
-            affine = [None if p is None else backend.contiguous(p).reshape(-1) for p in (weight, bias)]
             backend.kernel(x, "group_norm_forward")(
-                backend.contiguous(x).reshape(shape), groups, *affine, *running, y.reshape(shape), ctx.mean, ctx.rstd,
-                momentum, eps,
+                seen(x, shape), groups, seen(weight, channels), seen(bias, channels), *running, seen(y, shape), mean,
+                rstd, momentum, eps,
             )  # fmt: skip
         return y
 
     @staticmethod
     def backward(ctx: Node, dy: Array) -> tuple[Array | None, ...]:
         x, weight = ctx.saved
-        shape, affine = ctx.shape, ctx.affine
+        shape, channels = ctx.shape, ctx.shape[1:2]
         dx = backend.empty_like(x) if ctx.needs[0] else None
-        dw, db = (backend.empty_like(x, affine) if need else None for need in ctx.needs[1:])
+        dw, db = (backend.empty_like(x, ctx.affine) if need else None for need in ctx.needs[1:])
         if x.size:
-            flat = [None if p is None else backend.contiguous(p).reshape(-1) for p in (weight, dw, db)]
-            dys, xs = backend.contiguous(dy).reshape(shape), backend.contiguous(x).reshape(shape)
             backend.kernel(x, "group_norm_backward")(
-                dys, xs, ctx.groups, flat[0], ctx.mean, ctx.rstd, None if dx is None else dx.reshape(shape), *flat[1:]
-            )
+                seen(dy, shape), seen(x, shape), ctx.groups, seen(weight, channels), ctx.mean, ctx.rstd,
+                seen(dx, shape), seen(dw, channels), seen(db, channels),
+            )  # fmt: skip
         else:
             for d in (dw, db):
                 if d is not None:
@@ -76,26 +75,37 @@ class GroupNorm(Function):
         return dx.reshape(x.shape), dw, dy.sum((0, 2)).reshape(ctx.affine) if ctx.needs[2] else None
 
 
+@remembered
+def _layer_plan(x: Sizes, over: Any, weight: Sizes | None, bias: Sizes | None) -> Sizes:
+    """The shape in which x is seen: rows, the numbers of one, 1."""
+    check_axes("layer_norm", x, 1)
+    shape = (over,) if isinstance(over, int) else tuple(over)
+    lead = len(x) - len(shape)
+    if not shape or lead < 0 or x[lead:] != shape:
+        raise ValueError(f"layer_norm: x has shape {x}, expected to end in normalized_shape {shape}")
+    for name, given in (("weight", weight), ("bias", bias)):
+        if given is not None and given != shape:
+            raise ValueError(f"layer_norm: {name} has shape {given}, expected {shape}")
+    return math.prod(x[:lead]), math.prod(shape), 1
+
+
 def layer_norm(x: Any, normalized_shape: Any, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
     """Layer normalisation (Ba et al. 2016) over the last axes, whose sizes are `normalized_shape`, an int or several.
 
     weight, bias: of that shape. Raises ValueError where x does not end in that shape.
     """
-    x = as_tensor(x)
-    shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-    check_options("layer_norm", x, eps, 1)
-    if not shape or x.shape[x.ndim - len(shape) :] != shape or len(shape) > x.ndim:
-        raise ValueError(f"layer_norm: x has shape {x.shape}, expected to end in normalized_shape {shape}")
-    params = []
-    for name, value in (("weight", weight), ("bias", bias)):
-        value = None if value is None else as_tensor(value)
-        if value is not None:
-            check_float("layer_norm", name, value.data, x.data)
-            if value.shape != shape:
-                raise ValueError(f"layer_norm: {name} has shape {value.shape}, expected {shape}")
-        params.append(value)
-    rows = math.prod(x.shape[: x.ndim - len(shape)])
-    return GroupNorm.apply(x, *params, shape=(rows, math.prod(shape), 1), groups=1, eps=float(eps))
+    x, weight, bias = tensors("layer_norm", "x weight bias", 1, x, weight, bias)
+    shape = _layer_plan(x.data.shape, normalized_shape, shape_of(weight), shape_of(bias))
+    return GroupNorm.apply(x, weight, bias, shape=shape, groups=1, eps=check_eps("layer_norm", eps))
+
+
+@remembered
+def _group_plan(x: Sizes, groups: int, weight: Sizes | None, bias: Sizes | None) -> Sizes:
+    check_axes("group_norm", x, 2)
+    if groups < 1 or x[1] % groups:
+        raise ValueError(f"group_norm: num_groups is {groups}, expected a divisor of x's {x[1]} channels")
+    check_vectors("group_norm", x[1], weight=weight, bias=bias)
+    return x[0], x[1], math.prod(x[2:])
 
 
 def group_norm(x: Any, num_groups: int, weight: Any = None, bias: Any = None, eps: float = 1e-5) -> Tensor:
@@ -104,14 +114,21 @@ def group_norm(x: Any, num_groups: int, weight: Any = None, bias: Any = None, ep
 
     x: [N, C, ...]; weight, bias: [C]. Raises ValueError where num_groups does not divide C.
     """
-    x = as_tensor(x)
-    check_options("group_norm", x, eps, 2)
-    n, channels = x.shape[:2]
-    if num_groups < 1 or channels % num_groups:
-        raise ValueError(f"group_norm: num_groups is {num_groups}, expected a divisor of x's {channels} channels")
-    params = [check_vector("group_norm", name, v, channels, x) for name, v in (("weight", weight), ("bias", bias))]
-    shape = n, channels, math.prod(x.shape[2:])
-    return GroupNorm.apply(x, *params, shape=shape, groups=num_groups, eps=float(eps))
+    x, weight, bias = tensors("group_norm", "x weight bias", 1, x, weight, bias)
+    shape = _group_plan(x.data.shape, num_groups, shape_of(weight), shape_of(bias))
+    return GroupNorm.apply(x, weight, bias, shape=shape, groups=num_groups, eps=check_eps("group_norm", eps))
+
+
+@remembered
+def _instance_plan(x: Sizes, mean: Sizes | None, var: Sizes | None, weight: Sizes | None, bias: Sizes | None) -> Sizes:
+    check_axes("instance_norm", x, 3)
+    channels, space = x[1], math.prod(x[2:])
+    if space == 1:
+        raise ValueError(f"instance_norm: x has shape {x}, expected more than one value a channel")
+    if (mean is None) != (var is None):
+        raise ValueError("instance_norm: one of running_mean and running_var is None, expected both or neither")
+    check_vectors("instance_norm", channels, running_mean=mean, running_var=var, weight=weight, bias=bias)
+    return x[0], channels, space
 
 
 def instance_norm(
@@ -123,19 +140,14 @@ def instance_norm(
     x: [N, C, ...]; running moments, where given, move towards the mean of the rows' moments; without `use_input_stats`
     they are used instead. Raises ValueError for a single value a channel.
     """
-    x = as_tensor(x)
-    check_options("instance_norm", x, eps, 3)
+    x, mean, var, weight, bias = tensors(
+        "instance_norm", "x running_mean running_var weight bias", 1, x, running_mean, running_var, weight, bias
+    )
     if not use_input_stats:
-        return batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
-    n, channels, space = x.shape[0], x.shape[1], math.prod(x.shape[2:])
-    if space == 1:
-        raise ValueError(f"instance_norm: x has shape {x.shape}, expected more than one value a channel")
-    if (running_mean is None) != (running_var is None):
-        raise ValueError("instance_norm: one of running_mean and running_var is None, expected both or neither")
-    names = {"running_mean": running_mean, "running_var": running_var, "weight": weight, "bias": bias}
-    mean, var, *params = (check_vector("instance_norm", name, v, channels, x) for name, v in names.items())
-    running = tuple(None if m is None else backend.contiguous(m.data) for m in (mean, var))
+        return batch_norm(x, mean, var, weight, bias, False, momentum, eps)
+    shape = _instance_plan(x.data.shape, shape_of(mean), shape_of(var), shape_of(weight), shape_of(bias))
+    running = None if mean is None else contiguous(mean.data), None if var is None else contiguous(var.data)
     return GroupNorm.apply(
-        x, *params, shape=(n, channels, space), groups=channels, eps=float(eps), running=running,
+        x, weight, bias, shape=shape, groups=shape[1], eps=check_eps("instance_norm", eps), running=running,
         momentum=float(momentum),
     )  # fmt: skip

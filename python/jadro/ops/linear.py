@@ -10,14 +10,20 @@ import numpy as np
 from .. import backend
 from .._core import gemm
 from ..autograd import Function, Node
-from ..backend import Array, total
-from ..tensor import Tensor, as_tensor
-from .common import check_float
+from ..backend import Array, contiguous, total
+from ..tensor import Tensor
+from .common import remembered, shape_of, tensors
 from .matmul import matmul, product
 
 
+def _rows(x: Any) -> Any:
+    """x [..., I], an array or a Tensor, as [R, I]."""
+    shape = x.shape
+    return x if len(shape) == 2 else x.reshape(math.prod(shape[:-1]), shape[-1])
+
+
 class Linear(Function):
-    """x[R,I], w[O,I], b[O] -> y[R,O] = x w^T + b; dx = dy w, dw = dy^T x, db = sum of dy's rows"""
+    """x[...,I], w[O,I], b[O] -> y[...,O] = x w^T + b; dx = dy w, dw = dy^T x, db = sum of dy's rows"""
 
     @staticmethod
     def forward(ctx: Node, x: Array, w: Array, b: Array | None) -> Array:
@@ -25,24 +31,35 @@ class Linear(Function):
         if not isinstance(x, np.ndarray) or x.size == 0 or w.size == 0:
             y = np.matmul(x, w.T)
             return y if b is None else y + b
-        y = backend.empty_like(x, (x.shape[0], w.shape[0]))
-        bias = None if b is None else backend.contiguous(b)
-        gemm(backend.contiguous(x), backend.contiguous(w), y, bias, False, True)
+        y = backend.empty_like(x, (*x.shape[:-1], w.shape[0]))
+        gemm(_rows(contiguous(x)), contiguous(w), _rows(y), contiguous(b), False, True)
         return y
 
     @staticmethod
     def backward(ctx: Node, dy: Array) -> tuple[Array | None, ...]:
         x, w = ctx.saved
-        dx = product(dy, w) if ctx.needs[0] else None
-        dw = product(dy.T, x) if ctx.needs[1] else None
-        return dx, dw, total(dy, (0,)) if ctx.needs[2] else None
+        rows = _rows(dy)
+        dx = product(rows, w).reshape(x.shape) if ctx.needs[0] else None
+        dw = product(rows, _rows(x), True) if ctx.needs[1] else None
+        return dx, dw, total(rows, (0,)) if ctx.needs[2] else None
 
     @classmethod
     def backward_graph(cls, ctx: Node, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, w = ctx.saved
+        rows = _rows(dy)
         dx = matmul(dy, w) if ctx.needs[0] else None
-        dw = matmul(dy.T, x) if ctx.needs[1] else None
-        return dx, dw, dy.sum(0) if ctx.needs[2] else None
+        dw = matmul(rows.T, _rows(x)) if ctx.needs[1] else None
+        return dx, dw, rows.sum(0) if ctx.needs[2] else None
+
+
+@remembered
+def _check(x: tuple[int, ...], weight: tuple[int, ...], bias: tuple[int, ...] | None) -> None:
+    if len(weight) != 2:
+        raise ValueError(f"linear: weight has shape {weight}, expected two axes, [out, in]")
+    if not x or x[-1] != weight[1]:
+        raise ValueError(f"linear: x has shape {x}, expected (..., {weight[1]}): weight has shape {weight}")
+    if bias is not None and bias != weight[:1]:
+        raise ValueError(f"linear: bias has shape {bias}, expected {weight[:1]}")
 
 
 def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
@@ -51,24 +68,9 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
 
     Raises ValueError for shapes that do not fit, TypeError for dtypes that are not floating or differ.
     """
-    x, weight = as_tensor(x), as_tensor(weight)
-    given, wide = x.data.shape, weight.data.shape
-    if len(wide) == 1:
-        y = linear(x, weight.unsqueeze(0))
-        return y.squeeze(-1) if bias is None else y.squeeze(-1) + bias
-    if len(wide) != 2:
-        raise ValueError(f"linear: weight has shape {wide}, expected two axes, [out, in]")
-    if not given or given[-1] != wide[1]:
-        raise ValueError(f"linear: x has shape {given}, expected (..., {wide[1]}): weight has shape {wide}")
-    check_float("linear", "x", x.data)
-    check_float("linear", "weight", weight.data, x.data)
-    if bias is not None:
-        bias = as_tensor(bias)
-        check_float("linear", "bias", bias.data, x.data)
-        if bias.data.shape != wide[:1]:
-            raise ValueError(f"linear: bias has shape {bias.shape}, expected {wide[:1]}")
-    if len(given) == 2:
-        return Linear.apply(x, weight, bias)
-    lead = given[:-1]
-    y = Linear.apply(x.reshape(math.prod(lead), given[-1]), weight, bias)
-    return y.reshape(*lead, wide[0])
+    x, weight, bias = tensors("linear", "x weight bias", 2, x, weight, bias)
+    if weight.ndim == 1:
+        y = linear(x, weight.unsqueeze(0)).squeeze(-1)
+        return y if bias is None else y + bias
+    _check(x.data.shape, weight.data.shape, shape_of(bias))
+    return Linear.apply(x, weight, bias)

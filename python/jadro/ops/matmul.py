@@ -12,35 +12,34 @@ from ..autograd import Elementary, Node
 from ..backend import Array
 from ..tensor import Tensor, as_tensor
 from .common import promote
-from .shape import Permute, Reshape, unbroadcast
+from .shape import Permute, Reshape
 
-_NATIVE = (np.dtype(np.float32), np.dtype(np.float64))
+_NATIVE = (np.dtype(np.float32).num, np.dtype(np.float64).num)
 
 
-def _operand(x: Array) -> tuple[Array, bool]:
+def _operand(x: Array, transposed: bool) -> tuple[Array, bool]:
     """A matrix as the kernel takes it: contiguous, perhaps transposed."""
     flags = x.flags
     if flags.c_contiguous or not flags.f_contiguous:
-        return backend.contiguous(x), False
-    return x.T, True
+        return backend.contiguous(x), transposed
+    return x.T, not transposed
 
 
-def product(a: Array, b: Array) -> Array:
-    """a[..., M, K] @ b[..., K, N] of one dtype."""
-    if a.ndim != 2 or b.ndim != 2 or not isinstance(a, np.ndarray) or a.dtype not in _NATIVE:
-        return np.matmul(a, b)
+def product(a: Array, b: Array, trans_a: bool = False, trans_b: bool = False) -> Array:
+    """a[..., M, K] @ b[..., K, N] of one dtype; those with `trans` have their last two axes exchanged."""
+    if a.ndim != 2 or b.ndim != 2 or not isinstance(a, np.ndarray) or a.dtype.num not in _NATIVE:
+        return np.matmul(a.swapaxes(-1, -2) if trans_a else a, b.swapaxes(-1, -2) if trans_b else b)
+    out = backend.empty_like(a, (a.shape[trans_a], b.shape[not trans_b]))
     if a.size == 0 or b.size == 0:
-        return np.zeros((a.shape[0], b.shape[1]), a.dtype)
-    out = backend.empty_like(a, (a.shape[0], b.shape[1]))
-    (a, trans_a), (b, trans_b) = _operand(a), _operand(b)
+        out[...] = 0
+        return out
+    (a, trans_a), (b, trans_b) = _operand(a, trans_a), _operand(b, trans_b)
     gemm(a, b, out, None, trans_a, trans_b)
     return out
 
 
-def _swap_last(x: Any) -> Any:
-    if isinstance(x, np.ndarray):
-        return x.swapaxes(-1, -2)
-    return Permute.call(x, axes=(*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
+def _swap_last(x: Tensor) -> Tensor:
+    return Permute.apply(x, axes=(*range(x.ndim - 2), x.ndim - 1, x.ndim - 2))
 
 
 class MatMul(Elementary):
@@ -54,9 +53,11 @@ class MatMul(Elementary):
     @staticmethod
     def backward(ctx: Node, dy: Any) -> Any:
         a, b = ctx.saved
-        multiply = product if isinstance(dy, np.ndarray) else MatMul.call
-        da = unbroadcast(multiply(dy, _swap_last(b)), a.shape) if ctx.needs[0] else None
-        return da, unbroadcast(multiply(_swap_last(a), dy), b.shape) if ctx.needs[1] else None
+        if isinstance(dy, Tensor):
+            da = MatMul.apply(dy, _swap_last(b)) if ctx.needs[0] else None
+            return da, MatMul.apply(_swap_last(a), dy) if ctx.needs[1] else None
+        da = product(dy, b, False, True) if ctx.needs[0] else None
+        return da, product(a, dy, True) if ctx.needs[1] else None
 
 
 def matmul(a: Any, b: Any) -> Tensor:

@@ -26,7 +26,7 @@ def _kept(shape: tuple[int, ...], axes: tuple[int, ...] | None) -> tuple[int, ..
 
 def _spread(dy: Any, shape: tuple[int, ...], axes: tuple[int, ...] | None) -> Any:
     """A reduced gradient, repeated along the axes it was reduced over."""
-    if isinstance(dy, np.ndarray):
+    if isinstance(dy, (np.ndarray, np.generic)):
         return spread(dy if axes is None or dy.ndim == len(shape) else dy.reshape(_kept(shape, axes)), shape)
     return Expand.call(Reshape.call(dy, shape=_kept(shape, axes)), shape=shape)
 
@@ -40,6 +40,17 @@ class Sum(Elementary):
     @staticmethod
     def backward(ctx: Node, dy: Any) -> Any:
         return _spread(dy, ctx.shape, ctx.axes)
+
+
+class Mean(Elementary):
+    @staticmethod
+    def forward(ctx: Node, x: Array, *, axes: tuple[int, ...] | None, keepdim: bool, count: int) -> Array:
+        ctx.shape, ctx.axes, ctx.count = x.shape, axes, x.dtype.type(count)
+        return total(x, axes, keepdim) / ctx.count
+
+    @staticmethod
+    def backward(ctx: Node, dy: Any) -> Any:
+        return _spread(dy / ctx.count, ctx.shape, ctx.axes)
 
 
 class Extreme(Elementary):
@@ -125,7 +136,7 @@ def mean(x: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None,
     """The mean over `dim` (None: all axes), NaN of no elements; integers and booleans are taken as float32."""
     x = _floating(x) if dtype is None else cast(x, dtype)
     axes = axis_tuple("mean", x.data.ndim, dim, axis)
-    return Sum.apply(x, axes=axes, keepdim=keepdim) / _count(x, axes)
+    return Mean.apply(x, axes=axes, keepdim=keepdim, count=_count(x, axes))
 
 
 def var(

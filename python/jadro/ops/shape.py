@@ -1,4 +1,4 @@
-"""Operations that move elements: reshape, permute, expand, join, and the sum that undoes broadcasting."""
+"""Operations that move elements: reshape, permute, expand, join."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..autograd import Elementary, Node
-from ..backend import Array, total
+from ..backend import Array
 from ..tensor import Tensor, as_tensor
 from .common import axis_index, axis_tuple, flat_ints, promote
 
@@ -52,34 +52,11 @@ class Expand(Elementary):
 
     @staticmethod
     def forward(ctx: Node, x: Array, *, shape: tuple[int, ...]) -> Array:
-        ctx.shape = x.shape
         return np.broadcast_to(x, shape)
 
     @staticmethod
     def backward(ctx: Node, dy: Any) -> Any:
-        return SumTo.call(dy, shape=ctx.shape)
-
-
-class SumTo(Elementary):
-    """y = x summed over the axes that broadcasting `shape` to x.shape would repeat."""
-
-    @staticmethod
-    def forward(ctx: Node, x: Array, *, shape: tuple[int, ...]) -> Array:
-        ctx.shape = x.shape
-        lead = x.ndim - len(shape)
-        axes = tuple(i for i, n in enumerate(x.shape) if i < lead or (shape[i - lead] == 1 and n != 1))
-        return total(x, axes).reshape(shape)
-
-    @staticmethod
-    def backward(ctx: Node, dy: Any) -> Any:
-        lead = len(ctx.shape) - dy.ndim
-        aligned = dy if lead == 0 else Reshape.call(dy, shape=(1,) * lead + tuple(dy.shape))
-        return Expand.call(aligned, shape=ctx.shape)
-
-
-def unbroadcast(g: Any, shape: tuple[int, ...]) -> Any:
-    """The gradient `g` of a broadcast operand, summed back to the operand's `shape`."""
-    return g if g.shape == shape else SumTo.call(g, shape=shape)
+        return dy
 
 
 class Cat(Elementary):

@@ -7,35 +7,34 @@ from typing import Any
 
 from .. import backend
 from ..autograd import Function, Node
-from ..backend import Array
+from ..backend import Array, seen
 from ..tensor import Tensor, as_tensor
-from .common import axis_index
+from .common import axis_index, remembered
 from .elementwise import Exp
 from .reduce import Sum, _floating
+from .windows import Sizes
 
 
 class Softmax(Function):
-    """y = exp(x) / sum exp(x) along an axis; dx = y (dy - sum(dy y))"""
+    """y = exp(x) / sum exp(x) along an axis; dx = y (dy - sum(dy y)). x is seen as `shape`: what is before the axis,
+    the axis, what is behind it."""
 
     @staticmethod
-    def forward(ctx: Node, x: Array, *, axis: int) -> Array:
-        ctx.axis, ctx.log = axis, ctx.fn is LogSoftmax
-        ctx.sizes = math.prod(x.shape[:axis]), x.shape[axis] if x.ndim else 1, math.prod(x.shape[axis + 1 :])
+    def forward(ctx: Node, x: Array, *, axis: int, shape: Sizes) -> Array:
+        ctx.axis, ctx.shape = axis, shape
         y = backend.empty_like(x)
         if x.size:
-            backend.kernel(x, "softmax_forward")(
-                backend.contiguous(x).reshape(ctx.sizes), y.reshape(ctx.sizes), ctx.log
-            )
+            backend.kernel(x, "softmax_forward")(seen(x, shape), seen(y, shape), ctx.fn is LogSoftmax)
         ctx.save(y)
         return y
 
     @staticmethod
     def backward(ctx: Node, dy: Array) -> Array:
-        y, sizes = ctx.saved[0], ctx.sizes
+        (y,), shape = ctx.saved, ctx.shape
         dx = backend.empty_like(y)
         if y.size:
-            dys, ys = backend.contiguous(dy).reshape(sizes), backend.contiguous(y).reshape(sizes)
-            backend.kernel(y, "softmax_backward")(dys, ys, dx.reshape(sizes), ctx.log)
+            run = backend.kernel(y, "softmax_backward")
+            run(seen(dy, shape), seen(y, shape), seen(dx, shape), ctx.fn is LogSoftmax)
         return dx
 
     @classmethod
@@ -54,13 +53,22 @@ class LogSoftmax(Softmax):
         return dy - Exp.call(ctx.saved[0]) * Sum.call(dy, axes=(ctx.axis,), keepdim=True)
 
 
+@remembered
+def _plan(call: str, x: Sizes, dim: Any) -> tuple[int, Sizes]:
+    """The axis and the shape in which x is seen."""
+    axis = axis_index(call, dim, len(x))
+    return axis, (math.prod(x[:axis]), x[axis], math.prod(x[axis + 1 :]))
+
+
 def softmax(x: Any, dim: int = -1, *, axis: int | None = None) -> Tensor:
     """exp(x) / sum exp(x) along an axis."""
-    x = as_tensor(x)
-    return Softmax.apply(_floating(x), axis=axis_index("softmax", dim if axis is None else axis, x.data.ndim))
+    x = _floating(as_tensor(x))
+    place, shape = _plan("softmax", x.data.shape, dim if axis is None else axis)
+    return Softmax.apply(x, axis=place, shape=shape)
 
 
 def log_softmax(x: Any, dim: int = -1, *, axis: int | None = None) -> Tensor:
     """x - log sum exp(x) along an axis."""
-    x = as_tensor(x)
-    return LogSoftmax.apply(_floating(x), axis=axis_index("log_softmax", dim if axis is None else axis, x.data.ndim))
+    x = _floating(as_tensor(x))
+    place, shape = _plan("log_softmax", x.data.shape, dim if axis is None else axis)
+    return LogSoftmax.apply(x, axis=place, shape=shape)

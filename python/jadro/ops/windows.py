@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 import operator
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
-
-import numpy as np
-
-from .common import check_float
-
-Result = TypeVar("Result")
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 Sizes = tuple[int, ...]
 LARGEST = 2**31 - 1  # of a size, step or padding: sums of a few stay inside 64 bits
@@ -97,16 +90,21 @@ def ceil_sides(sizes: Sequence[int], kernel: Sizes, stride: Sizes, padding: Side
     return tuple(found)
 
 
-def remembered(function: Callable[..., Result]) -> Callable[..., Result]:
-    """`function`, its results kept for as long as all arguments but the sizes of space are plain numbers: what a pool
-    works out for each call is the same in every step."""
-    kept = functools.lru_cache(maxsize=1024, typed=True)(function)
+class Pool(NamedTuple):
+    """A pooling: shapes as they come and, as the kernels see them, with two axes of space at least."""
 
-    def run(call: str, space: Sizes, *options: Any) -> Result:
-        plain = not any(isinstance(option, (tuple, list, np.ndarray)) for option in options)
-        return (kept if plain else function)(call, space, *options)
+    of: Sizes  # of what is pooled
+    shape: Sizes  # of the result
+    seen: Sizes
+    seen_shape: Sizes
+    window: Any  # the tail of the native call
 
-    return run
+
+def pool_plan(call: str, n: int, of: Sizes, sizes: Sizes, window: Any, least: int = 2) -> Pool:
+    """What leads from `of`, [N, C, ...] or [C, ...], to `sizes` of n axes of space; kernels know `least` or more."""
+    batch = of[:-n] if len(of) == n + 2 else (1, *of[:-n])
+    lifted = (*batch, *(1,) * (least - n))
+    return Pool(of, (*of[:-n], *sizes), (*lifted, *of[-n:]), (*lifted, *sizes), window)
 
 
 def pool_windows(
@@ -132,15 +130,13 @@ def pool_windows(
     return sizes, kernel, strides, dilations, around, wide
 
 
-def pool_input(call: str, n: int, x: Any) -> tuple[Any, bool]:
-    """x with its batch axis, and whether it came without one; TypeError and ValueError for what pools cannot take."""
-    if x.ndim not in (n + 1, n + 2):
-        raise ValueError(f"{call}: x has shape {x.shape}, expected {n + 2} axes, or {n + 1} without the batch")
-    check_float(call, "x", x.data)
-    single = x.ndim == n + 1
-    if min(x.shape[0 if single else 1 :]) < 1:
-        raise ValueError(f"{call}: x has shape {x.shape}, expected no empty axis but the batch")
-    return (x.unsqueeze(0) if single else x), single
+def pool_space(call: str, n: int, x: Sizes) -> Sizes:
+    """The sizes of space of x [N, C, n axes] or [C, n axes]; ValueError for another rank, or for an empty axis."""
+    if len(x) not in (n + 1, n + 2):
+        raise ValueError(f"{call}: x has shape {x}, expected {n + 2} axes, or {n + 1} without the batch")
+    if min(x[-n - 1 :]) < 1:
+        raise ValueError(f"{call}: x has shape {x}, expected no empty axis but the batch")
+    return x[-n:]
 
 
 def adaptive_sizes(call: str, space: Sizes, output_size: Any) -> Sizes:
