@@ -135,6 +135,22 @@ def test_prelu(shape, count):
     gradgradcheck(F.prelu, [away, layer.weight])
     with pytest.raises(ValueError, match="prelu: weight has shape"):
         F.prelu(mine, np.ones(7))
+    special = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 2.0, -2.0])
+    found = F.prelu(special, layer.weight.data[:1]).numpy()
+    np.testing.assert_array_equal(found, torch.nn.functional.prelu(torch.tensor(special), theirs.weight[:1]).detach())
+
+
+@pytest.mark.parametrize(("x", "w"), [(True, False), (False, True)])
+def test_prelu_gives_the_gradients_that_are_wanted(x, w):
+    rng = np.random.default_rng(5)
+    both = [jadro.tensor(rng.standard_normal(s), requires_grad=True) for s in ((3, 4, 2), (4,))]
+    wanted = jadro.grad(F.prelu(*both), both, np.ones((3, 4, 2)))
+    one = [jadro.tensor(t.data, requires_grad=need) for t, need in zip(both, (x, w), strict=True)]
+    F.prelu(*one).backward(np.ones((3, 4, 2)))
+    for t, g, need in zip(one, wanted, (x, w), strict=True):
+        assert (t.grad is not None) == need
+        if need:
+            np.testing.assert_array_equal(t.grad.numpy(), g.numpy())
 
 
 def test_unknown_function_is_named():

@@ -25,6 +25,7 @@ REPRESENTATIVES = [
     "group_norm-instances",
     "softmax-columns",
     "tanh-image",
+    "prelu-image",
     "cross_entropy-smoothed_weighted_ignored",
     "embedding-every_id_repeats",
     "dropout-image",

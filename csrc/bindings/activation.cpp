@@ -44,6 +44,41 @@ void backward(const std::string& name, const py::array& dy, const py::array& v, 
   });
 }
 
+BatchNorm prelu_shape(Call& call, const py::array& x) {
+  call.set_dtype(x, "x");
+  call.check_rank(x, "x", 3);
+  return {x.shape(0), x.shape(1), x.shape(2)};
+}
+
+void prelu(const py::array& x, const py::array& w, py::array& y) {
+  Call call("prelu_forward");
+  const BatchNorm shape = prelu_shape(call, x);
+  with_dtype(call, [&](auto zero) {
+    using T = decltype(zero);
+    const T* in = call.in<T>(x, "x", Dims(x));
+    const T* slopes = call.in<T>(w, "w", {shape.c});
+    T* out = call.out<T>(y, "y", Dims(x));
+    py::gil_scoped_release unlocked;
+    prelu_forward(shape, in, slopes, out);
+  });
+}
+
+void prelu_gradients(const py::array& dy, const py::array& x, const py::array& w, std::optional<py::array>& dx,
+                     std::optional<py::array>& dw) {
+  Call call("prelu_backward");
+  const BatchNorm shape = prelu_shape(call, x);
+  with_dtype(call, [&](auto zero) {
+    using T = decltype(zero);
+    const T* in = call.in<T>(dy, "dy", Dims(x));
+    const T* value = call.in<T>(x, "x", Dims(x));
+    const T* slopes = call.in<T>(w, "w", {shape.c});
+    T* out = call.out<T>(dx, "dx", Dims(x));
+    T* sums = call.out<T>(dw, "dw", {shape.c});
+    py::gil_scoped_release unlocked;
+    prelu_backward(shape, in, value, slopes, out, sums);
+  });
+}
+
 }  // namespace
 
 void bind_activation(py::module_& m) {
@@ -51,6 +86,8 @@ void bind_activation(py::module_& m) {
         py::arg("b") = 0.0);
   m.def("activation_backward", &backward, py::arg("name"), py::arg("dy"), py::arg("v"), py::arg("dx"),
         py::arg("a") = 0.0, py::arg("b") = 0.0);
+  m.def("prelu_forward", &prelu, py::arg("x"), py::arg("w"), py::arg("y"));
+  m.def("prelu_backward", &prelu_gradients, py::arg("dy"), py::arg("x"), py::arg("w"), py::arg("dx"), py::arg("dw"));
 }
 
 }  // namespace jadro

@@ -200,6 +200,9 @@ struct Kernels {
   void (*sum_rows)(const T* a, i64 rows, i64 row, Range columns, bool accumulate, T* out);
   void (*activation_forward)(Activation, T a, T b, const T* x, T* y, i64 n, bool past_caches);
   void (*activation_backward)(Activation, T a, T b, const T* dy, const T* v, T* dx, i64 n, bool past_caches);
+  void (*prelu_forward)(const BatchNorm&, const T* x, const T* w, Range channels, Range items, T* y, bool past_caches);
+  void (*prelu_backward)(const BatchNorm&, const T* dy, const T* x, const T* w, Range channels, Range items, T* dx,
+                         double* dw, bool past_caches);
   void (*random_uniform)(T* out, i64 n, u64 seed, u64 offset);
   void (*dropout)(const T* x, T* y, i64 n, u32 threshold, T keep, u64 seed, u64 offset);
   void (*cross_entropy_forward)(const CrossEntropy<T>&, Range rows, T* losses, T* lse);

@@ -9,6 +9,8 @@ template <class T>
 void set(Kernels<T>& k) {
   k.activation_forward = activation_forward<T>;
   k.activation_backward = activation_backward<T>;
+  k.prelu_forward = prelu_forward<T>;
+  k.prelu_backward = prelu_backward<T>;
 }
 
 }  // namespace

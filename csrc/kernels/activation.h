@@ -1,7 +1,8 @@
-// Activation functions, forward and backward: from the output where that says enough, else from the input.
+// Activation functions, forward and backward: from the output where that says enough, else from the input. PReLU, whose
+// slopes are learnt, sees its channels as batch norm does.
 #pragma once
 
-#include "kernels/simd.h"
+#include "kernels/batch_norm.h"
 
 namespace jadro {
 namespace {
@@ -165,6 +166,44 @@ void activation_backward(Activation f, T a, T b, const T* dy, const T* v, T* dx,
       return map([a, b](Vec<T> g, Vec<T> x) { return (x <= a) | (x >= b) ? Vec<T>{} : g; });
     case Activation::kSoftplus:
       return map([a, b](Vec<T> g, Vec<T> x) { return x * a > b ? g : g * vsigmoid<T>(x * a); });
+  }
+}
+
+// y = x where x > 0, else w x, with w [c].
+template <class T>
+void prelu_forward(const BatchNorm& b, const T* x, const T* w, Range channels, Range items, T* y, bool past_caches) {
+  map_channels(
+      b, channels, items, y, past_caches, [&](auto channel) { return channel(w); },
+      [=](i64 at, i64 count, Vec<T> slope) {
+        const Vec<T> v = load_n(x + at, count);
+        return v > T(0) ? v : v * slope;
+      });
+}
+
+// dx = dy where x > 0, else w dy; dw[c] = sum of dy x where x <= 0, in T by blocks, then in double. Either may be null.
+template <class T>
+void prelu_backward(const BatchNorm& b, const T* dy, const T* x, const T* w, Range channels, Range items, T* dx,
+                    double* dw, bool past_caches) {
+  const i64 kBlock = b.s == 1 ? 128 : 4096;
+  for (i64 c = channels.begin; dw && c < channels.end; ++c) dw[c] = 0;
+  for (i64 first = items.begin; first < items.end; first += kBlock) {
+    const Range block{first, min(first + kBlock, items.end)};
+    if (dw) {
+      sum_channels<T>(
+          b, channels, block, [](auto) { return 0; },
+          [=](i64 at, i64 count, int) {
+            const Vec<T> v = load_n(x + at, count), product = load_n(dy + at, count) * v;
+            return Two<T>{v > T(0) ? Vec<T>{} : product, Vec<T>{}};
+          },
+          [&](i64 c, T sum, T) { dw[c] += sum; });
+    }
+    if (!dx) continue;
+    map_channels(
+        b, channels, block, dx, past_caches, [&](auto channel) { return channel(w); },
+        [=](i64 at, i64 count, Vec<T> slope) {
+          const Vec<T> v = load_n(x + at, count), g = load_n(dy + at, count);
+          return v > T(0) ? g : g * slope;
+        });
   }
 }
 

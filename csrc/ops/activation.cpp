@@ -1,8 +1,9 @@
 #include "ops/activation.h"
 
 #include "core/cpu.h"
+#include "core/memory.h"
 #include "core/verbose.h"
-#include "ops/split.h"
+#include "ops/channels.h"
 
 namespace jadro {
 namespace {
@@ -36,9 +37,39 @@ void activation_backward(const ActivationFunction& f, const T* dy, const T* v, T
   });
 }
 
+template <class T>
+void prelu_forward(const BatchNorm& s, const T* x, const T* w, T* y) {
+  const Verbose<T> line("prelu_forward", "channels", [&] { return sizes_text({s.n, s.c, s.s}); });
+  const ChannelPlan plan(s, 1);
+  const bool past = x != y && past_caches<T>(s.c * plan.items);
+  for_pieces(plan,
+             [&](Range group, Range items, i64) { kernels_of<T>().prelu_forward(s, x, w, group, items, y, past); });
+}
+
+template <class T>
+void prelu_backward(const BatchNorm& s, const T* dy, const T* x, const T* w, T* dx, T* dw) {
+  const Verbose<T> line("prelu_backward", "channels", [&] { return sizes_text({s.n, s.c, s.s}); });
+  const ChannelPlan plan(s, 1);
+  const i64 pieces = dw ? plan.pieces.count() : 0;
+  const bool past = dx != dy && dx != x && past_caches<T>(s.c * plan.items);
+  const Scratch<double> sums(static_cast<std::size_t>(pieces * s.c));
+  for_pieces(plan, [&](Range group, Range items, i64 piece) {
+    kernels_of<T>().prelu_backward(s, dy, x, w, group, items, dx, dw ? sums.data() + piece * s.c : nullptr, past);
+  });
+  for (i64 c = 0; dw && c < s.c; ++c) {
+    double sum = 0;
+    for (i64 piece = 0; piece < pieces; ++piece) sum += sums.data()[piece * s.c + c];
+    dw[c] = static_cast<T>(sum);
+  }
+}
+
 template void activation_forward<float>(const ActivationFunction&, const float*, float*, i64);
 template void activation_forward<double>(const ActivationFunction&, const double*, double*, i64);
 template void activation_backward<float>(const ActivationFunction&, const float*, const float*, float*, i64);
 template void activation_backward<double>(const ActivationFunction&, const double*, const double*, double*, i64);
+template void prelu_forward<float>(const BatchNorm&, const float*, const float*, float*);
+template void prelu_forward<double>(const BatchNorm&, const double*, const double*, double*);
+template void prelu_backward<float>(const BatchNorm&, const float*, const float*, const float*, float*, float*);
+template void prelu_backward<double>(const BatchNorm&, const double*, const double*, const double*, double*, double*);
 
 }  // namespace jadro

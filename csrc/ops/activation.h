@@ -21,4 +21,12 @@ void activation_forward(const ActivationFunction& f, const T* x, T* y, i64 n);
 template <class T>
 void activation_backward(const ActivationFunction& f, const T* dy, const T* v, T* dx, i64 n);
 
+// y = x where x > 0, else w x: x of `shape`, w [c].
+template <class T>
+void prelu_forward(const BatchNorm& shape, const T* x, const T* w, T* y);
+
+// dx of x and dw [c] from dy; either may be null.
+template <class T>
+void prelu_backward(const BatchNorm& shape, const T* dy, const T* x, const T* w, T* dx, T* dw);
+
 }  // namespace jadro

@@ -24,25 +24,29 @@ struct ChannelPlan {
   }
 };
 
+// f(channels, items, piece) for every group of channels and every piece of their items.
+template <class F>
+void for_pieces(const ChannelPlan& plan, F f) {
+  const int groups = static_cast<int>(plan.groups.count()), pieces = static_cast<int>(plan.pieces.count());
+  parallel_for(groups * pieces, [&](int task, int) {
+    f(plan.groups.range(task % groups), plan.pieces.range(task / groups), task / groups);
+  });
+}
+
 // Per channel: gather(channels, items, piece) of every piece, finish(channels), then apply(channels, items) of every
 // piece; in one go where a task has all items of its channels, which are then still in the cache.
 template <class Gather, class Finish, class Apply>
 void run_channels(const ChannelPlan& plan, i64 channels, Gather gather, Finish finish, Apply apply) {
-  const int groups = static_cast<int>(plan.groups.count()), pieces = static_cast<int>(plan.pieces.count());
-  if (pieces == 1) {
-    parallel_for(groups, [&](int task, int) {
-      gather(plan.groups.range(task), Range{0, plan.items}, 0);
-      finish(plan.groups.range(task));
-      apply(plan.groups.range(task), Range{0, plan.items});
+  if (plan.pieces.count() == 1) {
+    return for_pieces(plan, [&](Range group, Range items, i64) {
+      gather(group, items, 0);
+      finish(group);
+      apply(group, items);
     });
-    return;
   }
-  parallel_for(groups * pieces, [&](int task, int) {
-    gather(plan.groups.range(task % groups), plan.pieces.range(task / groups), task / groups);
-  });
+  for_pieces(plan, gather);
   finish(Range{0, channels});
-  parallel_for(groups * pieces,
-               [&](int task, int) { apply(plan.groups.range(task % groups), plan.pieces.range(task / groups)); });
+  for_pieces(plan, [&](Range group, Range items, i64) { apply(group, items); });
 }
 
 }  // namespace jadro

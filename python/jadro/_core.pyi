@@ -112,14 +112,9 @@ def leave_mode() -> None: ...
 
 # --- GEMM -----------------------------------------------------------------------------------------------------------
 def gemm(
-    a: Array,
-    b: Array,
-    out: Array,
-    bias: Array | None = None,
-    trans_a: bool = False,
-    trans_b: bool = False,
+    a: Array, b: Array, out: Array, bias: Array | None = None, trans_a: bool = False, trans_b: bool = False,
     accumulate: bool = False,
-) -> None:
+) -> None:  # fmt: skip
     """out[M,N] = op(a)[M,K] @ op(b)[K,N] + bias[N]; with accumulate it adds to out."""
 
 # --- convolution ----------------------------------------------------------------------------------------------------
@@ -147,14 +142,9 @@ def conv2d_backward_weight(
 # --- max pooling: x[n,c,(id,)ih,iw], y[n,c,(od,)oh,ow]; indices: int32 offsets (id*IH+ih)*IW+iw of the maxima in their
 # plane or volume; padding: before and after each axis in turn
 def max_pool2d_forward(
-    x: Array,
-    y: Array,
-    indices: NDArray[np.int32] | None,
-    kernel: Sequence[int],
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-) -> None: ...
+    x: Array, y: Array, indices: NDArray[np.int32] | None, kernel: Sequence[int], stride: Sequence[int],
+    padding: Sequence[int], dilation: Sequence[int],
+) -> None: ...  # fmt: skip
 def adaptive_max_pool2d_forward(x: Array, y: Array, indices: NDArray[np.int32] | None) -> None:
     """The maxima of bins floor(o*I/O) .. ceil((o+1)*I/O) of each axis."""
 
@@ -168,23 +158,13 @@ def max_unpool2d_backward(dy: Array, indices: NDArray[np.int32], dx: Array) -> N
 # --- average pooling of one to three axes: x[n,c,...], y[n,c,...], sizes rounded up or down. Without a kernel: bins
 # floor(o*I/O) .. ceil((o+1)*I/O). divisor 0: the places of the window, with padding_counts those in the padding too
 def avg_pool_forward(
-    x: Array,
-    y: Array,
-    kernel: Sequence[int],
-    stride: Sequence[int],
-    padding: Sequence[int],
-    padding_counts: bool,
-    divisor: int,
-) -> None: ...
+    x: Array, y: Array, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int],
+    padding_counts: bool, divisor: int,
+) -> None: ...  # fmt: skip
 def avg_pool_backward(
-    dy: Array,
-    dx: Array,
-    kernel: Sequence[int],
-    stride: Sequence[int],
-    padding: Sequence[int],
-    padding_counts: bool,
-    divisor: int,
-) -> None: ...
+    dy: Array, dx: Array, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int],
+    padding_counts: bool, divisor: int,
+) -> None: ...  # fmt: skip
 
 # --- recurrent layers -----------------------------------------------------------------------------------------------
 # x[T,N,I], h0 hn [L*D,N,H], y[T,N,D*H]. weights: for each layer, for each direction: w_ih[G*H,I or D*H], w_hh[G*H,H],
@@ -320,21 +300,10 @@ class RnnStepper:
 
 # --- batch norm over x[N,C,S]: mean and variance of each channel ------------------------------------------------------
 def batch_norm_forward(
-    x: Array,
-    weight: Array | None,
-    bias: Array | None,
-    running_mean: Array | None,
-    running_var: Array | None,
-    y: Array,
-    save_mean: Array,
-    save_rstd: Array,
-    training: bool,
-    momentum: float,
-    eps: float,
-    add: Array | None = None,
-    relu: bool = False,
-    save_affine: Array | None = None,
-) -> None:
+    x: Array, weight: Array | None, bias: Array | None, running_mean: Array | None, running_var: Array | None,
+    y: Array, save_mean: Array, save_rstd: Array, training: bool, momentum: float, eps: float,
+    add: Array | None = None, relu: bool = False, save_affine: Array | None = None,
+) -> None:  # fmt: skip
     """y = (x - mean) rstd weight + bias + add and, with relu, max(y, 0). save_affine[2,C]: what backward needs of the
     ReLU.
     Training: normalises with the batch's moments (biased variance), writes them to save_mean[C] and save_rstd[C]
@@ -344,19 +313,10 @@ def batch_norm_forward(
     moments, copied to save_mean and, as 1/sqrt(var+eps), to save_rstd."""
 
 def batch_norm_backward(
-    dy: Array,
-    x: Array,
-    weight: Array | None,
-    save_mean: Array,
-    save_rstd: Array,
-    dx: Array | None,
-    dweight: Array | None,
-    dbias: Array | None,
-    training: bool,
-    affine: Array | None = None,
-    y: Array | None = None,
-    dadd: Array | None = None,
-) -> None:
+    dy: Array, x: Array, weight: Array | None, save_mean: Array, save_rstd: Array, dx: Array | None,
+    dweight: Array | None, dbias: Array | None, training: bool, affine: Array | None = None,
+    y: Array | None = None, dadd: Array | None = None,
+) -> None:  # fmt: skip
     """With affine (the save_affine of forward) through the ReLU; where something was added before it also y, and dadd
     for its gradient."""
 
@@ -366,32 +326,16 @@ def softmax_forward(x: Array, y: Array, log: bool) -> None:
 
 def softmax_backward(dy: Array, y: Array, dx: Array, log: bool) -> None: ...
 def group_norm_forward(
-    x: Array,
-    groups: int,
-    weight: Array | None,
-    bias: Array | None,
-    running_mean: Array | None,
-    running_var: Array | None,
-    y: Array,
-    save_mean: Array,
-    save_rstd: Array,
-    momentum: float,
-    eps: float,
-) -> None:
+    x: Array, groups: int, weight: Array | None, bias: Array | None, running_mean: Array | None,
+    running_var: Array | None, y: Array, save_mean: Array, save_rstd: Array, momentum: float, eps: float,
+) -> None:  # fmt: skip
     """x[n,c,s], each row's channels in groups; save_mean, save_rstd [n,groups]. Running moments [c], for one group a
     channel, move towards the mean of the rows' moments."""
 
 def group_norm_backward(
-    dy: Array,
-    x: Array,
-    groups: int,
-    weight: Array | None,
-    save_mean: Array,
-    save_rstd: Array,
-    dx: Array | None,
-    dweight: Array | None,
-    dbias: Array | None,
-) -> None: ...
+    dy: Array, x: Array, groups: int, weight: Array | None, save_mean: Array, save_rstd: Array,
+    dx: Array | None, dweight: Array | None, dbias: Array | None,
+) -> None: ...  # fmt: skip
 def activation_forward(name: str, x: Array, y: Array, a: float = 0.0, b: float = 0.0) -> None:
     """name: "relu", "tanh", "sigmoid", "leaky_relu" (a: the slope), "elu" (a: alpha), "gelu", "gelu_tanh", "silu",
     "hardtanh" (a, b: the bounds) or "softplus" (a: beta, b: the threshold). y may be x."""
@@ -399,6 +343,12 @@ def activation_forward(name: str, x: Array, y: Array, a: float = 0.0, b: float =
 def activation_backward(name: str, dy: Array, v: Array, dx: Array, a: float = 0.0, b: float = 0.0) -> None:
     """From the output v = y: relu dy*(y>0), tanh dy*(1-y^2), sigmoid dy*y*(1-y); the others from v = x. dx may be
     dy."""
+
+def prelu_forward(x: Array, w: Array, y: Array) -> None:
+    """x, y [N,C,S], w [C]: y = x where x > 0, else w x."""
+
+def prelu_backward(dy: Array, x: Array, w: Array, dx: Array | None, dw: Array | None) -> None:
+    """dx = dy where x > 0, else w dy; dw [C]: sums of dy x where x <= 0."""
 
 def dropout(x: Array, y: Array, p: float, seed: int, offset: int) -> None:
     """y = x * mask / (1-p); element j is kept where uniform number offset+j of the stream `seed` is >= p. Its own
@@ -417,15 +367,9 @@ def cross_entropy_forward(
     weights of the targets that count. Targets outside 0..K-1 that are not ignore_index raise ValueError."""
 
 def cross_entropy_backward(
-    x: Array,
-    target: Ints,
-    weight: Array | None,
-    lse: Array,
-    dlosses: Array,
-    dx: Array,
-    ignore_index: int,
+    x: Array, target: Ints, weight: Array | None, lse: Array, dlosses: Array, dx: Array, ignore_index: int,
     label_smoothing: float,
-) -> None: ...
+) -> None: ...  # fmt: skip
 
 # --- embedding: weight[V,E], ids[R], y[R,E] --------------------------------------------------------------------------
 def embedding_forward(weight: Array, ids: Ints, y: Array) -> None: ...
@@ -434,57 +378,27 @@ def embedding_backward(dy: Array, ids: Ints, dweight: Array, padding_idx: int) -
 
 # --- optimizers: all parameters in one call, in place, as PyTorch computes them -----------------
 def sgd_step(
-    params: Sequence[Array],
-    grads: Sequence[Array],
-    momentum_buffers: Sequence[Array],
-    lr: float,
-    momentum: float,
-    dampening: float,
-    weight_decay: float,
-    nesterov: bool,
-    maximize: bool = False,
-) -> None:
+    params: Sequence[Array], grads: Sequence[Array], momentum_buffers: Sequence[Array], lr: float,
+    momentum: float, dampening: float, weight_decay: float, nesterov: bool, maximize: bool = False,
+) -> None:  # fmt: skip
     """momentum_buffers: empty for none."""
 
 def adagrad_step(
-    params: Sequence[Array],
-    grads: Sequence[Array],
-    sums: Sequence[Array],
-    lr: float,
-    eps: float,
-    weight_decay: float,
-    maximize: bool = False,
-) -> None: ...
+    params: Sequence[Array], grads: Sequence[Array], sums: Sequence[Array], lr: float, eps: float,
+    weight_decay: float, maximize: bool = False,
+) -> None: ...  # fmt: skip
 def rmsprop_step(
-    params: Sequence[Array],
-    grads: Sequence[Array],
-    v: Sequence[Array],
-    means: Sequence[Array],
-    momentum_buffers: Sequence[Array],
-    lr: float,
-    alpha: float,
-    eps: float,
-    weight_decay: float,
-    momentum: float,
-    maximize: bool = False,
-) -> None:
+    params: Sequence[Array], grads: Sequence[Array], v: Sequence[Array], means: Sequence[Array],
+    momentum_buffers: Sequence[Array], lr: float, alpha: float, eps: float, weight_decay: float,
+    momentum: float, maximize: bool = False,
+) -> None:  # fmt: skip
     """means: empty unless centered; momentum_buffers: empty for none."""
 
 def adam_step(
-    params: Sequence[Array],
-    grads: Sequence[Array],
-    m: Sequence[Array],
-    v: Sequence[Array],
-    largest_v: Sequence[Array],
-    lr: float,
-    beta1: float,
-    beta2: float,
-    eps: float,
-    weight_decay: float,
-    decoupled: bool,
-    step: int,
-    maximize: bool = False,
-) -> None:
+    params: Sequence[Array], grads: Sequence[Array], m: Sequence[Array], v: Sequence[Array],
+    largest_v: Sequence[Array], lr: float, beta1: float, beta2: float, eps: float, weight_decay: float,
+    decoupled: bool, step: int, maximize: bool = False,
+) -> None:  # fmt: skip
     """Adam (decoupled=False) and AdamW (True); largest_v: empty unless amsgrad; step counts from 1."""
 
 def grad_norm(grads: Sequence[Array], of: str) -> float:

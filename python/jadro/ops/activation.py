@@ -9,10 +9,11 @@ import numpy as np
 
 from .. import backend
 from ..autograd import Elementary, Function, Node
-from ..backend import Array
+from ..backend import Array, seen
 from ..tensor import Tensor, as_tensor
-from .common import check_float
+from .common import check_float, remembered, tensors
 from .elementwise import Exp, Where, constant, where
+from .windows import Sizes
 
 
 class Activation(Function):
@@ -107,6 +108,35 @@ def _slope(fn: type[Function], dy: Array, x: Array, numbers: tuple[float, float]
     return dx
 
 
+class PRelu(Function):
+    """x, of `shape` [N,C,S], w[C] -> y = x where x > 0, else w x; dw = sum of dy x where x <= 0. x comes as it is and
+    is seen in that shape."""
+
+    @staticmethod
+    def forward(ctx: Node, x: Array, w: Array, *, shape: Sizes) -> Array:
+        ctx.shape = shape
+        ctx.save(x, w)
+        y = backend.empty_like(x)
+        backend.kernel(x, "prelu_forward")(seen(x, shape), seen(w, shape[1:2]), seen(y, shape))
+        return y
+
+    @staticmethod
+    def backward(ctx: Node, dy: Array) -> tuple[Array | None, ...]:
+        (x, w), shape = ctx.saved, ctx.shape
+        dx, dw = (backend.empty_like(p) if need else None for p, need in zip((x, w), ctx.needs, strict=True))
+        backend.kernel(x, "prelu_backward")(
+            seen(dy, shape), seen(x, shape), seen(w, shape[1:2]), seen(dx, shape), seen(dw, shape[1:2])
+        )
+        return dx, dw
+
+    @classmethod
+    def backward_graph(cls, ctx: Node, dy: Tensor) -> tuple[Tensor, ...]:
+        (x, w), shape = ctx.saved, ctx.shape
+        rows, grads, above = x.reshape(shape), dy.reshape(shape), (x > 0).reshape(shape)
+        dx = grads * where(above, 1.0, w.reshape(shape[1], 1))
+        return dx.reshape(x.shape), (grads * where(above, 0.0, rows)).sum((0, 2)).reshape(w.shape)
+
+
 def _sigmoid_of(x: Any) -> Any:
     return 1 / (1 + Exp.call(-x))
 
@@ -190,20 +220,28 @@ def leaky_relu(x: Any, negative_slope: float = 0.01) -> Tensor:
     return LeakyRelu.apply(as_tensor(x), a=float(negative_slope))
 
 
+@remembered
+def _channels(x: Sizes, weight: Sizes) -> Sizes:
+    """x as [N, C, S], C the number of slopes."""
+    channels = x[1] if len(x) > 1 else 1
+    if weight not in ((), (1,), (channels,)):
+        raise ValueError(f"prelu: weight has shape {weight}, expected (1,) or ({channels},)")
+    if weight == (channels,) and len(x) > 1:
+        return x[0], channels, math.prod(x[2:])
+    return 1, 1, math.prod(x)
+
+
 def prelu(x: Any, weight: Any) -> Tensor:
     """x where x > 0, else weight x (He et al. 2015); weight [1], or [C] for the channels of x [N, C, ...].
 
     ValueError for a weight of another shape, TypeError for dtypes.
     """
-    x, weight = as_tensor(x), as_tensor(weight)
-    check_float("prelu", "x", x.data)
-    check_float("prelu", "weight", weight.data, x.data)
-    channels = x.shape[1] if x.ndim > 1 else 1
-    if weight.shape not in ((), (1,), (channels,)):
-        raise ValueError(f"prelu: weight has shape {weight.shape}, expected (1,) or ({channels},)")
-    if weight.numel() > 1:
-        weight = weight.reshape(channels, *(1,) * (x.ndim - 2))
-    return where(x > 0, x, x * weight)
+    x, weight = tensors("prelu", "x weight", 2, x, weight)
+    shape = _channels(x.data.shape, weight.data.shape)
+    if isinstance(x.data, np.ndarray):
+        return PRelu.apply(x, weight, shape=shape)
+    rows = x.reshape(shape)  # CUDA has no kernel of it
+    return where(rows > 0, rows, rows * weight.reshape(shape[1], 1)).reshape(x.shape)
 
 
 def elu(x: Any, alpha: float = 1.0) -> Tensor:

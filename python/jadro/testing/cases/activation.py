@@ -85,5 +85,49 @@ def _cases(function: str) -> list[ActivationCase]:
     ]
 
 
+@dataclass(frozen=True)
+class PReluCase(Case):
+    """x[n,c,s], a slope w[c] for each channel."""
+
+    n: int
+    c: int
+    s: int
+    op: ClassVar[str] = "prelu"
+    kernels: ClassVar[tuple[str, ...]] = ("prelu_forward", "prelu_backward")
+
+    def inputs(self) -> Shapes:
+        return {"x": (self.n, self.c, self.s), "w": (self.c,)}
+
+    def outputs(self) -> Shapes:
+        return {"y": (self.n, self.c, self.s)}
+
+    def cotangents(self) -> Shapes:
+        return {"dy": (self.n, self.c, self.s)}
+
+    def gradients(self) -> Shapes:
+        return {"dx": (self.n, self.c, self.s), "dw": (self.c,)}
+
+    @property
+    def flops(self) -> int:
+        return self.n * self.c * self.s
+
+    def call(self, core: Any, inputs: Arrays, results: Arrays) -> None:
+        core.prelu_forward(inputs["x"], inputs["w"], results["y"])
+        core.prelu_backward(inputs["dy"], inputs["x"], inputs["w"], results["dx"], results["dw"])
+
+    def reference(self, inputs: Arrays) -> Arrays:
+        dx, dw = reference.prelu_backward(inputs["dy"], inputs["x"], inputs["w"])
+        return {"y": reference.prelu_forward(inputs["x"], inputs["w"]), "dx": dx, "dw": dw}
+
+
 FUNCTIONS = (*FROM_OUTPUT, "leaky_relu", "elu", "gelu", "gelu_tanh", "silu", "hardtanh", "softplus")
-CASES = [case for function in FUNCTIONS for case in _cases(function)]
+CASES: list[Case] = [
+    *(case for function in FUNCTIONS for case in _cases(function)),
+    PReluCase("single_element", 1, 1, 1),
+    PReluCase("image", 2, 3, 35),
+    PReluCase("single_numbers", 5, 67, 1),
+    PReluCase("one_slope", 1, 1, 5003),
+    PReluCase("several_pieces", 3, 2, 50021),
+    PReluCase("many_rows", 700, 3, 1),
+    PReluCase("no_rows", 0, 3, 2),
+]

@@ -1,6 +1,6 @@
 """Problems large enough for several threads each, in every direction in which the work can be split."""
 
-from jadro.testing.cases.activation import ActivationCase
+from jadro.testing.cases.activation import ActivationCase, PReluCase
 from jadro.testing.cases.avg_pool import AvgPoolCase
 from jadro.testing.cases.base import Case
 from jadro.testing.cases.batch_norm import BatchNormCase
@@ -49,6 +49,8 @@ LARGE: list[Case] = [
     GroupNormCase("layers", 700, 130, 1, 1),
     ActivationCase("large", "tanh", (100003,)),
     ActivationCase("large", "gelu", (100003,)),
+    PReluCase("images", 16, 20, 300),
+    PReluCase("one_slope", 1, 1, 200003),
     CrossEntropyCase("large", 700, 90, weighted=True, label_smoothing=0.1),
     EmbeddingCase("large", 300, 64, 3000),
     DropoutCase("large", (200003,)),

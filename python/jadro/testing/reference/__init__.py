@@ -6,7 +6,12 @@ truth to compare with, and in the kernel's own type the naive implementation who
 (`jadro.testing.cases`).
 """
 
-from jadro.testing.reference.activation import activation_backward, activation_forward
+from jadro.testing.reference.activation import (
+    activation_backward,
+    activation_forward,
+    prelu_backward,
+    prelu_forward,
+)
 from jadro.testing.reference.avg_pool import avg_pool_backward, avg_pool_forward
 from jadro.testing.reference.batch_norm import batch_norm_backward, batch_norm_forward
 from jadro.testing.reference.conv2d import conv2d_backward_data, conv2d_backward_weight, conv2d_forward
@@ -59,6 +64,8 @@ __all__ = [
     "max_unpool2d_backward",
     "max_unpool2d_forward",
     "philox4x32",
+    "prelu_backward",
+    "prelu_forward",
     "random_uniform",
     "rmsprop_step",
     "rnn_backward",

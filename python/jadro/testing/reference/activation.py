@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from jadro.testing.reference.sums import Array
+from jadro.testing.reference.sums import Array, total
 
 FROM_OUTPUT = ("relu", "tanh", "sigmoid")
 FAR = 100  # beyond it slopes have reached their limits, and products of infinity and 0 are not to be met
@@ -87,3 +87,14 @@ def activation_backward(name: str, dy: Array, v: Array, a: float = 0.0, b: float
     if name == "softplus":
         return np.where(a * v > b, dy, dy * sigmoid(a * v))
     return dy * (1 - v * v) if name == "tanh" else dy * v * (1 - v)
+
+
+def prelu_forward(x: Array, w: Array) -> Array:
+    """x[N,C,S], w[C]: y = x where x > 0, else w x."""
+    return np.where(x > 0, x, x * w[:, None])
+
+
+def prelu_backward(dy: Array, x: Array, w: Array) -> tuple[Array, Array]:
+    """dx = dy where x > 0, else w dy; dw = sum of dy x where x <= 0."""
+    dx = np.where(x > 0, dy, dy * w[:, None])
+    return dx, total(np.where(x > 0, 0, dy * x), (0, 2))
