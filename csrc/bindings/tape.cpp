@@ -156,7 +156,8 @@ PyMethodDef functions[] = {
      "tape_call(function: object, *args, **options) -> object\n\n"
      "`apply` where an argument is a Tensor, else `forward` on arrays; for backward formulas that serve both."},
     {"tape_walk", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(tape_walk)), METH_FASTCALL,
-     "tape_walk(outs: list, seeds: list, inputs: list | None, create_graph: bool, retain: bool) -> list"},
+     "tape_walk(outs: list, seeds: list, inputs: list | None, create_graph: bool, retain: bool, allow_unused: bool) -> "
+     "object"},
     {"tape_wrap", wrap, METH_O, "tape_wrap(array: object) -> Tensor"},
     {"is_grad_enabled", is_grad_enabled, METH_NOARGS,
      "is_grad_enabled() -> bool\n\nWhether operations are recorded in this thread."},

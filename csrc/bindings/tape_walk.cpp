@@ -189,9 +189,24 @@ std::vector<Edge> edges_of(PyObject* tensors) {
   return edges;
 }
 
-py::object as_grad(const py::object& found) {
-  if (!found) return py::none();
-  return is_tensor(found.ptr()) ? found : new_tensor(found, nullptr, 0);
+bool is_true(PyObject* value) {
+  const int found = PyObject_IsTrue(value);
+  if (found < 0) throw py::error_already_set();
+  return found != 0;
+}
+
+void check_inputs(PyObject* inputs) {
+  for (Py_ssize_t i = 0; i < PyList_GET_SIZE(inputs); ++i) {
+    if (as_tensor(PyList_GET_ITEM(inputs, i))->requires_grad) continue;
+    PyErr_Format(PyExc_RuntimeError, "grad: inputs[%zd] does not require a gradient", i);
+    throw py::error_already_set();
+  }
+}
+
+[[noreturn]] void throw_unused(std::size_t i) {
+  PyErr_Format(PyExc_RuntimeError, "grad: the outputs do not depend on inputs[%zu]; allow_unused=True gives None there",
+               i);
+  throw py::error_already_set();
 }
 
 bool are_tensors(PyObject* list) {
@@ -204,20 +219,22 @@ bool are_tensors(PyObject* list) {
 
 }  // namespace
 
-// (outs, seeds, inputs, create_graph, retain_graph), lists of Tensors: the gradients of the inputs as a list, or with
-// None for inputs a list of (leaf, gradient) with the gradients as arrays, with create_graph as Tensors.
+// (outs, seeds, inputs, create_graph, retain_graph, allow_unused), the first three lists of Tensors: the gradients of
+// the inputs as a tuple, or with None for inputs a list of (leaf, gradient) with the gradients as arrays, with
+// create_graph as Tensors.
 PyObject* tape_walk(PyObject*, PyObject* const* args, Py_ssize_t count) {
-  if (count != 5 || !are_tensors(args[0]) || !are_tensors(args[1]) || (args[2] != Py_None && !are_tensors(args[2])) ||
+  if (count != 6 || !are_tensors(args[0]) || !are_tensors(args[1]) || (args[2] != Py_None && !are_tensors(args[2])) ||
       PyList_GET_SIZE(args[0]) != PyList_GET_SIZE(args[1])) {
-    PyErr_SetString(PyExc_TypeError, "tape_walk: expected lists of tensors and two booleans");
+    PyErr_SetString(PyExc_TypeError, "tape_walk: expected lists of tensors and three booleans");
     return nullptr;
   }
   return guarded([&]() -> py::object {
-    const bool create_graph = args[3] == Py_True;
-    Walk walk(create_graph, args[4] == Py_True);
+    const bool create_graph = is_true(args[3]), allow_unused = is_true(args[5]);
+    Walk walk(create_graph, is_true(args[4]));
     const std::vector<Edge> outs = edges_of(args[0]);
     std::vector<Edge> inputs;
     if (args[2] != Py_None) {
+      check_inputs(args[2]);
       inputs = edges_of(args[2]);
       walk.want(inputs, outs);
     }
@@ -228,12 +245,19 @@ PyObject* tape_walk(PyObject*, PyObject* const* args, Py_ssize_t count) {
       walk.deliver(outs[i], create_graph ? py::reinterpret_borrow<py::object>(seed) : array_of(as_tensor(seed)));
     }
     walk.run();
-    py::list result;
-    for (const Edge& edge : inputs) result.append(as_grad(walk.found(edge)));
     if (args[2] == Py_None) {
-      for (const auto& [leaf, pending] : walk.leaves()) result.append(py::make_tuple(leaf, pending.grad));
+      py::list leaves;
+      for (const auto& [leaf, pending] : walk.leaves()) leaves.append(py::make_tuple(leaf, pending.grad));
+      return leaves;
     }
-    return result;
+    py::tuple grads(inputs.size());
+    for (std::size_t i = 0; i < inputs.size(); ++i) {
+      py::object found = walk.found(inputs[i]);
+      if (!found && !allow_unused) throw_unused(i);
+      if (found && !is_tensor(found.ptr())) found = new_tensor(found, nullptr, 0);
+      grads[i] = found ? found : py::none();
+    }
+    return grads;
   });
 }
 

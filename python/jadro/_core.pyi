@@ -71,9 +71,12 @@ def tape_apply(function: Any, *args: Any, **options: Any) -> Any:
 def tape_call(function: Any, *args: Any, **options: Any) -> Any:
     """`tape_apply` where an argument is a Tensor, else `function.forward` on arrays."""
 
-def tape_walk(outs: list[Any], seeds: list[Any], inputs: list[Any] | None, create_graph: bool, retain: bool) -> Any:
-    """One pass back from `outs`, which get the gradients `seeds`: the gradients of the inputs, None where none came.
-    For inputs None, (leaf, gradient) of every leaf met, the gradients as arrays, with create_graph as Tensors."""
+def tape_walk(
+    outs: list[Any], seeds: list[Any], inputs: list[Any] | None, create_graph: bool, retain: bool, allow_unused: bool
+) -> Any:
+    """One pass back from `outs`, which get the gradients `seeds`: the gradients of the inputs, with `allow_unused` None
+    where none came, else a RuntimeError. For inputs None, (leaf, gradient) of every leaf met, the gradients as arrays,
+    with create_graph as Tensors."""
 
 def tape_wrap(array: Any) -> Any:
     """A Tensor around an array, unchecked."""

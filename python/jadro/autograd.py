@@ -166,7 +166,7 @@ def backward(self: Tensor, grad: Any = None, retain_graph: bool | None = None, c
     """
     seed = _seed("backward", self, grad)
     retain = create_graph if retain_graph is None else retain_graph
-    found = _core.tape_walk([self], [seed], None, bool(create_graph), bool(retain))
+    found = _core.tape_walk([self], [seed], None, create_graph, retain, True)
     taken = {id(_memory(seed.data))}
     for leaf, g in found:
         _accumulate(leaf, g, taken)
@@ -215,17 +215,10 @@ def grad(
     """
     outs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     ins = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-    if grad_outputs is None or not isinstance(grad_outputs, (list, tuple)):
+    if not isinstance(grad_outputs, (list, tuple)):
         grad_outputs = [grad_outputs] * len(outs)
     if len(grad_outputs) != len(outs):
         raise ValueError(f"grad: grad_outputs has {len(grad_outputs)} entries, expected {len(outs)}, one an output")
-    for i, t in enumerate(ins):
-        if not t._requires_grad:
-            raise RuntimeError(f"grad: inputs[{i}] does not require a gradient")
-    seeds = [_seed("grad", out, g) for out, g in zip(outs, grad_outputs, strict=True)]
+    seeds = [_seed("grad", *pair) for pair in zip(outs, grad_outputs, strict=True)]
     retain = create_graph if retain_graph is None else retain_graph
-    results = _core.tape_walk(outs, seeds, ins, bool(create_graph), bool(retain))
-    for i, result in enumerate(results):
-        if result is None and not allow_unused:
-            raise RuntimeError(f"grad: the outputs do not depend on inputs[{i}]; allow_unused=True gives None there")
-    return tuple(results)
+    return _core.tape_walk(outs, seeds, ins, create_graph, retain, allow_unused)
