@@ -8,6 +8,7 @@ processes.
 from __future__ import annotations
 
 import importlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -88,6 +89,43 @@ class Case(ABC):
     @abstractmethod
     def jadro(self) -> Job:
         """jadro's side, through the public interface."""
+
+
+@dataclass(frozen=True)
+class Map(Case):
+    """function(x, *options) of `jadro.nn.functional`, shaped as x: bound by memory."""
+
+    function: str
+    shape: tuple[int, ...]
+
+    @property
+    def options(self) -> tuple[Any, ...]:
+        return ()
+
+    @property
+    def label(self) -> str:
+        return " ".join(map(str, (self.function, *self.options, "x".join(map(str, self.shape)))))
+
+    @property
+    def flops(self) -> float:
+        return 0.0
+
+    @property
+    def bytes(self) -> float:
+        return (5 if self.train else 2) * ITEM * float(math.prod(self.shape))  # x -> y; what is kept, dy -> dx
+
+    def arrays(self) -> dict[str, Array]:
+        rng = np.random.default_rng(0)
+        return {name: normal(rng, *self.shape) for name in ("x", "dy")[: 1 + self.train]}
+
+    def jadro(self) -> Job:
+        import jadro
+        import jadro.nn.functional as F
+
+        a = self.arrays()
+        inputs = [jadro.tensor(a[name], requires_grad=self.train) for name in a if name != "dy"]
+        function = getattr(F, self.function)
+        return grad_job(lambda: function(*inputs, *self.options), inputs, a.get("dy"))
 
 
 def normal(rng: np.random.Generator, *shape: int, scale: float = 1.0) -> Array:

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import jadro
-from jadro import Function
+import jadro.nn.functional as F
+from jadro import Function, _core
 
 
 def leaf(*shape, seed=0):
@@ -206,3 +207,114 @@ def test_one_graph_in_several_threads():
     assert all("freed by an earlier backward" in e for e in errors)
     for r in results:
         np.testing.assert_array_equal(r, expected.data)
+
+
+# --- gradients of what was broadcast ----------------------------------------------------------------------------------
+class Wide(Function):
+    """y = a + b, broadcast; the gradients are left in the shape of y."""
+
+    @staticmethod
+    def forward(ctx, a, b):
+        return a + b
+
+    @staticmethod
+    def backward(ctx, dy):
+        return dy, dy
+
+    @classmethod
+    def backward_graph(cls, ctx, dy):
+        return dy, dy
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (4,), (3, 1), (1, 4), (2, 1, 4), (1, 1, 1)])
+@pytest.mark.parametrize("create_graph", [False, True])
+def test_gradients_of_what_was_broadcast_are_summed(shape, create_graph):
+    a, b = leaf(2, 3, 4), leaf(*shape, seed=1)
+    y, dy = Wide.apply(a, b), np.random.default_rng(2).standard_normal((2, 3, 4))
+    da, db = jadro.grad(y, [a, b], dy, create_graph=create_graph, retain_graph=True)
+    np.testing.assert_array_equal(da.data, dy)
+    lead = dy.sum(axis=tuple(range(3 - len(shape))))
+    axes = tuple(i for i, n in enumerate(shape) if n == 1 and lead.shape[i] != 1)
+    np.testing.assert_allclose(db.data, lead.sum(axis=axes, keepdims=True).reshape(shape), rtol=1e-13)
+    y.backward(dy)
+    np.testing.assert_array_equal(b.grad.data, db.data)
+
+
+@pytest.mark.parametrize("wrong", [(3,), (2, 3), (1, 2), ()])
+def test_a_gradient_of_a_wrong_shape_is_refused(wrong):
+    class Wrong(Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 1
+
+        @staticmethod
+        def backward(ctx, dy):
+            return np.ones(wrong)
+
+    with pytest.raises(RuntimeError, match=r"a gradient has shape .*, expected \(4,\)"):
+        Wrong.apply(leaf(4)).backward(np.ones(4))
+
+
+# --- what stands around a call ----------------------------------------------------------------------------------------
+def test_results_have_the_asked_shape_and_dtype():
+    x = np.zeros((2, 3), np.float32)
+    for shape, dtype in ((None, None), ((), None), ((4, 0), np.dtype(np.int32)), ((300, 400), None)):
+        y = _core.empty_like(x, shape, dtype)
+        assert y.shape == ((2, 3) if shape is None else shape) and y.dtype == (dtype or x.dtype)
+        assert y.flags.c_contiguous and y.flags.writeable and y.flags.aligned
+    del y
+    in_use = _core.kept_memory()[0]
+    y = _core.empty_like(x, (1 << 10, 1 << 10), None)
+    assert _core.kept_memory()[0] - in_use >= y.nbytes
+    del y
+    assert _core.kept_memory()[0] == in_use
+    for wrong in ((x, [2], None), (x, (2,), "float32"), ([1.0], None, None), (x, None), (x, ("a",), None)):
+        with pytest.raises(TypeError):
+            _core.empty_like(*wrong)
+    with pytest.raises(ValueError, match="no negative size"):
+        _core.empty_like(x, (-1,), None)
+    with pytest.raises((MemoryError, ValueError, OverflowError)):
+        _core.empty_like(x, (2**40, 2**40), None)
+
+
+def test_contiguous_copies_what_is_not():
+    x = np.arange(6.0).reshape(2, 3)
+    assert _core.contiguous(None) is None and _core.contiguous(x) is x
+    for strided in (x.T, x[:, ::2], x[::-1], np.broadcast_to(x[0], (3, 3))):
+        y = _core.contiguous(strided)
+        assert y.flags.c_contiguous and y.flags.writeable and not np.shares_memory(x, y)
+        np.testing.assert_array_equal(y, strided)
+
+
+def test_operands_that_one_kernel_takes():
+    f, d = jadro.zeros(2), jadro.zeros(2, dtype=np.float64)
+    good = [((f, f), 2), ((d, None), 1), ((f, None, f), 1)]
+    wrong = [((f, d), 1), ((f, None), 2), ((None, f), 1), ((f.data,), 1), ((jadro.zeros(2, dtype=np.int64),), 1)]
+    assert all(_core.same_floats(*case) for case in good)
+    assert not any(_core.same_floats(*case) for case in wrong)
+    with pytest.raises(TypeError):
+        _core.same_floats([f], 1)
+
+
+def test_only_plain_arguments_are_remembered():
+    assert _core.is_plain((1, "same", None, True, ((2, 3), ())))
+    for other in (1.0, [1], np.int64(1), (1, (2.0,)), {}):
+        assert not _core.is_plain(other)
+    x = jadro.zeros(1, 1, 4, 4)
+    for size in (2, (2, 2)):
+        F.max_pool2d(x, size)
+    for size in (2.0, (2, 2.0)):  # equal to what was remembered
+        with pytest.raises(TypeError, match="kernel_size"):
+            F.max_pool2d(x, size)
+
+
+def test_large_results_of_ufuncs_lie_in_kept_memory():
+    x, row = np.ones((300, 400)), np.arange(400.0)
+    in_use = _core.kept_memory()[0]
+    y = _core.compute(np.add, row, x)
+    np.testing.assert_array_equal(y, x + row)
+    assert _core.kept_memory()[0] - in_use >= y.nbytes
+    with pytest.raises(ValueError, match="broadcast"):
+        _core.compute(np.add, x, np.ones(3))
+    with pytest.raises(TypeError):
+        _core.compute(np.add)

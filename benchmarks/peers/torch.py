@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from benchmarks.bench_activation import Activation
+from benchmarks.bench_activation import Activation, PRelu
 from benchmarks.bench_avg_pool import AvgPool
 from benchmarks.bench_batch_norm import BatchNorm
 from benchmarks.bench_conv2d import Conv2d, ConvForm
@@ -122,6 +122,9 @@ class Peer:
 
     def activation(self, case: Activation) -> Job:
         return self.job(case, getattr(torch, case.function, None) or getattr(F, case.function), "x")
+
+    def prelu(self, case: PRelu) -> Job:
+        return self.job(case, F.prelu, "xw")
 
     def embedding(self, case: Embedding) -> Job:
         ids = torch.from_numpy(case.arrays()["ids"])
