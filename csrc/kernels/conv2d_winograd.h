@@ -339,13 +339,14 @@ void winograd_weight_multiply(const WinogradWeight<T>& a, i64 tiles, bool first,
   for (i64 point = points.begin; point < points.end; ++point) {
     for (i64 j = panels.begin; j < panels.end; ++j) {
       const T* const columns = a.v + point * a.v_point + j * tiles * kNr<T>;
+      const i64 width = p.in - j * kNr<T> > kLanes<T> ? kNr<T> : kLanes<T>;
       for (i64 o = 0; o < p.out; o += kLanes<T>) {
         const RowPanels out(min(kLanes<T>, p.out - o));
         for (i64 r = 0; r < out.count; ++r) {
           alignas(64) T tile[kMr * kNr<T>];
           const T* const rows = a.p + point * a.p_point + o * tiles + out.start(r);
-          micro_for<T>(out.size(r), kNr<T>)(tiles, rows, kLanes<T>, columns, nullptr, tile);
-          store_tile<T>(tile, out.size(r), kNr<T>, nullptr, !first,
+          micro_for<T>(out.size(r), width)(tiles, rows, kLanes<T>, columns, nullptr, tile);
+          store_tile<T>(tile, out.size(r), width, nullptr, !first,
                         a.du + point * a.du_point + (o + out.start(r)) * row + j * kNr<T>, row);
         }
       }
