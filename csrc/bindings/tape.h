@@ -60,7 +60,7 @@ struct Tape {
   py::object scalar, asarray, add;    // numpy.generic, numpy.asarray, the sum of two gradients
   py::object quiet_var, quiet_value;  // NumPy's context variable of error handling, and "ignore all" in it
   py::object errstate;                // what to do where NumPy has no such variable
-  PyObject *forward, *backward, *backward_graph, *may_warn, *is_view, *dtype, *kind, *name, *astype, *to;
+  PyObject *forward, *backward, *backward_graph, *may_warn, *is_view, *adds_waiting, *dtype, *kind, *name, *astype, *to;
 };
 extern Tape& tape;
 
