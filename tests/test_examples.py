@@ -89,8 +89,9 @@ def test_char_lm_keeps_the_checkpoint_when_interrupted(tmp_path, words):
     checkpoint = tmp_path / "out" / "char_lm.safetensors"
     command = [sys.executable, ROOT / "examples" / "char_lm.py", "--text", words, "--out", tmp_path / "out", *SMALL]
     process = subprocess.Popen(
-        [str(c) for c in [*command, "--steps", "1000000"]], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+        [str(c) for c in [*command, "--steps", "1000000"]], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # which a shell ignores in the background
+    )  # fmt: skip
     deadline = time.monotonic() + 60
     while not checkpoint.exists() and time.monotonic() < deadline:
         time.sleep(0.05)

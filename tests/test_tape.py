@@ -318,3 +318,26 @@ def test_large_results_of_ufuncs_lie_in_kept_memory():
         _core.compute(np.add, x, np.ones(3))
     with pytest.raises(TypeError):
         _core.compute(np.add)
+
+
+# --- sums that a convolution makes itself -----------------------------------------------------------------------------
+@pytest.mark.parametrize("retain", [False, True])
+@pytest.mark.parametrize("mode", ["zeros", "reflect"])
+def test_a_convolution_adds_what_has_reached_its_input(mode, retain):
+    x, w, v = leaf(2, 3, 6, 5), leaf(3, 3, 3, 3, seed=1), leaf(3, 3, 1, 1, seed=2)
+    dy = np.random.default_rng(3).standard_normal((2, 3, 6, 5))
+
+    def terms():
+        h = x * 2.0  # the gradient of a result, not of a leaf, waits for its other users
+        wide = jadro.nn.functional.conv2d(h, w, padding=1, padding_mode=mode)
+        return [wide, h, jadro.nn.functional.conv2d(h, v), h * 3.0]
+
+    expected = sum(jadro.grad(terms()[i], [x], dy)[0].data for i in range(4))
+    expected_w = jadro.grad(terms()[0], [w], dy)[0].data
+    for order in ([0, 1, 2, 3], [3, 2, 1, 0], [1, 0, 3, 2]):
+        made = terms()
+        total = made[order[0]] + made[order[1]] + made[order[2]] + made[order[3]]
+        for _ in range(2 if retain else 1):
+            found = jadro.grad(total, [x, w, v], dy, retain_graph=retain)
+            np.testing.assert_allclose(found[0].data, expected, rtol=1e-13, atol=1e-13)
+            np.testing.assert_array_equal(found[1].data, expected_w)

@@ -191,6 +191,7 @@ void bind_tape(py::module_& m) {
       {&tape.backward, "backward"},
       {&tape.backward_graph, "backward_graph"},
       {&tape.may_warn, "may_warn"},
+      {&tape.adds_waiting, "adds_waiting"},
       {&tape.is_view, "is_view"},
       {&tape.dtype, "dtype"},
       {&tape.shape, "shape"},

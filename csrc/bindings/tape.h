@@ -67,7 +67,8 @@ struct Tape {
   py::object fit;                     // the gradient of what was broadcast, summed to a shape
   py::object quiet_var, quiet_value;  // NumPy's context variable of error handling, and "ignore all" in it
   py::object errstate;                // what to do where NumPy has no such variable
-  PyObject *forward, *backward, *backward_graph, *may_warn, *is_view, *dtype, *shape, *kind, *name, *astype, *to;
+  PyObject *forward, *backward, *backward_graph, *may_warn, *is_view, *adds_waiting, *dtype, *shape, *kind, *name,
+      *astype, *to;
 };
 extern Tape& tape;
 

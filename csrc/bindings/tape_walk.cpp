@@ -46,7 +46,8 @@ class Walk {
   py::object fitted(py::object grad, const Form& form) const;
   Pending& slot(const Edge& edge);
   void visit(NodeObject* node, const std::vector<py::object>& dys);
-  py::object backward(NodeObject* node, const std::vector<py::object>& dys) const;
+  py::object take_waiting(const NodeObject* node, const std::vector<Edge>& edges);
+  py::object backward(NodeObject* node, const std::vector<py::object>& dys, const py::object& waiting) const;
 
   const bool create_graph_, retain_graph_;
   std::map<Target, py::object> wanted_;
@@ -127,10 +128,24 @@ void Walk::deliver(const Edge& edge, py::object grad) {
   }
 }
 
-py::object Walk::backward(NodeObject* node, const std::vector<py::object>& dys) const {
+// What has come to a node's first input before, for a Function that adds it to its own gradient.
+py::object Walk::take_waiting(const NodeObject* node, const std::vector<Edge>& edges) {
+  if (create_graph_ || edges.empty()) return {};
+  const auto place = nodes_.find(edges[0].target.ptr());
+  if (place == nodes_.end()) return {};
+  py::object& grad = place->second[edges[0].index].grad;
+  if (!grad || !py::isinstance<py::array>(grad)) return {};
+  const py::object adds = steal(PyObject_GetAttr(node->fn, tape.adds_waiting));
+  if (adds.ptr() != Py_True) return {};
+  place->second[edges[0].index].owned = false;
+  return std::move(grad);
+}
+
+py::object Walk::backward(NodeObject* node, const std::vector<py::object>& dys, const py::object& waiting) const {
   const py::object function = steal(PyObject_GetAttr(node->fn, create_graph_ ? tape.backward_graph : tape.backward));
   std::vector<PyObject*> args{reinterpret_cast<PyObject*>(node)};
   for (const py::object& dy : dys) args.push_back(dy ? dy.ptr() : Py_None);
+  if (waiting) args.push_back(waiting.ptr());
   return steal(PyObject_Vectorcall(function.ptr(), args.data(), args.size(), nullptr));
 }
 
@@ -138,7 +153,7 @@ void Walk::visit(NodeObject* node, const std::vector<py::object>& dys) {
   if (node->record->freed) throw_freed();
   const std::vector<Edge> edges = node->record->edges;  // a copy: another thread may free the graph
   node->graph = create_graph_;
-  const py::object dxs = backward(node, dys);
+  const py::object dxs = backward(node, dys, take_waiting(node, edges));
   const auto give = [&](const Edge& edge, PyObject* dx) {
     if (edge.target && dx != Py_None) deliver(edge, py::reinterpret_borrow<py::object>(dx));
   };

@@ -50,6 +50,29 @@ void pad_pixels(PaddingMode mode, const T* src, i64 plane, i64 width, i64 channe
   }
 }
 
+// Asks for what a segment that is a whole row of tiles leads to: rows [first, first + count) of `channels` planes, of
+// the next row of tiles or the next image.
+template <class T>
+JADRO_INLINE void touch_rows(const T* planes, i64 height, i64 width, i64 channels, i64 first, i64 count) {
+  constexpr i64 kLine = 64 / static_cast<i64>(sizeof(T));
+  const i64 begin = max(0, first) * width, end = min(height, first + count) * width;
+  for (i64 c = 0; c < channels; ++c, planes += height * width) {
+    for (i64 i = begin; i < end; i += kLine) __builtin_prefetch(planes + i, 0, 2);
+  }
+}
+// Asks for what follows a whole row of tiles, the next row or the next image's first, where rows are so short that the
+// hardware does not foresee it: `tile` new rows of the planes and `reach` more at the start of an image.
+template <class T, class Shape>
+JADRO_INLINE void touch_next(const Shape& s, const TileSegment& g, i64 last, const T* image, i64 image_step, i64 height,
+                             i64 width, i64 channels, i64 top, i64 tile, i64 reach) {
+  if (width * static_cast<i64>(sizeof(T)) > 64 || g.count < s.tiles_w || g.first + g.count >= last) return;
+  if (g.i + 1 < s.tiles_h) {
+    touch_rows(image, height, width, channels, (g.i + 1) * tile + top + reach, tile);
+  } else {
+    touch_rows(image + image_step, height, width, channels, top, tile + reach);
+  }
+}
+
 // Pixels [x, x + count) of one row of `channels` <= kLanes planes -> dst [count][kLanes], outside the image what the
 // padding shows. Lanes above the last channel repeat it. Whole blocks are written: dst needs kLanes vectors of slack.
 template <class T>
@@ -115,8 +138,10 @@ void transform_source(const Winograd& s, const T* src, i64 channels, Range tiles
   using Sizes = WinogradSizes<F, T>;
   const Conv2dPass& p = s.pass;
   for_segments(s, tiles, [&](const TileSegment& g) {
-    const T* const image = src + g.image * p.groups * p.in * p.src_h * p.src_w;
+    const i64 images = p.groups * p.in * p.src_h * p.src_w;
+    const T* const image = src + g.image * images;
     const i64 width = (g.count - 1) * kTile + kPoints;
+    touch_next(s, g, tiles.end - tiles.begin, image, images, p.src_h, p.src_w, channels, s.top, kTile, kPoints - kTile);
     for (int i = 0; i < kPoints; ++i) {
       load_pixels(p.padding_mode, image, p.src_h, p.src_w, channels, g.i * kTile + s.top + i, g.j * kTile + s.left,
                   width, rows + i * Sizes::kWidth * kLanes<T>);
@@ -237,6 +262,10 @@ bool winograd_results(const WinogradProduct<T>& a, i64 channel, i64 channels, Ra
     const i64 start = (g.image * p.groups * p.out + channel) * plane + g.i * kTile * p.dst_w + g.j * kTile;
     T* const image = a.dst + start;
     const T* const add = e.add ? e.add + start : nullptr;
+    const i64 images = p.groups * p.out * plane, planes = g.image * images + channel * plane,
+              last = tiles.end - tiles.begin;
+    touch_next<T>(a.shape, g, last, a.dst + planes, images, p.dst_h, p.dst_w, channels, 0, kTile, 0);
+    if (e.add) touch_next(a.shape, g, last, e.add + planes, images, p.dst_h, p.dst_w, channels, 0, kTile, 0);
     for (i64 i = 0; i < height; ++i) {
       for (i64 x = 0; x < width; x += kN) {
         Vec<T> block[kN];
@@ -320,7 +349,9 @@ void winograd_weight_transform(const WinogradWeight<T>& a, i64 group, Range chun
     const T* const dy = a.dy + (group * p.out + o) * p.dst_h * p.dst_w;
     T* const to = a.p + o * size + offset * kN;
     for_segments(a.shape, tiles, [&](const TileSegment& g) {
-      const T* const image = dy + g.image * p.groups * p.out * p.dst_h * p.dst_w;
+      const i64 images = p.groups * p.out * p.dst_h * p.dst_w;
+      const T* const image = dy + g.image * images;
+      touch_next(a.shape, g, tiles.end - tiles.begin, image, images, p.dst_h, p.dst_w, min(kN, p.out - o), 0, kTile, 0);
       for (int i = 0; i < kTile; ++i) {
         load_pixels(PaddingMode::kZeros, image, p.dst_h, p.dst_w, min(kN, p.out - o), g.i * kTile + i, g.j * kTile,
                     g.count * kTile, rows + i * WinogradSizes<F, T>::kWidth * kN);
@@ -339,13 +370,14 @@ void winograd_weight_multiply(const WinogradWeight<T>& a, i64 tiles, bool first,
   for (i64 point = points.begin; point < points.end; ++point) {
     for (i64 j = panels.begin; j < panels.end; ++j) {
       const T* const columns = a.v + point * a.v_point + j * tiles * kNr<T>;
+      const i64 width = p.in - j * kNr<T> > kLanes<T> ? kNr<T> : kLanes<T>;
       for (i64 o = 0; o < p.out; o += kLanes<T>) {
         const RowPanels out(min(kLanes<T>, p.out - o));
         for (i64 r = 0; r < out.count; ++r) {
           alignas(64) T tile[kMr * kNr<T>];
           const T* const rows = a.p + point * a.p_point + o * tiles + out.start(r);
-          micro_for<T>(out.size(r), kNr<T>)(tiles, rows, kLanes<T>, columns, nullptr, tile);
-          store_tile<T>(tile, out.size(r), kNr<T>, nullptr, !first,
+          micro_for<T>(out.size(r), width)(tiles, rows, kLanes<T>, columns, nullptr, tile);
+          store_tile<T>(tile, out.size(r), width, nullptr, !first,
                         a.du + point * a.du_point + (o + out.start(r)) * row + j * kNr<T>, row);
         }
       }

@@ -76,6 +76,8 @@ class Function:
 
     name: ClassVar[str] = ""
     is_view: ClassVar[bool] = False  # the output may share memory with the first input, a Tensor
+    # backward(ctx, *dys, waiting) where a gradient has reached the first input before: it gives the sum of both.
+    adds_waiting: ClassVar[bool] = False
     may_warn: ClassVar[bool] = False  # forward computes with NumPy; NaN and infinity shall pass without a word
 
     def __init_subclass__(cls, **options: Any) -> None:

@@ -57,6 +57,8 @@ class Conv2d(Function):
     """x[N,IC,IH,IW], w[OC,IC/groups,KH,KW], b[OC] -> y[N,OC,OH,OW] (cross-correlation, as in PyTorch), and with relu
     max(y, 0); all of them may have an axis of depth before H"""
 
+    adds_waiting = True
+
     @staticmethod
     def forward(
         ctx: Node, x: Array, w: Array, b: Array | None, *, sizes: Sizes, options: Options, relu: bool = False
@@ -67,14 +69,19 @@ class Conv2d(Function):
         return y
 
     @staticmethod
-    def backward(ctx: Node, dy: Array) -> tuple[Array | None, ...]:
+    def backward(ctx: Node, dy: Array, waiting: Array | None = None) -> tuple[Array | None, ...]:
         x, w, y = ctx.saved
         dy = backend.contiguous(dy)
         if y is not None:
             passed = backend.empty_like(dy)
             backend.kernel(dy, "activation_backward")("relu", dy, y, passed)
             dy = passed
-        dx = data_gradient(dy, w, x.shape, ctx.options) if ctx.needs[0] else None
+        dx = None
+        if ctx.needs[0]:
+            fused = waiting if ctx.options.padding_mode == "zeros" else None
+            dx = data_gradient(dy, w, x.shape, ctx.options, add=fused)
+            if waiting is not fused:
+                dx += waiting
         if not ctx.needs[1] and not ctx.needs[2]:
             return dx, None, None
         db = backend.empty_like(w, w.shape[:1]) if ctx.needs[2] else None

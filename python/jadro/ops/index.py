@@ -41,7 +41,8 @@ class Scatter(Elementary):
     @staticmethod
     def forward(ctx: Node, x: Array, *, index: tuple[Any, ...], shape: tuple[int, ...]) -> Array:
         ctx.index = index
-        y = np.zeros(shape, x.dtype) if isinstance(x, np.ndarray) else np.zeros_like(x, shape=shape)
+        y = backend.empty_like(x, shape)
+        y[...] = 0
         if _is_basic(index) or all(getattr(i, "dtype", None) == np.bool_ for i in index):
             y[index] = x
         elif isinstance(x, np.ndarray):

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import backend
 from ..autograd import Elementary, Node
 from ..backend import Array
 from ..tensor import Tensor, as_tensor
@@ -64,7 +65,11 @@ class Cat(Elementary):
     def forward(ctx: Node, *xs: Array, axis: int) -> Array:
         ctx.axis = axis
         ctx.sizes = [x.shape[axis] for x in xs]
-        return np.concatenate(xs, axis=axis)
+        if not isinstance(xs[0], np.ndarray):
+            return np.concatenate(xs, axis=axis)
+        shape = list(xs[0].shape)
+        shape[axis] = sum(ctx.sizes)
+        return np.concatenate(xs, axis=axis, out=backend.empty_like(xs[0], tuple(shape)))
 
     @staticmethod
     def backward(ctx: Node, dy: Any) -> Any:
