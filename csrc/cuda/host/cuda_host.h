@@ -35,6 +35,7 @@ enum cudaError_t {
   cudaErrorNoDevice,
   cudaErrorInsufficientDriver,
   cudaErrorLaunchFailure,
+  cudaErrorCooperativeLaunchTooLarge,
 };
 enum cudaMemoryType { cudaMemoryTypeHost, cudaMemoryTypeDevice, cudaMemoryTypeManaged };
 enum cudaMemcpyKind { cudaMemcpyDeviceToDevice, cudaMemcpyDeviceToHost };
@@ -86,6 +87,9 @@ namespace jadro::cuda::host {
 // Runs body() once for each thread; `together` with all blocks at once.
 cudaError_t run(dim3 blocks, dim3 threads, std::size_t shared, bool together, const std::function<void()>& body);
 
+// How many blocks may run at once, as on a card that others use.
+void set_room(unsigned blocks);
+
 // Which thread goes first, the first or the last. Kernels give the same bits either way.
 void set_backward(bool backward);
 
@@ -93,9 +97,19 @@ void* dynamic_shared();
 void wait_for_block();
 void wait_for_grid();
 void wait_for_warp();
-std::uint64_t* warp_slots();  // one for each lane
+std::uint64_t* warp_slots();  // 32 bytes for each lane
 
 inline unsigned lane() { return (threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z)) % 32; }
+
+// all[i]: what lane i hands in; every lane of the warp must call.
+template <std::size_t kWords>
+void share(const std::uint32_t (&mine)[kWords], std::uint32_t (&all)[32][kWords]) {
+  static_assert(kWords <= 8, "a slot holds 32 bytes");
+  std::memcpy(warp_slots() + 4 * lane(), mine, sizeof mine);
+  wait_for_warp();
+  for (unsigned i = 0; i < 32; ++i) std::memcpy(all[i], warp_slots() + 4 * i, sizeof mine);
+  wait_for_warp();
+}
 
 // What lane `from` hands in; every lane of the warp must call.
 template <class T>
