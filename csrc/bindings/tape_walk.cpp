@@ -130,15 +130,15 @@ void Walk::deliver(const Edge& edge, py::object grad) {
 
 // What has come to a node's first input before, for a Function that adds it to its own gradient.
 py::object Walk::take_waiting(const NodeObject* node, const std::vector<Edge>& edges) {
-  if (create_graph_ || edges.empty()) return {};
-  const auto place = nodes_.find(edges[0].target.ptr());
-  if (place == nodes_.end()) return {};
-  py::object& grad = place->second[edges[0].index].grad;
-  if (!grad || !py::isinstance<py::array>(grad)) return {};
+  if (create_graph_ || edges.empty() || !edges[0].target || !is_node(edges[0].target.ptr())) return {};
+  const auto place = waiting_.find(as_node(edges[0].target.ptr())->record->number);
+  if (place == waiting_.end()) return {};
+  Pending& have = place->second.outputs[edges[0].index];
+  if (!have.grad || !py::isinstance<py::array>(have.grad)) return {};
   const py::object adds = steal(PyObject_GetAttr(node->fn, tape.adds_waiting));
   if (adds.ptr() != Py_True) return {};
-  place->second[edges[0].index].owned = false;
-  return std::move(grad);
+  have.owned = false;
+  return std::move(have.grad);
 }
 
 py::object Walk::backward(NodeObject* node, const std::vector<py::object>& dys, const py::object& waiting) const {
