@@ -46,7 +46,7 @@ double direct_product(const Sizes& s) { return s.depth * (s.rows * (1.1 * s.out 
 double depthwise_product(const Sizes& s) { return s.run * (s.out * (2.0 * s.depth + 4) + 5 * s.in); }
 double depthwise_weight(const Sizes& s) { return s.run * (s.out * (2.2 * s.depth + 4) + 5 * s.in); }
 double im2col_product(const Sizes& s) {
-  return s.depth * (s.columns * (1.1 * s.out + 2.1) + 9.7 * s.rows + 0.9 * s.out);
+  return s.depth * (s.columns * (1.1 * s.out + 2.1) + 6.0 * s.rows + 0.9 * s.out);
 }
 double im2col_weight(const Sizes& s) {
   const double width = vectors(s.depth, s.lanes);
