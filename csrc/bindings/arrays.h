@@ -7,6 +7,7 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <initializer_list>
 #include <iterator>
@@ -34,6 +35,8 @@ class Dims {
  public:
   Dims(std::initializer_list<i64> sizes) : first_(std::data(sizes)), rank_(sizes.size()) {}
   Dims(const std::vector<i64>& sizes) : first_(sizes.data()), rank_(sizes.size()) {}
+  template <std::size_t N>
+  Dims(const std::array<i64, N>& sizes) : first_(sizes.data()), rank_(N) {}
   explicit Dims(const py::array& a) : first_(a.shape()), rank_(static_cast<std::size_t>(a.ndim())) {}
   bool are_those_of(const py::array& a) const {
     return static_cast<std::size_t>(a.ndim()) == rank_ && std::equal(first_, first_ + rank_, a.shape());

@@ -1,5 +1,6 @@
 #include "ops/rnn.h"
 
+#include <array>
 #include <string>
 
 #include "bindings/arrays.h"
@@ -38,9 +39,9 @@ struct Options {
 
 // The sizes of the call, from x, y and the options, and the shapes that follow from them.
 struct Sizes {
-  i64 steps, batch, input, hidden, gates;
-  std::vector<i64> state, output;
-  std::vector<std::vector<i64>> weights;
+  i64 steps, batch, input, hidden, gates, width;  // of x, y and the gates; width: of the inputs of all layers but one
+  std::size_t weights;
+  std::array<i64, 3> state, output;
 
   Sizes(const Call& call, Cell cell, const py::array& x, const py::array& y, const Options& o) {
     call.check_rank(x, "x", 3);
@@ -59,22 +60,30 @@ struct Sizes {
     call.require(hidden >= 1,
                  [&] { return "y has shape " + shape_text(shape_of(y)) + ", expected at least one hidden unit"; });
     gates = gates_of(cell);
+    width = o.directions * hidden;
     state = {o.layers * o.directions, batch, hidden};
-    output = {steps, batch, o.directions * hidden};
-    for (i64 layer = 0; layer < o.layers; ++layer) {
-      for (i64 d = 0; d < o.directions; ++d) {
-        weights.push_back({gates * hidden, layer == 0 ? input : o.directions * hidden});
-        weights.push_back({gates * hidden, hidden});
-        if (o.bias) weights.insert(weights.end(), 2, {gates * hidden});
-      }
-    }
+    output = {steps, batch, width};
+    each_ = o.bias ? 4 : 2;
+    first_ = static_cast<std::size_t>(o.directions) * each_;
+    weights = static_cast<std::size_t>(o.layers) * first_;
   }
+
+  // Calls f with the shape of weight i: w_ih, w_hh and perhaps two biases for each layer and direction.
+  template <class F>
+  auto with_weight_shape(std::size_t i, F f) const {
+    const i64 rows = gates * hidden;
+    if (i % each_ >= 2) return f({rows});
+    return f({rows, i % each_ == 1 ? hidden : i < first_ ? input : width});
+  }
+
+ private:
+  std::size_t each_, first_;
 };
 
 void check_count(const Call& call, const Arrays& arrays, const char* argument, const Sizes& z) {
-  call.require(arrays.size() == z.weights.size(), [&] {
+  call.require(arrays.size() == z.weights, [&] {
     return std::string(argument) + " has " + std::to_string(arrays.size()) + " arrays, expected " +
-           std::to_string(z.weights.size());
+           std::to_string(z.weights);
   });
 }
 
@@ -82,7 +91,11 @@ template <class T>
 std::vector<const T*> weight_pointers(const Call& call, const Arrays& weights, const Sizes& z) {
   check_count(call, weights, "weights", z);
   std::vector<const T*> pointers;
-  for (std::size_t i = 0; i < weights.size(); ++i) pointers.push_back(call.in<T>(weights[i], "weights", z.weights[i]));
+  pointers.reserve(weights.size());
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    pointers.push_back(
+        z.with_weight_shape(i, [&](const Dims& shape) { return call.in<T>(weights[i], "weights", shape); }));
+  }
   return pointers;
 }
 
@@ -124,7 +137,7 @@ i64 reserve_size(const std::string& cell, i64 T, i64 N, i64 H, i64 layers, i64 d
   return plain_reserve(which, T, N, H, layers, directions, dropout);
 }
 
-std::vector<i64> reserve_shape(Cell cell, const Sizes& z, const Options& o) {
+std::array<i64, 1> reserve_shape(Cell cell, const Sizes& z, const Options& o) {
   return {plain_reserve(cell, z.steps, z.batch, z.hidden, o.layers, o.directions, o.dropout)};
 }
 
@@ -163,7 +176,8 @@ void backward(Call& call, Cell cell, const py::array& x, const Maybe& h0, const 
     if (d.dweights) {
       check_count(call, *d.dweights, "dweights", z);
       for (std::size_t i = 0; i < d.dweights->size(); ++i) {
-        dw.push_back(call.out<T>((*d.dweights)[i], "dweights", z.weights[i]));
+        dw.push_back(z.with_weight_shape(
+            i, [&](const Dims& shape) { return call.out<T>((*d.dweights)[i], "dweights", shape); }));
       }
     }
     const RnnStackBackward<T> b{stack_of<T>(call, cell, z, o, x, h0, c0, w),

@@ -42,16 +42,19 @@ struct RnnRun {
   T *saved, *cells, *raw_ih, *raw_hh, *stats, *work;
 };
 constexpr i64 kRnnWork = 8;
+constexpr i64 kRnnUnpacked = 2;
 
 // One direction of one layer; w_ih, w_hh and w_hr packed by rnn_pack_forward. in[k] = W_k x + bias_k, biases added up
 // where the cell adds them; bias_n [H] is the GRU's b'_n. y [tokens,..P] is read at the step before; y_new is y, or
 // null where it is known and only the rest is wanted again. cn [N,H] holds c at the start and c at the end. saved and
-// cells are null in inference. `in` [tokens,G*H], from `origin` on, may hold what rnn_project makes; where null the
-// loop makes it.
+// cells are null in inference. unpacked: w_ih and w_hh are the weights themselves, of a cell without options and at
+// most kRnnUnpacked tokens. `in` [tokens,G*H], from `origin` on, may hold what rnn_project makes; where null the loop
+// makes it.
 template <class T>
 struct RnnForward : RnnRun<T> {
   const T *x, *w_ih, *w_hh, *w_hr, *bias, *bias_n, *in, *y;
   T *y_new, *cn;
+  bool unpacked;
 };
 
 // w_hh and w_hr packed by rnn_pack_backward (of kGruBefore w_hh holds the rows of r z, w_hn those of n). dh [N,P], dc
@@ -66,6 +69,7 @@ struct RnnBackward : RnnRun<T> {
   const T *w_hh, *w_hn, *w_hr, *y, *dy, *dcells, *c_enter, *bias_n;
   i64 dcells_row;
   T *dh, *dc, *dh_restart, *dc_restart, *da, *dw, *du, *h_in, *reset, *dp, *shown, *sums;
+  bool unpacked;  // w_hh is the weight itself, as forward
 };
 static inline i64 rnn_sums(const Rnn& s) { return (2 * s.gates() + 9) * s.hidden; }
 

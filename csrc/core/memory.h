@@ -17,14 +17,18 @@ struct KeptMemory {
 KeptMemory kept_memory();
 void release_memory();
 
+inline char no_memory[kAlign];  // where there are no elements
+
 // Scratch memory of one call: `count` elements of T for each of `threads` ranks, each aligned.
 template <class T>
 class Scratch {
  public:
   explicit Scratch(std::size_t count, std::size_t threads = 1)
       : stride_((count + kAlign - 1) / kAlign * kAlign),
-        data_(static_cast<T*>(keep_allocate(stride_ * threads * sizeof(T)))) {}
-  ~Scratch() { keep_free(data_); }
+        data_(static_cast<T*>(count ? keep_allocate(stride_ * threads * sizeof(T)) : no_memory)) {}
+  ~Scratch() {
+    if (stride_) keep_free(data_);
+  }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
   T* at(int rank) const { return data_ + stride_ * static_cast<std::size_t>(rank); }

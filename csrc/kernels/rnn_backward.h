@@ -13,27 +13,20 @@ i64 rnn_backward_scratch(const Rnn& s, i64 rows, bool options) {
 }
 
 template <class T, class C>
-class BackwardRun {
+class BackwardRun : LoopShare<T, C, RnnBackward<T>> {
  public:
   BackwardRun(const RnnBackward<T>& a, Range rows, Range units, Range outs, T* scratch, Barrier* barrier)
-      : a(a),
-        s(a.shape),
-        o(a.options),
-        rows(rows),
-        units(units),
-        outs(outs),
-        barrier(barrier),
+      : Share(a, rows, units, outs, barrier),
         packed(scratch),
         sequence(packed + height() * min(kKc, max(s.gates() * s.hidden, s.output)) + kLanes<T>),
-        masks(o, C::kHasCell, height(), units, outs, sequence + height() * s.output),
-        bounds(make_bounds()) {}
+        masks(o, C::kHasCell, height(), units, outs, sequence + height() * s.output) {}
 
   void run() {
     const bool dropped = C::kOptions && o->sequence();
     if (dropped) draw_sequence_mask(*o, s, rows, outs, sequence);
     for (i64 step = a.run.end - 1; step >= a.run.begin; --step) {
       const i64 t = s.time(step);
-      const Range live{rows.begin, min(rows.end, s.rows(t))};
+      const Range live = live_rows(t);
       if (live.begin >= live.end) continue;
       const RowPanels panels(live.end - live.begin);
       if (a.h_in) keep_entering(t, live, dropped);
@@ -42,22 +35,22 @@ class BackwardRun {
       } else {
         plain_cells(t, step, live);
         meet();
-        add_recurrent(t, live, panels, a.w_hh, gradients(t, live), C::kGates * s.hidden);
+        const Rows<T> left = gradients(t, live);
+        if (a.unpacked) {
+          add_unpacked(live, left, C::kGates * s.hidden);
+        } else {
+          add_recurrent(t, live, panels, a.w_hh, left, C::kGates * s.hidden);
+        }
       }
       if (restarts<T>(a, t)) restart(t, live);
     }
   }
 
  private:
-  i64 height() const { return rows.end - rows.begin; }
-  i64 width() const { return units.end - units.begin; }
-  void meet() const {
-    if (barrier) barrier->wait();
-  }
-  GateBounds<T> make_bounds() const {
-    if constexpr (C::kOptions) return GateBounds<T>(*o);
-    return {};
-  }
+  using Share = LoopShare<T, C, RnnBackward<T>>;
+  using Share::a, Share::s, Share::o, Share::rows, Share::units, Share::outs, Share::bounds;
+  using Share::height, Share::width, Share::live_rows, Share::normed, Share::meet, Share::extra;
+
   Rows<T> gradients(i64 t, Range live) const {
     return {a.da + (s.at(t) + live.begin) * C::kGrads * s.hidden, C::kGrads * s.hidden};
   }
@@ -117,13 +110,36 @@ class BackwardRun {
   template <class Sink>
   JADRO_INLINE void multiply(const Rows<T>& left, i64 depth, const T* w, i64 total, Range columns,
                              const RowPanels& panels, Sink sink) const {
+    const i64 rows = panels.count == 1 ? panels.size(0) : kMr;
     for (i64 k0 = 0; k0 < depth; k0 += kKc) {
       const i64 kc = min(kKc, depth - k0);
       const T* const pass = w + k0 * unit_panels<T>(total) * kNr<T> + columns.begin * kc;
+      if (rows <= kFewRows) {
+        multiply_few({left.at + k0, left.row}, rows, kc, pass, columns.end - columns.begin, sink);
+        continue;
+      }
       pack_rows(left.at + k0, left.row, kc, panels, packed);
       for_tiles<T>(
           panels, [&](i64 p) { return packed + panels.start(p) * kc; }, pass, kc, columns.end - columns.begin,
           [](i64, i64, i64) {}, sink);
+    }
+  }
+
+  // As for_tiles does it, but with the panels of several tiles side by side.
+  template <class Sink>
+  JADRO_INLINE void multiply_few(const Rows<T>& left, i64 rows, i64 k, const T* w, i64 columns, Sink sink) const {
+    constexpr int kPanels = 4;
+    alignas(64) T tiles[kPanels * kMr * kNr<T>];
+    for (i64 j = 0; j < columns;) {
+      const bool several = columns - j > (kPanels - 1) * kNr<T>;
+      if (several) {
+        few_rows<T, kPanels>(rows, left, k, w + j * k, k * kNr<T>, tiles);
+      } else {
+        few_rows<T, 1>(rows, left, k, w + j * k, 0, tiles);
+      }
+      for (int n = 0; n < (several ? kPanels : 1); ++n, j += kNr<T>) {
+        sink(0, rows, j, min(kNr<T>, columns - j), tiles + n * kMr * kNr<T>);
+      }
     }
   }
 
@@ -136,6 +152,14 @@ class BackwardRun {
       if (!dropped) return store_tile<T>(tile, tile_rows, tile_width, nullptr, true, dh + r0 * s.output + j0, s.output);
       add_scaled(tile, r0, tile_rows, j0, tile_width, dh);
     });
+  }
+  // The same of U as it stands, without a mask.
+  void add_unpacked(Range live, const Rows<T>& left, i64 depth) const {
+    for (i64 k0 = 0; k0 < depth; k0 += kKc) {
+      gemm_thin(Gemm<T>{live.end - live.begin, s.output, min(kKc, depth - k0), left.at + k0, left.row, 1,
+                        a.w_hh + k0 * s.output, s.output, 1, a.dh + live.begin * s.output, s.output, nullptr, true},
+                outs);
+    }
   }
   void add_scaled(const T* tile, i64 r0, i64 tile_rows, i64 j0, i64 tile_width, T* dh) const {
     const i64 size = outs.end - outs.begin;
@@ -163,8 +187,7 @@ class BackwardRun {
     }
   }
 
-  // --- with options
-  // ---------------------------------------------------------------------------------------------------
+  // --- with options ---
 
   enum WorkRow { kGradRow, kNormRow, kValueRow };  // dL/d(o tanh c); dL/dLN(c); c before its gain
   T* work(WorkRow which, i64 n) const { return a.work + (which * s.batch + n) * s.hidden; }
@@ -172,7 +195,6 @@ class BackwardRun {
   T* sums(i64 n, int which) const { return a.sums + n * rnn_sums(s) + (2 * C::kGates + which) * s.hidden; }
   enum Sum { kGainC, kBiasC, kPeepI, kPeepF, kPeepO, kGradients };
   static JADRO_INLINE void add(T* to, Vec<T> v, i64 count) { store_n(to, load_n(to, count) + v, count); }
-  bool normed() const { return o->gain_hh; }
   T* gradients_of(i64 t, i64 n) const { return a.da + (normed() ? n : s.at(t) + n) * C::kGrads * s.hidden; }
 
   void option_step(i64 t, i64 step, Range live, const RowPanels& panels) {
@@ -193,19 +215,6 @@ class BackwardRun {
     const i64 size = C::kGates * s.hidden;
     const Rows<T> left = normed() ? Rows<T>{a.du + (s.at(t) + live.begin) * size, size} : gradients(t, live);
     add_recurrent(t, live, panels, a.w_hh, left, C::kBefore ? 2 * s.hidden : size);
-  }
-
-  JADRO_INLINE Extra<T> extra(i64 r, i64 u, i64 count) const {
-    Extra<T> e{};
-    const i64 at = r * width() + u - units.begin;
-    if (masks.keep_c) e.keep_c = load_n(masks.keep_c + at, count);
-    e.drop = masks.drop ? load_n(masks.drop + at, count) : broadcast(T(1));
-    e.peephole = o->peep_i != nullptr;
-    if (!e.peephole) return e;
-    e.p_i = load_n(o->peep_i + u, count);
-    if (o->peep_f) e.p_f = load_n(o->peep_f + u, count);
-    e.p_o = load_n(o->peep_o + u, count);
-    return e;
   }
 
   // dL/dh~, and in *kept what goes to the h before; unit u counts among P.
@@ -258,7 +267,8 @@ class BackwardRun {
         const i64 u = units.begin + j;
         Vec<T> saved[C::kSaved], kept{};
         load_saved(here, u, count, saved);
-        const Vec<T> c = bounded<T>(C::sum(saved, load_n(c_prev + u, count), extra(r, u, count)), bounds.cell_clip);
+        const Vec<T> c =
+            bounded<T>(C::sum(saved, load_n(c_prev + u, count), extra(masks, r, u, count)), bounds.cell_clip);
         const Vec<T> value = RowNorm<T>{st[0], st[1]}(c), gain = load_n(o->gain_c + u, count);
         const Vec<T> tanh_c = vtanh<T>(value * gain + load_n(o->bias_c + u, count)), out = saved[C::kO];
         const Vec<T> dh = shown_gradient(t, n, r, u, count, &kept);
@@ -294,7 +304,7 @@ class BackwardRun {
       const i64 u = units.begin + j;
       Vec<T> saved[C::kSaved], da[C::kGrads], kept{};
       load_saved(here, u, count, saved);
-      const Extra<T> e = extra(r, u, count);
+      const Extra<T> e = extra(masks, r, u, count);
       if constexpr (C::kHasCell) {
         const Vec<T> c = load_n(c_prev + u, count);
         const Vec<T> c_new = bounded<T>(C::sum(saved, c, e), bounds.cell_clip);
@@ -414,14 +424,8 @@ class BackwardRun {
     }
   }
 
-  const RnnBackward<T>& a;
-  const Rnn& s;
-  const RnnOptions<T>* const o;
-  const Range rows, units, outs;
-  Barrier* const barrier;
   T *const packed, *const sequence;
   StepMasks<T> masks;
-  const GateBounds<T> bounds;
 };
 
 }  // namespace

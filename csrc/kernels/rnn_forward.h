@@ -6,19 +6,10 @@
 // buffers that the threads share, with a meeting behind each.
 #pragma once
 
-#include "kernels/rnn_steps.h"
+#include "kernels/rnn_project.h"
 
 namespace jadro {
 namespace {
-
-constexpr i64 kChunkBytes = 192 << 10;  // input projections computed ahead of the loop: they stay in the L2
-
-// Steps whose projections are made at once.
-template <class T>
-i64 chunk_steps(const Rnn& s, i64 rows, i64 units) {
-  const i64 step_bytes = max(1, rows * s.gates() * units * static_cast<i64>(sizeof(T)));
-  return max(1, min(s.steps, kChunkBytes / step_bytes));
-}
 
 template <class T>
 i64 rnn_forward_scratch(const Rnn& s, i64 rows, i64 units, bool options) {
@@ -27,43 +18,11 @@ i64 rnn_forward_scratch(const Rnn& s, i64 rows, i64 units, bool options) {
   return rows * (wide + s.output + extra) + steps * rows * (2 * s.input + s.gates() * units) + 5 * kLanes<T>;
 }
 
-// in[row][gate][unit] = W x + bias for rows of x.
-template <class T>
-void project_rows(const RnnForward<T>& a, const T* x, i64 x_row, i64 rows, Range units, T* packed, T* in) {
-  const Rnn& s = a.shape;
-  const i64 width = units.end - units.begin, row_size = s.gates() * width;
-  const T* const bias = a.options && a.options->gain_ih ? nullptr : a.bias;
-  const RowPanels panels(rows);
-  pack_rows(x, x_row, s.input, panels, packed);
-  for (i64 g = 0; g < s.gates(); ++g) {
-    const T* w = a.w_ih + (g * unit_panels<T>(s.hidden) + units.begin / kNr<T>)*s.input * kNr<T>;
-    for_tiles<T>(
-        panels, [&](i64 p) { return packed + panels.start(p) * s.input; }, w, s.input, width, [](i64, i64, i64) {},
-        [&](i64 r0, i64 tile_rows, i64 j0, i64 tile_width, const T* tile) {
-          const T* b = bias ? bias + g * s.hidden + units.begin + j0 : nullptr;
-          store_tile(tile, tile_rows, tile_width, b, false, in + r0 * row_size + g * width + j0, row_size);
-        });
-  }
-}
-
-// The same for all units and a range of tokens: in begins with the first of them.
-template <class T>
-void rnn_project(const RnnForward<T>& a, Range tokens, T* in, T* scratch) {
-  project_rows(a, a.x + tokens.begin * a.shape.x_row, a.shape.x_row, tokens.end - tokens.begin, {0, a.shape.hidden},
-               scratch, in);
-}
-
 template <class T, class C>
-class ForwardRun {
+class ForwardRun : LoopShare<T, C, RnnForward<T>> {
  public:
   ForwardRun(const RnnForward<T>& a, Range rows, Range units, Range outs, T* scratch, Barrier* barrier)
-      : a(a),
-        s(a.shape),
-        o(a.options),
-        rows(rows),
-        units(units),
-        outs(outs),
-        barrier(barrier),
+      : Share(a, rows, units, outs, barrier),
         chunk(a.in ? 0 : chunk_steps<T>(s, rows.end - rows.begin, width())),
         made(scratch),
         packed_h(made + chunk * height() * C::kGates * width()),
@@ -73,15 +32,14 @@ class ForwardRun {
         stats(sequence + height() * s.output),
         masks(o, C::kHasCell, height(), units, outs, stats + height() * kRnnStats),
         packed_x(C::kOptions ? stats + height() * (kRnnStats + 2 * width() + (outs.end - outs.begin)) : masked),
-        together_x(packed_x + chunk * height() * s.input + kLanes<T>),
-        bounds(make_bounds()) {}
+        together_x(packed_x + chunk * height() * s.input + kLanes<T>) {}
 
   void run() {
     if (C::kOptions && o->sequence()) draw_sequence_mask(*o, s, rows, {0, s.output}, sequence);
     i64 low = 0, ready = 0;  // the projections of the times [low, low + ready) are made
     for (i64 step = a.run.begin; step < a.run.end; ++step) {
       const i64 t = s.time(step);
-      const Range live{rows.begin, min(rows.end, s.rows(t))};
+      const Range live = live_rows(t);
       if (live.begin >= live.end) continue;
       Rows<T> in{nullptr, C::kGates * s.hidden};
       i64 in_gate = s.hidden;
@@ -89,13 +47,11 @@ class ForwardRun {
         in.at = a.in + (s.at(t) + live.begin - a.origin) * in.row + units.begin;
       } else {
         if (ready == 0 || t < low || t >= low + ready) {
-          ready = min(chunk, a.run.end - step);
+          ready = steps_of_room(step);
           low = s.reverse ? t - ready + 1 : t;
           project(low, ready);
         }
-        i64 made_row = 0;
-        for (i64 before = low; before < t; ++before) made_row += max(0, min(rows.end, s.rows(before)) - rows.begin);
-        in = {made + made_row * C::kGates * width(), C::kGates * width()};
+        in = {made + rows_between(low, t) * C::kGates * width(), C::kGates * width()};
         in_gate = width();
         if (a.raw_ih) {  // layer norm, which wants a thread to own all units
           const i64 size = C::kGates * s.hidden;
@@ -109,6 +65,10 @@ class ForwardRun {
   }
 
  private:
+  using Share = LoopShare<T, C, RnnForward<T>>;
+  using Share::a, Share::s, Share::o, Share::rows, Share::units, Share::outs, Share::bounds;
+  using Share::height, Share::width, Share::live_rows, Share::normed, Share::meet, Share::extra;
+
   // Rows and units of the cells to be done, and the recurrent products of their gates.
   struct Tile {
     i64 row, rows, unit, width;
@@ -116,15 +76,24 @@ class ForwardRun {
     i64 rec_gate;
   };
 
-  i64 height() const { return rows.end - rows.begin; }
-  i64 width() const { return units.end - units.begin; }
-  bool normed() const { return C::kOptions && o->gain_hh; }
-  void meet() const {
-    if (barrier) barrier->wait();
+  // The thread's live rows of the times [from, to).
+  i64 rows_between(i64 from, i64 to) const {
+    if (!s.first) return (to - from) * height();
+    if (height() == s.batch) return s.at(to) - s.at(from);
+    i64 count = 0;
+    for (i64 t = from; t < to; ++t) count += max(0, min(rows.end, s.rows(t)) - rows.begin);
+    return count;
   }
-  GateBounds<T> make_bounds() const {
-    if constexpr (C::kOptions) return GateBounds<T>(*o);
-    return {};
+
+  // How many steps from `step` on have projections that `made` holds.
+  i64 steps_of_room(i64 step) const {
+    i64 room = chunk * height(), steps = 0;
+    for (; step + steps < a.run.end; ++steps) {
+      const i64 t = s.time(step + steps);
+      room -= rows_between(t, t + 1);
+      if (room < 0) break;
+    }
+    return steps;
   }
 
   // The projections of some steps: one tall matrix of the live rows of all of them, copied together where others stand
@@ -179,11 +148,11 @@ class ForwardRun {
       if (o->sequence()) u = drop_entering(h, live);
       masks.draw(s, t, live);
     }
-    pack_rows(u.at, u.row, s.output, panels, packed_h);
     if (C::kBefore || normed()) {
+      pack_rows(u.at, u.row, s.output, panels, packed_h);
       if constexpr (C::kOptions) step_by_rows(t, live, panels, in, in_gate, h, u);
     } else {
-      step_by_tiles(t, live, panels, in, in_gate, h);
+      step_by_tiles(t, live, panels, in, in_gate, h, u);
     }
     if constexpr (C::kOptions && C::kHasCell) {
       if (o->gain_c) normed_cells(t, live, h);
@@ -191,20 +160,47 @@ class ForwardRun {
     }
   }
 
-  void step_by_tiles(i64 t, Range live, const RowPanels& panels, const Rows<T>& in, i64 in_gate, const Rows<T>& h) {
+  void step_by_tiles(i64 t, Range live, const RowPanels& panels, const Rows<T>& in, i64 in_gate, const Rows<T>& h,
+                     const Rows<T>& u) {
+    if (live.end - live.begin <= kFewRows) return step_of_few(t, live, in, in_gate, h, u);
     alignas(64) T rec[C::kGates * kMr * kNr<T>];
-    for (i64 u = units.begin; u < units.end; u += kNr<T>) {
-      const i64 tile_width = min(kNr<T>, units.end - u);
+    pack_rows(u.at, u.row, s.output, panels, packed_h);
+    for (i64 unit = units.begin; unit < units.end; unit += kNr<T>) {
+      const i64 tile_width = min(kNr<T>, units.end - unit);
       for (i64 p = 0; p < panels.count; ++p) {
         const i64 r0 = panels.start(p), tile_rows = panels.size(p);
         const Micro<T> kernel = micro_for<T>(tile_rows, tile_width);
         for (int g = 0; g < C::kGates; ++g) {
-          const T* w = a.w_hh + (g * unit_panels<T>(s.hidden) + u / kNr<T>)*s.output * kNr<T>;
-          kernel(s.output, packed_h + r0 * s.output, tile_rows, w, nullptr, rec + g * kMr * kNr<T>);
+          kernel(s.output, packed_h + r0 * s.output, tile_rows, recurrent_panel(g, unit), nullptr,
+                 rec + g * kMr * kNr<T>);
         }
-        const Tile tile{r0, tile_rows, u, tile_width, {rec, kNr<T>}, kMr * kNr<T>};
-        cells(t, live, tile, {in[r0] + u - units.begin, in.row}, in_gate, h);
+        const Tile tile{r0, tile_rows, unit, tile_width, {rec, kNr<T>}, kMr * kNr<T>};
+        cells(t, live, tile, {in[r0] + unit - units.begin, in.row}, in_gate, h);
       }
+    }
+  }
+
+  const T* recurrent_panel(int gate, i64 unit) const {
+    return a.w_hh + (gate * unit_panels<T>(s.hidden) + unit / kNr<T>)*s.output * kNr<T>;
+  }
+
+  __attribute__((noinline)) void step_of_few(i64 t, Range live, const Rows<T>& in, i64 in_gate, const Rows<T>& h,
+                                             const Rows<T>& u) {
+    alignas(64) T rec[C::kGates * kMr * kNr<T>];
+    const i64 count = live.end - live.begin, panel_size = s.output * kNr<T>;
+    for (i64 unit = units.begin; unit < units.end; unit += kNr<T>) {
+      const i64 tile_width = min(kNr<T>, units.end - unit);
+      if (a.unpacked) {
+        for (int g = 0; g < C::kGates; ++g) {
+          const T* const w = a.w_hh + (g * s.hidden + unit) * s.output;
+          unpacked_product<T>(count, u, s.output, w, tile_width, nullptr, rec + g * kMr * kNr<T>, kNr<T>);
+        }
+      } else {
+        few_rows<T, C::kGates>(count, u, s.output, recurrent_panel(0, unit), unit_panels<T>(s.hidden) * panel_size,
+                               rec);
+      }
+      const Tile tile{0, count, unit, tile_width, {rec, kNr<T>}, kMr * kNr<T>};
+      cells(t, live, tile, {in.at + unit - units.begin, in.row}, in_gate, h);
     }
   }
 
@@ -245,27 +241,13 @@ class ForwardRun {
     });
   }
 
-  // --- with options
-  // ---------------------------------------------------------------------------------------------------
+  // --- with options ---
 
   enum WorkRow { kCellRow, kShownRow, kResetRow, kUpdateRow, kRawRows };  // c~ or r h; o, then o tanh c; r; z; U h
   T* work(WorkRow which, i64 n) const { return a.work + (which * s.batch + n) * s.hidden; }
   T* raw_row(i64 t, i64 n) const {
     const i64 size = C::kGates * s.hidden;
     return a.raw_hh ? a.raw_hh + (s.at(t) + n - a.origin) * size : a.work + kRawRows * s.batch * s.hidden + n * size;
-  }
-
-  JADRO_INLINE Extra<T> extra(i64 r, i64 u, i64 count) const {
-    Extra<T> e{};
-    const i64 at = r * width() + u - units.begin;
-    if (masks.keep_c) e.keep_c = load_n(masks.keep_c + at, count);
-    e.drop = masks.drop ? load_n(masks.drop + at, count) : broadcast(T(1));
-    e.peephole = o->peep_i != nullptr;
-    if (!e.peephole) return e;
-    e.p_i = load_n(o->peep_i + u, count);
-    if (o->peep_f) e.p_f = load_n(o->peep_f + u, count);
-    e.p_o = load_n(o->peep_o + u, count);
-    return e;
   }
 
   // Layer norm of gates [g0, g1), biases added.
@@ -317,7 +299,7 @@ class ForwardRun {
       const i64 u = tile.unit + j;
       Vec<T> vin[C::kGates], vrec[C::kGates], saved[C::kSaved];
       sums(r, 0, C::kGates, u, j, count, rec, tile.rec_gate, in, in_gate, vin, vrec);
-      const Extra<T> e = extra(r, u, count);
+      const Extra<T> e = extra(masks, r, u, count);
       if constexpr (C::kHasCell) {
         for (int g = 0; g < C::kGates; ++g) vin[g] += vrec[g];
         T* const c = a.cn + n * H + u;
@@ -421,7 +403,7 @@ class ForwardRun {
         saved[1] = load_n(work(kUpdateRow, n) + u, count);
         sums(r, 2, 3, u, j, count, tile.rec[r], tile.rec_gate, in[r], in_gate, vin, vrec);
         const Vec<T> old = load_n(h[r] + u, count);
-        give(t, n, r, u, count, C::result(vin[2], vrec[2], old, extra(r, u, count), bounds, saved), h[r]);
+        give(t, n, r, u, count, C::result(vin[2], vrec[2], old, extra(masks, r, u, count), bounds, saved), h[r]);
         save(t, n, u, count, 2, 3, saved);
       });
     }
@@ -462,16 +444,10 @@ class ForwardRun {
         });
   }
 
-  const RnnForward<T>& a;
-  const Rnn& s;
-  const RnnOptions<T>* const o;
-  const Range rows, units, outs;
-  Barrier* const barrier;
   const i64 chunk;
   T *const made, *const packed_h, *const copied, *const masked, *const sequence, *const stats;
   StepMasks<T> masks;
   T *const packed_x, *const together_x;
-  const GateBounds<T> bounds;
 };
 
 }  // namespace

@@ -51,6 +51,86 @@ struct Rows {
   const T* operator[](i64 n) const { return at + n * row; }
 };
 
+// --- few rows --------------------------------------------------------------------------------------------------------
+// The sums run over k in the microkernel's order: the bits do not depend on how many rows there are.
+
+// So few rows leave the microkernel waiting for its own sums; they are read in place, against several panels at a time.
+constexpr i64 kFewRows = kMr > 6 ? 3 : 1;
+
+// tiles[n][r][kNr] = x[r] times panel n, for N panels `step` apart; tiles kMr * kNr apart.
+template <class T, int N, int R>
+void few_rows_by(const Rows<T>& x, i64 k, const T* w, i64 step, T* tiles) {
+  Vec<T> sum[N][R][kNv] = {};
+  for (i64 p = 0; p < k; ++p, w += kNr<T>) {
+#pragma GCC unroll 4
+    for (int n = 0; n < N; ++n) {
+#pragma GCC unroll 4
+      for (int v = 0; v < kNv; ++v) {
+        const Vec<T> b = load(w + n * step + v * kLanes<T>);
+#pragma GCC unroll 4
+        for (int r = 0; r < R; ++r) sum[n][r][v] += x.at[r * x.row + p] * b;
+      }
+    }
+  }
+#pragma GCC unroll 4
+  for (int n = 0; n < N; ++n) {
+#pragma GCC unroll 4
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+      for (int v = 0; v < kNv; ++v) store(tiles + (n * kMr + r) * kNr<T> + v * kLanes<T>, sum[n][r][v]);
+    }
+  }
+}
+template <class T, int N>
+void few_rows(i64 rows, const Rows<T>& x, i64 k, const T* w, i64 step, T* tiles) {
+  if constexpr (kFewRows > 1) {
+    if (rows == 2) return few_rows_by<T, N, 2>(x, k, w, step, tiles);
+    if (rows == 3) return few_rows_by<T, N, 3>(x, k, w, step, tiles);
+  }
+  few_rows_by<T, N, 1>(x, k, w, step, tiles);
+}
+
+// out[r][j] = w[j] x[r] + bias[j] for the `count` <= kLanes rows of w[.., k], transposed in registers: where the
+// weights are used once or twice, packing them would take longer.
+template <class T, int R>
+void unpacked_rows(const Rows<T>& x, i64 k, const T* w, i64 count, const T* bias, T* out, i64 out_row) {
+  constexpr int kN = kLanes<T>;
+  Vec<T> sum[R] = {}, block[kN];
+  i64 p = 0;
+  for (; p + kN <= k; p += kN) {
+#pragma GCC unroll 16
+    for (int j = 0; j < kN; ++j) block[j] = load(w + min(j, count - 1) * k + p);
+    transpose<T>(block);
+#pragma GCC unroll 16
+    for (int i = 0; i < kN; ++i) {
+#pragma GCC unroll 4
+      for (int r = 0; r < R; ++r) sum[r] += x.at[r * x.row + p + i] * block[i];
+    }
+  }
+  if (p < k) {
+#pragma GCC unroll 16
+    for (int j = 0; j < kN; ++j) block[j] = load_n(w + min(j, count - 1) * k + p, k - p);
+    transpose<T>(block);
+    for (int i = 0; i < k - p; ++i) {
+      for (int r = 0; r < R; ++r) sum[r] += x.at[r * x.row + p + i] * block[i];
+    }
+  }
+  for (int r = 0; r < R; ++r) store_n(out + r * out_row, bias ? sum[r] + load_n(bias, count) : sum[r], count);
+}
+// For all `columns` rows of w.
+template <class T>
+void unpacked_product(i64 rows, const Rows<T>& x, i64 k, const T* w, i64 columns, const T* bias, T* out, i64 out_row) {
+  for (i64 j = 0; j < columns; j += kLanes<T>) {
+    const i64 count = min(kLanes<T>, columns - j);
+    const T* const b = bias ? bias + j : nullptr;
+    i64 r = 0;
+    for (; r + 2 <= rows; r += 2) {
+      unpacked_rows<T, 2>({x[r], x.row}, k, w + j * k, count, b, out + r * out_row + j, out_row);
+    }
+    if (r < rows) unpacked_rows<T, 1>({x[r], x.row}, k, w + j * k, count, b, out + r * out_row + j, out_row);
+  }
+}
+
 // The token of a live row one step before, where t is not its first.
 inline i64 token_before(const Rnn& s, i64 t, i64 n) { return s.at(s.reverse ? t + 1 : t - 1) + n; }
 
@@ -125,6 +205,46 @@ void draw_sequence_mask(const RnnOptions<T>& o, const Rnn& s, Range rows, Range 
     draw_mask(o.seed, o.at_drop + place, o.drop, T(0), T(1) / (T(1) - o.drop), outs.end - outs.begin, out);
   }
 }
+
+// --- a thread's share ------------------------------------------------------------------------------------------------
+
+// Its rows, units and outputs of a call, RnnForward or RnnBackward, whose cell is C.
+template <class T, class C, class Call>
+class LoopShare {
+ protected:
+  LoopShare(const Call& a, Range rows, Range units, Range outs, Barrier* barrier)
+      : a(a), s(a.shape), o(a.options), rows(rows), units(units), outs(outs), barrier(barrier) {
+    if constexpr (C::kOptions) bounds = GateBounds<T>(*o);
+  }
+
+  i64 height() const { return rows.end - rows.begin; }
+  i64 width() const { return units.end - units.begin; }
+  Range live_rows(i64 t) const { return {rows.begin, min(rows.end, s.rows(t))}; }
+  bool normed() const { return C::kOptions && o->gain_hh; }
+  void meet() const {
+    if (barrier) barrier->wait();
+  }
+
+  JADRO_INLINE Extra<T> extra(const StepMasks<T>& masks, i64 r, i64 u, i64 count) const {
+    Extra<T> e{};
+    const i64 at = r * width() + u - units.begin;
+    if (masks.keep_c) e.keep_c = load_n(masks.keep_c + at, count);
+    e.drop = masks.drop ? load_n(masks.drop + at, count) : broadcast(T(1));
+    e.peephole = o->peep_i != nullptr;
+    if (!e.peephole) return e;
+    e.p_i = load_n(o->peep_i + u, count);
+    if (o->peep_f) e.p_f = load_n(o->peep_f + u, count);
+    e.p_o = load_n(o->peep_o + u, count);
+    return e;
+  }
+
+  const Call& a;
+  const Rnn& s;
+  const RnnOptions<T>* const o;
+  const Range rows, units, outs;
+  Barrier* const barrier;
+  GateBounds<T> bounds;
+};
 
 // --- layer norm ------------------------------------------------------------------------------------------------------
 

@@ -40,48 +40,101 @@ void last_states(const RnnDirection<T>& direction, T* hn) {
   }
 }
 
+// One direction of one layer.
 template <class T>
-void forward_direction(const RnnStackForward<T>& call, const RnnBatch& batch, i64 layer, i64 d, const T* x, T* y,
-                       const T* zeros) {
-  const RnnStack<T>& s = call.stack;
-  const RnnReserve r(s, batch.ragged(), batch.tokens());
-  RnnDirection<T> direction(s, batch, layer, d, zeros);
-  direction.pack_forward();
-  RnnForward<T>& a = direction.forward;
-  const i64 H = s.hidden, states = s.batch * H, k = s.settings.checkpoint, index = direction.index;
-  const bool lstm = is_lstm(s.cell), keeps = call.reserve && k == 0, shows = call.cells && layer == s.layers - 1;
-  T* const reserve = call.reserve ? call.reserve + r.saved_at(layer, d) : nullptr;
-  T* const kept_cells = reserve ? reserve + r.saved : nullptr;
-  const Scratch<T> own_cells(shows && (!reserve || k > 1) ? batch.tokens() * H : 0), cn(batch.ragged() ? states : 0);
-  const bool states_only = reserve && lstm && k > 1;
-  const i64 length = std::max<i64>(1, states_only ? std::min(k, s.steps) : std::min(s.steps, direction.steps_ahead()));
-  const Scratch<T> ahead(keeps && r.raw ? 0 : direction.ahead_size(length));
-  a.x = x;
-  a.y = a.y_new = y + d * s.output;
-  if (lstm) {
-    a.cn = batch.ragged() ? cn.data() : call.cn + index * states;
-    std::memcpy(a.cn, a.c0, states * sizeof(T));
+class Forward {
+ public:
+  Forward(const RnnStackForward<T>& call, const RnnBatch& batch, i64 layer, i64 d, const T* x, T* y, const T* zeros)
+      : direction(call.stack, batch, layer, d, zeros),
+        call(call),
+        s(call.stack),
+        r(s, batch.ragged(), batch.tokens()),
+        lstm(is_lstm(s.cell)),
+        keeps(call.reserve && s.settings.checkpoint == 0),
+        shows(call.cells && layer == s.layers - 1),
+        kept_states(call.reserve && lstm && s.settings.checkpoint > 1),
+        reserve(call.reserve ? call.reserve + r.saved_at(layer, d) : nullptr),
+        own_cells(shows && (!reserve || s.settings.checkpoint > 1) ? batch.tokens() * s.hidden : 0),
+        cn(batch.ragged() ? s.batch * s.hidden : 0) {
+    direction.take_forward();
+    RnnForward<T>& a = direction.forward;
+    a.x = x;
+    a.y = a.y_new = y + d * s.output;
+    const bool all_cells = reserve && s.settings.checkpoint <= 1;
+    cells = all_cells ? reserve + r.saved : shows ? own_cells.data() : nullptr;
+    if (!lstm) return;
+    a.cn = batch.ragged() ? cn.data() : call.cn + direction.index * s.batch * s.hidden;
+    std::memcpy(a.cn, a.c0, s.batch * s.hidden * sizeof(T));
   }
-  T* const cells = reserve && k <= 1 ? kept_cells : shows ? own_cells.data() : nullptr;
-  T* const raw = keeps ? kept_cells + r.cells : nullptr;
-  for (i64 step = 0; step < s.steps; step += length) {
-    const Range run{step, std::min(s.steps, step + length)};
-    const i64 first = direction.tokens(run).begin;
+
+  // The steps that are done at once: those between two states that are kept, or as the projections allow.
+  i64 run_length() const {
+    return std::max<i64>(1, std::min(s.steps, kept_states ? s.settings.checkpoint : direction.steps_ahead()));
+  }
+
+  // Where a run's numbers go.
+  void begin(Range run) {
+    RnnForward<T>& a = direction.forward;
+    const i64 first = direction.tokens(run).begin, H = s.hidden;
     if (keeps) a.saved = reserve + first * rnn_saved_per_unit(s) * H;
     if (lstm && cells) a.cells = cells + first * H;
-    if (keeps && r.raw) {
-      a.raw_ih = raw + first * s.gates() * H;
-      a.raw_hh = a.raw_ih + r.raw;
-      a.stats = raw + 2 * r.raw + first * kRnnStats;
-    }
-    direction.run_forward(run, a.raw_ih ? a.raw_ih : ahead.data());
-    if (states_only && run.end < s.steps) {
-      std::memcpy(kept_cells + step / k * states, a.cn, states * sizeof(T));
+    if (!keeps || !r.raw) return;
+    T* const raw = reserve + r.saved + r.cells;
+    a.raw_ih = raw + first * s.gates() * H;
+    a.raw_hh = a.raw_ih + r.raw;
+    a.stats = raw + 2 * r.raw + first * kRnnStats;
+  }
+
+  void run() {
+    const i64 length = run_length(), states = s.batch * s.hidden;
+    const Scratch<T> ahead(keeps && r.raw ? 0 : direction.ahead_size(length));
+    for (i64 step = 0; step < s.steps; step += length) {
+      const Range run{step, std::min(s.steps, step + length)};
+      begin(run);
+      direction.run_forward(run, direction.forward.raw_ih ? direction.forward.raw_ih : ahead.data());
+      if (kept_states && run.end < s.steps) {
+        std::memcpy(reserve + r.saved + step / length * states, direction.forward.cn, states * sizeof(T));
+      }
     }
   }
-  last_states(direction, call.hn + index * s.batch * s.output);
-  if (lstm && batch.ragged()) batch.unsort_rows(a.cn, H, call.cn + index * states);
-  if (shows) batch.scatter(cells, H, H, call.cells + d * H, s.directions * H);
+
+  void finish() const {
+    const i64 H = s.hidden, index = direction.index;
+    last_states(direction, call.hn + index * s.batch * s.output);
+    if (lstm && direction.batch.ragged()) direction.batch.unsort_rows(cn.data(), H, call.cn + index * s.batch * H);
+    if (shows) direction.batch.scatter(cells, H, H, call.cells + direction.d * H, s.directions * H);
+  }
+
+  RnnDirection<T> direction;
+
+ private:
+  const RnnStackForward<T>& call;
+  const RnnStack<T>& s;
+  const RnnReserve r;
+  const bool lstm, keeps, shows, kept_states;
+  T* const reserve;
+  T* cells;
+  const Scratch<T> own_cells, cn;
+};
+
+template <class T>
+void forward_layer(const RnnStackForward<T>& call, const RnnBatch& batch, i64 layer, const T* x, T* y, const T* zeros) {
+  Forward<T> first(call, batch, layer, 0, x, y, zeros);
+  if (call.stack.directions == 1) {
+    first.run();
+    return first.finish();
+  }
+  Forward<T> second(call, batch, layer, 1, x, y, zeros);
+  if (first.direction.paired()) {
+    first.begin({0, call.stack.steps});
+    second.begin({0, call.stack.steps});
+    first.direction.run_forward_with(second.direction);
+  } else {
+    first.run();
+    second.run();
+  }
+  first.finish();
+  second.finish();
 }
 
 }  // namespace
@@ -105,7 +158,7 @@ void rnn_forward(const RnnStackForward<T>& call) {
     T* const y = last && !ragged ? call.y
                  : keep          ? call.reserve + r.output_at(layer)
                                  : outputs.data() + layer % 2 * r.output;
-    for (i64 d = 0; d < s.directions; ++d) forward_direction(call, batch, layer, d, x, y, zeros.data());
+    forward_layer<T>(call, batch, layer, x, y, zeros.data());
     x = y;
     if (last || s.dropout == 0) continue;
     T* const dropped = keep ? y + r.output : y;

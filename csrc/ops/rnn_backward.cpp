@@ -21,11 +21,18 @@ void column_sums(const T* a, i64 rows, i64 row, i64 columns, T* out) {
   });
 }
 
-// What is in turn used for every layer and direction.
+// What is in turn used for every layer, and for every direction unless they run at once.
 template <class T>
 struct Buffers {
   const T* zeros;
   T *dh, *dc, *da;
+};
+
+// Gradients by token of a layer's output and input.
+template <class T>
+struct LayerGradients {
+  const T *x, *y, *dy, *dcells;
+  T* dx;
 };
 
 // One direction of one layer, from its outputs' gradients to those of its inputs and parameters.
@@ -33,11 +40,11 @@ template <class T>
 class Backward {
  public:
   Backward(const RnnStackBackward<T>& call, const RnnBatch& batch, i64 layer, i64 d, const Buffers<T>& buffers)
-      : call(call),
+      : direction(call.stack, batch, layer, d, buffers.zeros),
+        call(call),
         s(call.stack),
         batch(batch),
         r(s, batch.ragged(), batch.tokens()),
-        direction(s, batch, layer, d, buffers.zeros),
         a(direction.backward),
         layer(layer),
         d(d),
@@ -71,31 +78,44 @@ class Backward {
   }
 
   // x, y, dy, dx by token; `dy` and `dcells` may be null.
-  void run(const T* x, const T* y, const T* dy, const T* dcells, T* dx) {
-    direction.pack_backward();
+  void begin(const T* y, const T* dy, const T* dcells) {
+    direction.take_backward();
     a.y = y + d * P;
     a.dy = dy ? dy + d * P : nullptr;
     a.dcells = dcells ? dcells + d * H : nullptr;
     a.dcells_row = s.directions * H;
     enter(call.dhn, P, a.dh);
     if (a.dc) enter(call.dcn, H, a.dc);
-    T* const dreset_h = call.dreset_h ? starts.data() : nullptr;
-    T* const dreset_c = call.dreset_c && a.dc ? starts.data() + s.batch * P : nullptr;
-    a.dh_restart = dreset_h;
-    a.dc_restart = dreset_c;
+    a.dh_restart = call.dreset_h ? starts.data() : nullptr;
+    a.dc_restart = call.dreset_c && a.dc ? starts.data() + s.batch * P : nullptr;
     std::memset(starts.data(), 0, s.batch * (H + P) * sizeof(T));
+    if (s.settings.checkpoint != 0) return;
+    T* const reserve = const_cast<T*>(call.reserve) + r.saved_at(layer, d);
+    a.saved = reserve;
+    a.cells = reserve + r.saved;
+    a.raw_ih = a.cells + r.cells;
+    a.raw_hh = a.raw_ih + r.raw;
+    a.stats = a.raw_hh + r.raw;
+  }
+
+  void run(const T* x) {
     if (s.settings.checkpoint == 0) {
-      run_kept();
+      direction.run_backward({0, s.steps});
     } else {
       run_again(x);
     }
+  }
+
+  void finish(const T* x, T* dx) const {
     leave(a.dh, P, call.dh0);
     if (a.dc) leave(a.dc, H, call.dc0);
-    leave(dreset_h, P, call.dreset_h);
-    leave(dreset_c, H, call.dreset_c);
+    leave(a.dh_restart, P, call.dreset_h);
+    leave(a.dc_restart, H, call.dreset_c);
     if (dx) input_gradient(dx);
     if (call.dweights) weight_gradients(x);
   }
+
+  RnnDirection<T> direction;
 
  private:
   void enter(const T* from, i64 width, T* to) const {
@@ -109,16 +129,6 @@ class Backward {
     if (from && to) batch.unsort_rows(from, width, to + index * s.batch * width);
   }
 
-  void run_kept() {
-    T* const reserve = const_cast<T*>(call.reserve) + r.saved_at(layer, d);
-    a.saved = reserve;
-    a.cells = reserve + r.saved;
-    a.raw_ih = a.cells + r.cells;
-    a.raw_hh = a.raw_ih + r.raw;
-    a.stats = a.raw_hh + r.raw;
-    direction.run_backward({0, s.steps});
-  }
-
   // The gates of some steps are made once more, from the states that were kept.
   void run_again(const T* x) {
     constexpr i64 kStepsAgain = 16;
@@ -128,7 +138,7 @@ class Backward {
     const Scratch<T> made(most * rnn_saved_per_unit(s) * H + (a.dc ? most * H + 2 * states : 0) + 2 * raw +
                           (normed ? most * kRnnStats : 0));
     const Scratch<T> ahead(normed ? 0 : direction.ahead_size(length));
-    direction.pack_forward();
+    direction.take_forward();
     RnnForward<T>& f = direction.forward;
     f.x = x;
     f.y = a.y;
@@ -246,12 +256,33 @@ class Backward {
   const RnnStack<T>& s;
   const RnnBatch& batch;
   const RnnReserve r;
-  RnnDirection<T> direction;
   RnnBackward<T>& a;
   const i64 layer, d, index, H, P, G, tokens;
   const bool before, normed, gathers;
   const Scratch<T> sided, inputs, projection, starts, sums;
 };
+
+template <class T>
+void backward_layer(const RnnStackBackward<T>& call, const RnnBatch& batch, i64 layer, const Buffers<T>* buffers,
+                    const LayerGradients<T>& g) {
+  const auto begin = [&](Backward<T>& direction) { direction.begin(g.y, g.dy, g.dcells); };
+  Backward<T> first(call, batch, layer, 0, buffers[0]);
+  begin(first);
+  if (call.stack.directions == 2 && first.direction.paired()) {
+    Backward<T> second(call, batch, layer, 1, buffers[1]);
+    begin(second);
+    first.direction.run_backward_with(second.direction);
+    first.finish(g.x, g.dx);
+    return second.finish(g.x, g.dx);
+  }
+  first.run(g.x);
+  first.finish(g.x, g.dx);
+  if (call.stack.directions == 1) return;
+  Backward<T> second(call, batch, layer, 1, buffers[0]);
+  begin(second);
+  second.run(g.x);
+  second.finish(g.x, g.dx);
+}
 
 }  // namespace
 
@@ -263,10 +294,15 @@ void rnn_backward(const RnnStackBackward<T>& call) {
   const RnnReserve r(s, batch.ragged(), batch.tokens());
   const bool ragged = batch.ragged();
   const i64 wide = std::max(s.hidden, s.output), tokens = batch.tokens(), out = s.directions * s.output;
-  const Scratch<T> small(3 * s.batch * wide), da(tokens * s.hidden * rnn_grads_per_unit(s.cell));
+  const i64 states = s.batch * wide, gradients = tokens * s.hidden * rnn_grads_per_unit(s.cell);
+  const Scratch<T> small((1 + 2 * s.directions) * states), da(s.directions * gradients);
   const Scratch<T> between(s.layers > 1 ? 2 * r.output : 0);  // gradients of two neighbouring layers' outputs
-  std::memset(small.data(), 0, s.batch * wide * sizeof(T));
-  const Buffers<T> buffers{small.data(), small.data() + s.batch * wide, small.data() + 2 * s.batch * wide, da.data()};
+  std::memset(small.data(), 0, states * sizeof(T));
+  Buffers<T> buffers[2];
+  for (i64 d = 0; d < s.directions; ++d) {
+    T* const at = small.data() + (1 + 2 * d) * states;
+    buffers[d] = {small.data(), at, at + states, da.data() + d * gradients};
+  }
   // By token: x, dx, dy and dcells of the call
   const Scratch<T> sorted(ragged ? tokens * (2 * s.input + out + s.directions * s.hidden) : 0);
   T *const x = sorted.data(), *const dx = x + tokens * s.input, *const dy = dx + tokens * s.input;
@@ -284,9 +320,7 @@ void rnn_backward(const RnnStackBackward<T>& call) {
     const T* y = last && !ragged ? call.y : call.reserve + r.output_at(layer);
     T* d_in = layer > 0 ? between.data() + layer % 2 * r.output : call.dx && ragged ? dx : call.dx;
     const T* const d_cells = !last ? nullptr : ragged && call.dcells ? dcells : call.dcells;
-    for (i64 d = 0; d < s.directions; ++d) {
-      Backward<T>(call, batch, layer, d, buffers).run(below, y, d_out, d_cells, d_in);
-    }
+    backward_layer<T>(call, batch, layer, buffers, {below, y, d_out, d_cells, d_in});
     if (layer > 0 && s.dropout > 0) rnn_dropout(s, batch, layer - 1, d_in, d_in);
     d_out = d_in;
   }

@@ -112,7 +112,7 @@ void RnnDirection<T>::pack_forward() {
   T* const w_ih = packed_forward_->data();
   T* const w_hh = w_ih + G * panels * I;
   T* const w_hr = w_hh + G * panels * P;
-  T* const bias = w_hr + outs * H;
+  take_biases(w_hr + outs * H);
   parallel_for(2, threads_for(G * H * (I + P)), [&](int task, int) {
     if (task == 0) {
       k.rnn_pack_forward(weight(kWeightIh), G, H, I, w_ih);
@@ -121,13 +121,36 @@ void RnnDirection<T>::pack_forward() {
       if (s.projected()) k.rnn_pack_forward(weight(kWeightHr), 1, P, H, w_hr);
     }
   });
-  const bool biased = s.bias || s.settings.layer_norm;
-  if (biased) add_biases(*this, bias, bias + G * H);
+  forward.unpacked = false;
   forward.w_ih = w_ih;
   forward.w_hh = w_hh;
   forward.w_hr = s.projected() ? w_hr : nullptr;
-  forward.bias = biased ? bias : nullptr;
-  forward.bias_n = biased && s.cell == Cell::kGru ? bias + G * H : nullptr;
+}
+
+template <class T>
+void RnnDirection<T>::take_biases(T* to) {
+  const i64 size = sizes.gates() * sizes.hidden;
+  const bool biased = sizes.bias || sizes.settings.layer_norm;
+  if (biased) add_biases(*this, to, to + size);
+  forward.bias = biased ? to : nullptr;
+  forward.bias_n = biased && sizes.cell == Cell::kGru ? to + size : nullptr;
+}
+
+template <class T>
+void RnnDirection<T>::take_forward() {
+  if (!unpacked()) return pack_forward();
+  packed_forward_ = std::make_unique<Scratch<T>>((sizes.gates() + 1) * sizes.hidden);
+  take_biases(packed_forward_->data());
+  forward.unpacked = true;
+  forward.w_ih = weight(kWeightIh);
+  forward.w_hh = weight(kWeightHh);
+}
+
+template <class T>
+void RnnDirection<T>::take_backward() {
+  if (!unpacked()) return pack_backward();
+  backward.unpacked = true;
+  backward.w_hh = weight(kWeightHh);
 }
 
 template <class T>
@@ -163,12 +186,15 @@ template <class T>
 void RnnDirection<T>::choose_share() {
   constexpr i64 kRowsEach = 4, kFlopsForBarrier = 40000, kWeightBytes = 8 << 20;
   const Rnn& s = forward.shape;
-  const i64 work = s.gates() * s.hidden * s.output, threads = threads_for(batch.tokens() * work);
+  const i64 work = s.gates() * s.hidden * s.output, all = threads_for(batch.tokens() * work);
   const i64 panels = round_up(s.hidden, kernels.tile_columns) / kernels.tile_columns;
   const i64 rows = batch.tokens() / std::max<i64>(1, s.steps);
   // Weights beyond the caches are read by every owner of rows, but in parts by owners of units.
-  const bool small = work * static_cast<i64>(sizeof(T)) <= kWeightBytes || panels < 2 * threads;
-  by_rows_ = rows >= kRowsEach * threads && small;
+  const bool small = work * static_cast<i64>(sizeof(T)) <= kWeightBytes || panels < 2 * all;
+  by_rows_ = rows >= kRowsEach * all && small;
+  paired_ = !by_rows_ && sizes.directions == 2 && all % 2 == 0 && !sizes.settings.layer_norm &&
+            sizes.settings.checkpoint == 0;
+  const i64 threads = paired_ ? all / 2 : all;
   const bool worth = 2 * std::max<i64>(1, rows) * work >= kFlopsForBarrier;
   tasks_ = static_cast<int>(by_rows_ ? threads : worth ? std::min(threads, panels) : 1);
 }
@@ -180,29 +206,65 @@ i64 RnnDirection<T>::steps_ahead() const {
   return std::max<i64>(1, kBytes / std::max<i64>(1, step_size() * static_cast<i64>(sizeof(T))));
 }
 
-// Runs loop(rows, units, outs, scratch, barrier) on every share of the work.
+// Runs loop(direction, rows, units, outs, scratch, barrier) on every share of the work, of another direction too.
 template <class T>
 template <class Need, class Loop>
-void RnnDirection<T>::share_out(Need need, Loop loop) const {
-  const RnnSizes& s = sizes;
-  const i64 panel = kernels.tile_columns, H = s.hidden, P = s.output;
+void RnnDirection<T>::share_out(RnnDirection* other, Need need, Loop loop) {
+  const i64 panel = kernels.tile_columns, H = sizes.hidden, P = sizes.output, N = sizes.batch;
+  RnnDirection* const directions[] = {this, other};
+  const int count = other ? 2 : 1, all = count * tasks_;
   if (by_rows_) {
     i64 rows = 0;
     for (int task = 0; task < tasks_; ++task) {
       const Range mine = batch.part(task, tasks_);
       rows = std::max(rows, mine.end - mine.begin);
     }
-    const Scratch<T> scratch(need(rows, H), tasks_);
-    parallel_for(tasks_, tasks_, [&](int task, int rank) {
-      loop(batch.part(task, tasks_), Range{0, H}, Range{0, P}, scratch.at(rank), nullptr);
+    const Scratch<T> scratch(need(rows, H), all);
+    parallel_for(all, all, [&](int task, int rank) {
+      loop(*directions[task / tasks_], batch.part(task % tasks_, tasks_), Range{0, H}, Range{0, P}, scratch.at(rank),
+           nullptr);
     });
     return;
   }
-  const Scratch<T> scratch(std::max(need(s.batch, H), need(s.batch, std::min(H, panel))), tasks_);
-  team_run(tasks_, [&](int rank, int size, Barrier& barrier) {
-    loop(Range{0, s.batch}, part(H, panel, rank, size), part(P, panel, rank, size), scratch.at(rank),
-         size > 1 ? &barrier : nullptr);
+  const Scratch<T> scratch(std::max(need(N, H), need(N, std::min(H, panel))), all);
+  Barrier barriers[] = {Barrier(tasks_), Barrier(tasks_)};
+  team_run(all, [&](int rank, int size, Barrier& barrier) {
+    const auto run = [&](RnnDirection* d, int i, int parts, Barrier& meeting) {
+      loop(*d, Range{0, N}, part(H, panel, i, parts), part(P, panel, i, parts), scratch.at(rank),
+           parts > 1 ? &meeting : nullptr);
+    };
+    if (size == all) return run(directions[rank / tasks_], rank % tasks_, tasks_, barriers[rank / tasks_]);
+    for (int d = 0; d < count; ++d) run(directions[d], rank, size, barrier);
   });
+}
+
+template <class T>
+void RnnDirection<T>::set_run(Range run) {
+  forward.run = backward.run = run;
+  forward.origin = backward.origin = tokens(run).begin;
+  forward.in = nullptr;
+}
+
+template <class T>
+void RnnDirection<T>::loop_forward(RnnDirection* other) {
+  share_out(
+      other,
+      [&](i64 rows, i64 units) {
+        return kernels.rnn_forward_scratch(forward.shape, rows, units, forward.options != nullptr);
+      },
+      [&](RnnDirection& d, Range rows, Range units, Range outs, T* scratch, Barrier* barrier) {
+        kernels.rnn_forward(d.forward, rows, units, outs, scratch, barrier);
+      });
+}
+
+template <class T>
+void RnnDirection<T>::loop_backward(RnnDirection* other) {
+  share_out(
+      other,
+      [&](i64 rows, i64) { return kernels.rnn_backward_scratch(backward.shape, rows, backward.options != nullptr); },
+      [&](RnnDirection& d, Range rows, Range units, Range outs, T* scratch, Barrier* barrier) {
+        kernels.rnn_backward(d.backward, rows, units, outs, scratch, barrier);
+      });
 }
 
 template <class T>
@@ -210,11 +272,9 @@ void RnnDirection<T>::run_forward(Range run, T* ahead) {
   const Kernels<T>& k = kernels;
   const RnnSizes& s = sizes;
   RnnForward<T>& a = forward;
-  a.run = run;
-  const Range here = tokens(run);
-  a.origin = here.begin;
-  a.in = nullptr;
+  set_run(run);
   if (projects_ahead()) {
+    const Range here = tokens(run);
     const Split blocks(here.end - here.begin, 8 * k.tile_rows, k.tile_rows);
     const int threads = threads_for((here.end - here.begin) * s.gates() * s.hidden * s.layer_input(layer));
     const Scratch<T> scratch(blocks.size() * s.layer_input(layer) + k.lanes, threads);
@@ -225,22 +285,25 @@ void RnnDirection<T>::run_forward(Range run, T* ahead) {
     });
     a.in = ahead;
   }
-  share_out([&](i64 rows, i64 units) { return k.rnn_forward_scratch(a.shape, rows, units, a.options != nullptr); },
-            [&](Range rows, Range units, Range outs, T* scratch, Barrier* barrier) {
-              k.rnn_forward(a, rows, units, outs, scratch, barrier);
-            });
+  loop_forward(nullptr);
 }
 
 template <class T>
 void RnnDirection<T>::run_backward(Range run) {
-  const Kernels<T>& k = kernels;
-  RnnBackward<T>& a = backward;
-  a.run = run;
-  a.origin = tokens(run).begin;
-  share_out([&](i64 rows, i64) { return k.rnn_backward_scratch(a.shape, rows, a.options != nullptr); },
-            [&](Range rows, Range units, Range outs, T* scratch, Barrier* barrier) {
-              k.rnn_backward(a, rows, units, outs, scratch, barrier);
-            });
+  set_run(run);
+  loop_backward(nullptr);
+}
+
+template <class T>
+void RnnDirection<T>::run_forward_with(RnnDirection& other) {
+  for (RnnDirection* d : {this, &other}) d->set_run({0, sizes.steps});
+  loop_forward(&other);
+}
+
+template <class T>
+void RnnDirection<T>::run_backward_with(RnnDirection& other) {
+  for (RnnDirection* d : {this, &other}) d->set_run({0, sizes.steps});
+  loop_backward(&other);
 }
 
 template class RnnDirection<float>;

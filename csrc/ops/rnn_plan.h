@@ -88,15 +88,21 @@ class RnnDirection {
   const RnnBatch& batch;
   const i64 layer, d, index;
   const Kernels<T>& kernels;  // the packing is that of one instruction set
-  RnnForward<T> forward{};    // with packed weights once pack_forward() has been called
-  RnnBackward<T> backward{};  // the same of pack_backward()
+  RnnForward<T> forward{};    // with weights once take_forward() or pack_forward() has been called
+  RnnBackward<T> backward{};  // the same of take_backward()
 
   const T* weight(RnnParameter which) const { return stack_.weight(index, which); }
   void pack_forward();
-  void pack_backward();
+  // Packed, or as they are where the call is so short that they are hardly used.
+  void take_forward();
+  void take_backward();
   // The run [run] of forward; `ahead` takes the projections where they are made first.
   void run_forward(Range run, T* ahead);
   void run_backward(Range run);
+  // All steps of this direction and the other one at once, where the threads are shared out so.
+  bool paired() const { return paired_; }
+  void run_forward_with(RnnDirection& other);
+  void run_backward_with(RnnDirection& other);
   Range tokens(Range run) const;
   // Whether the input's projections are made before the loop: layer norm wants whole rows of them.
   bool projects_ahead() const { return sizes.settings.layer_norm && !by_rows_ && tasks_ > 1; }
@@ -105,17 +111,23 @@ class RnnDirection {
 
  private:
   i64 step_size() const { return sizes.batch * sizes.gates() * sizes.hidden; }
+  bool unpacked() const { return batch.tokens() <= kRnnUnpacked && !sizes.has_options(); }
   void fill(RnnRun<T>& run);
+  void take_biases(T* to);  // [(G + 1) H]
+  void pack_backward();
   void choose_share();
+  void set_run(Range run);
+  void loop_forward(RnnDirection* other);
+  void loop_backward(RnnDirection* other);
   template <class Need, class Loop>
-  void share_out(Need need, Loop loop) const;
+  void share_out(RnnDirection* other, Need need, Loop loop);
 
   const RnnStack<T>& stack_;
   const T* const zeros_;
   // How the time loop is shared out: by rows where every thread gets a few, else by panels of units with a barrier each
-  // step, and not at all where a step is too small to meet for.
+  // step, and not at all where a step is too small to meet for. Paired, each direction has half of the threads.
   int tasks_;
-  bool by_rows_;
+  bool by_rows_, paired_;
   RnnOptions<T> options_{};
   Scratch<T> states_, work_;
   std::unique_ptr<Scratch<T>> packed_forward_, packed_backward_;

@@ -7,6 +7,7 @@ by step, which is far slower than the native one."""
 from __future__ import annotations
 
 import math
+import operator
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -110,6 +111,10 @@ class _Layer(_Weights):
                     name = f"{kind}_l{layer}{direction}"
                     self.register_parameter(name, Parameter(empty(*shape, device=device, dtype=dtype)))
                     self._names.append(name)
+        self._weights = operator.itemgetter(*self._names)
+        # Made once for all calls until an attribute changes; the shape of x in the last plain call, and its plan.
+        self._options: loops.Options | None = None
+        self._last: tuple[Any, Any] = (None, None)
         self.reset_parameters()
 
     @property
@@ -143,17 +148,25 @@ class _Layer(_Weights):
         return type(self).__name__.lower()
 
     def _loop_options(self) -> loops.Options:
+        if self._options is not None:
+            return self._options
         zoneout = self.zoneout if isinstance(self.zoneout, tuple) else (self.zoneout, self.zoneout)
-        return loops.Options(
+        self._options = loops.Options(
             self._cell, self.num_layers, 2 if self.bidirectional else 1, self.bias, float(self.dropout), 0, 0,
             self.layer_norm, self.peephole, self.gate_clip or math.inf, self.cell_clip or math.inf, zoneout,
             self.recurrent_dropout, self.recurrent_dropout > 0 and self.recurrent_dropout_mode == "update",
             self.checkpoint or 0, self.training,
         )  # fmt: skip
+        return self._options
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in ("_options", "_last"):
+            self.__dict__.update(_options=None, _last=(None, None))
+        super().__setattr__(name, value)
 
     def _check_states(self, states: Sequence[Any], batch: int | None, what: str = "state") -> list[Tensor | None]:
         """h and, of an LSTM, c, as Tensors with a batch axis; None stays. batch None: there is no such axis."""
-        if all(s is None for s in states):
+        if states[0] is None and states[-1] is None:
             return [None] * len(states)
         lead = (self.num_layers * (2 if self.bidirectional else 1),)
         found: list[Tensor | None] = []
@@ -172,27 +185,35 @@ class _Layer(_Weights):
     ) -> tuple[Tensor, ...]:
         """(y, hn, ...) in the axes of x: [T, B, I], [B, T, I] with batch_first, or [T, I]."""
         x, call = as_tensor(x), type(self).__name__
-        if x.ndim not in (2, 3):
-            raise ValueError(f"{call}: x has shape {x.shape}, expected three axes, or two without the batch")
-        if x.shape[-1] != self.input_size:
-            raise ValueError(f"{call}: x has shape {x.shape}, expected {self.input_size} features in the last axis")
-        batched = x.ndim == 3
+        shape, weights = x.data.shape, self._weights(self._parameters)
+        plain = lengths is None and reset is None and not cells and states[0] is None and states[-1] is None
+        plain = plain and reset_states[0] is None and reset_states[-1] is None
+        if plain and shape == self._last[0]:
+            found = loops.run_again(self._last[1], x, weights)
+            if found is not None:
+                return found
+        if len(shape) not in (2, 3):
+            raise ValueError(f"{call}: x has shape {shape}, expected three axes, or two without the batch")
+        if shape[-1] != self.input_size:
+            raise ValueError(f"{call}: x has shape {shape}, expected {self.input_size} features in the last axis")
+        batched = len(shape) == 3
         turned = batched and self.batch_first
         x = x.transpose(0, 1) if turned else x if batched else x.unsqueeze(1)
-        batch = x.shape[1] if batched else None
+        batch = shape[0 if turned else 1] if batched else None
         starts = self._check_states(states, batch)
-        if reset is None and any(s is not None for s in reset_states):
+        if reset is None and not (reset_states[0] is None and reset_states[-1] is None):
             raise ValueError(f"{call}: reset_state was given without reset")
         if reset is not None:
             reset = self._check_reset(reset, (batch, len(x)) if turned else (len(x), batch), turned)
         if lengths is not None and not batched:
             raise ValueError(f"{call}: lengths were given for x of shape {tuple(x.shape[::2])}, expected a batch axis")
         again = self._check_states(reset_states, batch, "reset_state")
-        weights = [self._parameters[name] for name in self._names]
         y, *ends = loops.run(
             call, x, starts, weights, self._loop_options(), lengths=lengths, reset=reset, reset_states=again,
             cells=cells,
         )  # fmt: skip
+        if plain and batched and not turned:
+            self._last = shape, loops.plan_of(call, x, weights, self._loop_options())
         if not batched:
             return (y.squeeze(1), *(end.squeeze(1) for end in ends))
         if turned and cells:

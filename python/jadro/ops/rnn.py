@@ -54,9 +54,10 @@ class Options(NamedTuple):
     checkpoint: int = 0  # 0: keep everything
     training: bool = False
 
-    @property
-    def tail(self) -> tuple[Any, ...]:
-        """The last arguments of the native functions without options."""
+    def tail_of(self, plain: bool) -> tuple[Any, ...]:
+        """The last arguments of the native functions without options (plain), or with."""
+        if not plain:
+            return (self.native,)
         return (self.cell[4:], *self[1:7]) if self.cell.startswith("rnn") else tuple(self[1:7])
 
     @property
@@ -75,6 +76,7 @@ class Options(NamedTuple):
 
     @property
     def native(self) -> Any:
+        """What `_core.rnn_options_forward` and the like take."""
         zone_h, zone_c = self.zoneout
         return _core.RnnOptions(
             *self[1:7], self.layer_norm, self.peephole, self.gate_clip, self.cell_clip, zone_h, zone_c,
@@ -112,7 +114,6 @@ def parameter_shape(name: str, cell: str, width: int, hidden: int, out: int) -> 
     return tuple(sizes[axis] for axis in PARAMETERS[name])
 
 
-@functools.lru_cache(1024)
 def _shapes(
     layers: tuple[Any, ...], projected: bool, peephole: bool, layer_norm: bool, inputs: int, hidden: int, out: int
 ) -> list[tuple[int, ...]]:
@@ -121,6 +122,35 @@ def _shapes(
     names = parameters_of(cell, bias, projected, peephole, layer_norm)
     widths = [inputs] + [directions * out] * (count - 1)
     return [parameter_shape(n, cell, width, hidden, out) for width in widths for _ in range(directions) for n in names]
+
+
+class Plan(NamedTuple):
+    """What follows from shapes and options alone; `run` checks them only where it has no plan of theirs."""
+
+    options: Options
+    outputs: tuple[tuple[int, ...], ...]  # shapes: y, hn, of an LSTM cn, and where they are wanted the cells
+    small: bool  # whether y needs no kept memory
+    plain: bool  # whether the native functions without options serve
+    reserve: int  # numbers that they keep for backward on the CPU
+    masks: int  # numbers of the stream that a call takes
+    forward: str
+    backward: str
+    tail: tuple[Any, ...]  # the last arguments of the native functions
+
+    def drawn(self) -> Plan:
+        """The same with a place of its own in the stream."""
+        seed, offset = random.next_offset(self.masks)
+        options = self.options._replace(seed=seed, offset=offset)
+        return self._replace(options=options, tail=options.tail_of(self.plain))
+
+    def reserve_size(self, x: Array, hidden: int, rows: Rows) -> int:
+        if self.plain and isinstance(x, np.ndarray):
+            return self.reserve
+        o, sizes = self.options, (*x.shape, hidden)
+        if self.plain:
+            return backend.kernel(x, "rnn_reserve_size")(o.cell, *sizes, o.layers, o.directions, o.dropout)
+        tokens, ragged, out = rows.tokens(*x.shape[:2]), rows.lengths is not None, self.outputs[1][2]
+        return backend.kernel(x, "rnn_options_reserve_size")(o.cell, *sizes, out, tokens, ragged, self.tail[0])
 
 
 class Recurrent(Function):
@@ -134,62 +164,75 @@ class Recurrent(Function):
     @staticmethod
     def forward(
         ctx: Node, x: Array, h0: Array | None, c0: Array | None, reset_h: Array | None, reset_c: Array | None,
-        *weights: Array, options: Options, rows: Rows, cells: bool,
+        *weights: Array, plan: Plan, rows: Rows,
     ) -> Any:  # fmt: skip
         given = (x, h0, c0, reset_h, reset_c, *weights)
-        x = backend.contiguous(x)
-        states = [None if a is None else backend.contiguous(a) for a in (h0, c0, reset_h, reset_c)]
-        params = [backend.contiguous(w) for w in weights]
-        (steps, batch, _), out = x.shape, params[1].shape[1]
-        hidden = params[0].shape[0] // GATES[options.cell]
-        lead = options.layers * options.directions
-        y = backend.empty_like(x, (steps, batch, options.directions * out))
-        ends = [backend.empty_like(x, (lead, batch, n)) for n in (out, hidden)[: 1 + options.is_lstm]]
-        if cells:
-            ends.append(backend.empty_like(x, (steps, batch, options.directions * hidden)))
-        plain = not cells and rows is _ALL and hidden == out and options.is_plain
-        reserve = None
-        if any(ctx.needs):
-            reserve = backend.empty_like(x, (_reserve_size(x, hidden, out, options, rows, plain),))
-        if batch and plain:
-            starts = states[: 1 + options.is_lstm]
-            backend.kernel(x, f"{options.stem}_forward")(x, *starts, params, y, *ends, reserve, *options.tail)
-        elif batch:
-            last = (*ends[1:], None, None)[:2]
-            backend.kernel(x, "rnn_options_forward")(
-                options.cell, x, *states[:2], params, *rows, *states[2:], y, ends[0], *last, reserve, options.native
-            )
-        ctx.options, ctx.rows, ctx.cells, ctx.plain, ctx.reserve, ctx.x = options, rows, cells, plain, reserve, x
-        ctx.save(y, *given)
+        if not x.flags.c_contiguous:
+            x = backend.contiguous(x)
+        states: Any = _NO_STATES
+        if not (h0 is None and c0 is None and reset_h is None and reset_c is None):
+            states = [None if a is None else backend.contiguous(a) for a in given[1:5]]
+        if plan.small and isinstance(x, np.ndarray):
+            y, *ends = [np.empty(shape, x.dtype) for shape in plan.outputs]
+        else:
+            y, *ends = [backend.empty_like(x, shape) for shape in plan.outputs]
+        recorded, reserve = True in ctx.needs, None
+        if recorded:
+            size = plan.reserve_size(x, weights[0].shape[0] // GATES[plan.options.cell], rows)
+            reserve = backend.empty_like(x, (size,))
+        if not x.shape[1]:
+            weights = tuple(map(backend.contiguous, weights))
+        else:
+            try:
+                Recurrent.run_forward(x, states, weights, y, ends, reserve, plan, rows)
+            except ValueError:  # raised before anything is done
+                if all(w.flags.c_contiguous for w in weights):
+                    raise
+                weights = tuple(map(backend.contiguous, weights))
+                Recurrent.run_forward(x, states, weights, y, ends, reserve, plan, rows)
+        if recorded:
+            ctx.kept = plan, rows, reserve, x, states, weights
+            ctx.save(y, *given)
         return (y, *ends)
 
     @staticmethod
-    def backward(ctx: Node, *dys: Array | None) -> tuple[Array | None, ...]:
-        y, _, *rest = ctx.saved
-        given = [None if a is None else backend.contiguous(a) for a in rest]
-        states, weights = given[:4], given[4:]
-        x, options = ctx.x, ctx.options
-        gradients = [None if d is None else backend.contiguous(d) for d in dys]
-        dx = backend.empty_like(x) if ctx.needs[0] else None
-        dstates = [
-            backend.empty_like(s) if n and s is not None else None for s, n in zip(states, ctx.needs[1:5], strict=True)
-        ]
-        dweights: list[Any] | None = [backend.empty_like(w) for w in weights] if any(ctx.needs[5:]) else None
-        count = 1 + options.is_lstm
-        if x.shape[1] and ctx.plain:
-            backend.kernel(x, f"{options.stem}_backward")(
-                x, *states[:count], weights, y, ctx.reserve, *gradients, dx, *dstates[:count], dweights, *options.tail
-            )
-        elif x.shape[1]:
-            dy, dhn, *others = gradients
-            dcn, dcells = (*others, None, None)[:2]
-            backend.kernel(x, "rnn_options_backward")(
-                options.cell, x, *states[:2], weights, *ctx.rows, *states[2:], y, ctx.reserve, dy, dhn, dcn, dcells,
-                dx, *dstates, dweights, options.native,
-            )  # fmt: skip
+    def run_forward(
+        x: Array, states: Sequence[Array | None], weights: Sequence[Array], y: Array, ends: Sequence[Array],
+        reserve: Array | None, plan: Plan, rows: Rows,
+    ) -> None:  # fmt: skip
+        native = backend.kernel(x, plan.forward)
+        if plan.plain:
+            native(x, *states[: len(ends)], weights, y, *ends, reserve, *plan.tail)
         else:
+            hn, cn, cells = (*ends, None, None)[:3]
+            native(
+                plan.options.cell, x, *states[:2], weights, *rows, *states[2:], y, hn, cn, cells, reserve, *plan.tail
+            )
+
+    @staticmethod
+    def backward(ctx: Node, *dys: Array | None) -> tuple[Array | None, ...]:
+        y = ctx.saved[0]  # raises where an input was modified since
+        plan, rows, reserve, x, states, weights = ctx.kept
+        gradients, needs = [None if d is None else backend.contiguous(d) for d in dys], ctx.needs
+        dx = backend.empty_like(x) if needs[0] else None
+        dstates: Any = _NO_STATES
+        if states is not _NO_STATES:
+            pairs = zip(states, needs[1:5], strict=True)
+            dstates = [None if s is None or not need else backend.empty_like(s) for s, need in pairs]
+        dweights: list[Any] | None = [backend.empty_like(w) for w in weights] if True in needs[5:] else None
+        native = backend.kernel(x, plan.backward)
+        if x.shape[1] == 0:
             for dw in dweights or ():
                 dw[...] = 0
+        elif plan.plain:
+            count = len(plan.outputs) - 1
+            native(x, *states[:count], weights, y, reserve, *gradients, dx, *dstates[:count], dweights, *plan.tail)
+        else:
+            dy, dhn, dcn, dcells = (*gradients, None, None)[:4]
+            native(
+                plan.options.cell, x, *states[:2], weights, *rows, *states[2:], y, reserve, dy, dhn, dcn, dcells, dx,
+                *dstates, dweights, *plan.tail,
+            )  # fmt: skip
         return (dx, *dstates, *(dweights or ()))
 
     @classmethod
@@ -198,7 +241,7 @@ class Recurrent(Function):
         _, *given = ctx.saved
         # Each input is a node of its own, so that no path leads from one of them to another.
         inputs: list[Any] = [None if a is None else Reshape.apply(as_tensor(a), shape=a.shape) for a in given]
-        outs = run_composed(inputs[0], inputs[1:5], inputs[5:], ctx.options, ctx.rows, ctx.cells)
+        outs = run_composed(inputs[0], inputs[1:5], inputs[5:], ctx.kept[0].options, ctx.kept[1], len(dys) == 4)
         pairs = [(out, dy) for out, dy in zip(outs, dys, strict=True) if dy is not None]
         found = iter(
             grad(
@@ -212,17 +255,7 @@ class Recurrent(Function):
         return tuple(next(found) if needed else None for needed in ctx.needs)
 
 
-_ALL = Rows()
-
-
-def _reserve_size(x: Array, hidden: int, out: int, options: Options, rows: Rows, plain: bool) -> int:
-    sizes = (*x.shape, hidden)
-    if plain:
-        shape = (options.layers, options.directions, options.dropout)
-        return backend.kernel(x, "rnn_reserve_size")(options.cell, *sizes, *shape)
-    tokens, ragged = rows.tokens(*x.shape[:2]), rows.lengths is not None
-    size = backend.kernel(x, "rnn_options_reserve_size")
-    return size(options.cell, *sizes, out, tokens, ragged, options.native)
+_ALL, _NO_STATES = Rows(), (None, None, None, None)
 
 
 def run_composed(
@@ -242,36 +275,71 @@ def run_composed(
     return found if cells or not o.is_lstm else found[:3]
 
 
-def _check(call: str, x: Tensor, states: dict[str, Tensor | None], weights: Sequence[Tensor], options: Options) -> None:
-    if x.ndim != 3:
-        raise ValueError(f"{call}: x has shape {x.shape}, expected three axes, [steps, batch, features]")
-    if x.shape[0] < 1:
-        raise ValueError(f"{call}: x has shape {x.shape}, expected at least one step")
+Shape = tuple[int, ...]
+STATES = ("h0", "c0", "reset_state h", "reset_state c")
+
+
+def _check(
+    call: str, x: Shape, states: tuple[Shape | None, ...], weights: tuple[Shape, ...], options: Options
+) -> tuple[int, int]:
+    """H and P, from the shapes of x, `STATES` and weights; ValueError where these do not fit each other."""
+    if len(x) != 3:
+        raise ValueError(f"{call}: x has shape {x}, expected three axes, [steps, batch, features]")
+    if x[0] < 1:
+        raise ValueError(f"{call}: x has shape {x}, expected at least one step")
     if not 0.0 <= options.dropout < 1.0:
         raise ValueError(f"{call}: dropout is {options.dropout}, expected 0 <= dropout < 1")
-    check_float(call, "x", x.data)
-    if len(weights) < 2 or weights[0].ndim != 2 or weights[1].ndim != 2:
+    if len(weights) < 2 or len(weights[0]) != 2 or len(weights[1]) != 2:
         raise ValueError(
             f"{call}: {len(weights)} weights were given, expected w_ih, w_hh and so on for each layer and direction"
         )
-    out, hidden = weights[1].shape[1], weights[0].shape[0] // GATES[options.cell]
+    out, hidden = weights[1][1], weights[0][0] // GATES[options.cell]
     projected = options.is_lstm and hidden > out
     hidden = hidden if projected else out
-    shapes = _shapes(options[:4], projected, options.peephole, options.layer_norm, x.shape[2], hidden, out)
+    shapes = _shapes(options[:4], projected, options.peephole, options.layer_norm, x[2], hidden, out)
     if len(weights) != len(shapes):
         raise ValueError(f"{call}: {len(weights)} weights were given, expected {len(shapes)}")
     for i, (w, shape) in enumerate(zip(weights, shapes, strict=True)):
-        if w.data.dtype != x.data.dtype:
-            check_float(call, f"weights[{i}]", w.data, x.data)
-        if w.shape != shape:
-            raise ValueError(f"{call}: weights[{i}] has shape {w.shape}, expected {shape}: x has shape {x.shape}")
-    for name, state in states.items():
+        if w != shape:
+            raise ValueError(f"{call}: weights[{i}] has shape {w}, expected {shape}: x has shape {x}")
+    for name, state in zip(STATES, states, strict=True):
         if state is not None:
-            width = hidden if "c" in name.split()[-1] else out
-            expected = (options.layers * options.directions, x.shape[1], width)
-            check_float(call, name, state.data, x.data)
-            if state.shape != expected:
-                raise ValueError(f"{call}: {name} has shape {state.shape}, expected {expected}")
+            expected = (options.layers * options.directions, x[1], hidden if "c" in name.split()[-1] else out)
+            if state != expected:
+                raise ValueError(f"{call}: {name} has shape {state}, expected {expected}")
+    return hidden, out
+
+
+@functools.lru_cache(1024)
+def _plan(
+    call: str, x: Shape, states: tuple[Shape | None, ...], weights: tuple[Shape, ...], options: Options, rows: bool,
+    cells: bool,
+) -> Plan:  # fmt: skip
+    """rows: whether there are lengths or resets."""
+    hidden, out = _check(call, x, states, weights, options)
+    o = options
+    if not o.training:
+        o = o._replace(dropout=0.0, recurrent_dropout=0.0)
+    elif o.layers == 1:
+        o = o._replace(dropout=0.0)
+    (steps, batch, inputs), lead = x, o.layers * o.directions
+    plain = o.is_plain and hidden == out and not (rows or cells)
+    outputs = [(steps, batch, o.directions * out), (lead, batch, out)]
+    outputs += [(lead, batch, hidden)] if o.is_lstm else []
+    outputs += [(steps, batch, o.directions * hidden)] if cells else []
+    sizes = (steps, batch, inputs, hidden, o.layers, o.directions, o.dropout)
+    stem = o.stem if plain else "rnn_options"
+    return Plan(
+        options=o,
+        outputs=tuple(outputs),
+        small=8 * math.prod(outputs[0]) < backend.KEPT_BYTES,
+        plain=plain,
+        reserve=_core.rnn_reserve_size(o.cell, *sizes) if plain else 0,
+        masks=o.masks(steps, batch, hidden, out) if o.training else 0,
+        forward=f"{stem}_forward",
+        backward=f"{stem}_backward",
+        tail=o.tail_of(plain),
+    )
 
 
 def rows_of(call: str, x: Tensor, lengths: Any, reset: Any) -> Rows:
@@ -298,32 +366,61 @@ def rows_of(call: str, x: Tensor, lengths: Any, reset: Any) -> Rows:
 
 
 def run(
-    call: str, x: Any, states: Sequence[Any], weights: Sequence[Any], options: Options, *, lengths: Any = None,
-    reset: Any = None, reset_states: Sequence[Any] = (None, None), cells: bool = False,
+    call: str, x: Tensor, states: Sequence[Tensor | None], weights: Sequence[Tensor], options: Options, *, lengths: Any
+    = None, reset: Any = None, reset_states: Sequence[Tensor | None] = (None, None), cells: bool = False,
 ) -> tuple[Tensor, ...]:  # fmt: skip
     """(y, hn), of an LSTM (y, hn, cn) and with cells (y, hn, cn, cells). states: h0 and, of an LSTM, c0.
 
     lengths [N]: row n has the steps 0 .. lengths[n] - 1, and the others cost nothing; reset [T,N]: where row n is cut
     between t - 1 and t, and goes on from reset_states, None for zeros. Masks are drawn where options.training.
     """
-    tensors = [as_tensor(w) for w in weights]
-    x = as_tensor(x)
-    h0, c0 = (None if t is None else as_tensor(t) for t in (*states, None)[:2])
-    again = [None if t is None else as_tensor(t) for t in (*reset_states, None)[:2]]
-    _check(call, x, {"h0": h0, "c0": c0, "reset_state h": again[0], "reset_state c": again[1]}, tensors, options)
-    rows = _ALL if lengths is None and reset is None else rows_of(call, x, lengths, reset)
-    if reset is None:
-        again = [None, None]
-    if not options.training:
-        options = options._replace(dropout=0.0, recurrent_dropout=0.0)
-    elif options.dropout or options.recurrent_dropout or any(options.zoneout):
-        hidden, out = tensors[0].shape[0] // GATES[options.cell], tensors[1].shape[1]
-        masks = options.masks(x.shape[0], x.shape[1], hidden, out)
-        seed, offset = random.next_offset(masks) if masks else (0, 0)
-        options = options._replace(seed=seed, offset=offset, dropout=options.dropout if options.layers > 1 else 0.0)
-    if active_trace() is not None:
-        return run_composed(x, [h0, c0, *again], tensors, options, rows, cells)
-    return Recurrent.apply(x, h0, c0, *again, *tensors, options=options, rows=rows, cells=cells)
+    states = (*states, None)[:2] + (_NO_STATES[:2] if reset is None else (*reset_states, None)[:2])
+    shapes = tuple([None if t is None else t.data.shape for t in states])
+    limited = lengths is not None or reset is not None
+    plan = _plan(call, x.data.shape, shapes, tuple([w.data.shape for w in weights]), options, limited, cells)
+    rows = rows_of(call, x, lengths, reset) if limited else _ALL
+    if plan.masks:
+        plan = plan.drawn()
+    traced = active_trace() is not None
+    if traced or not x.data.shape[1]:
+        _check_dtypes(call, x, states, weights)
+    if traced:
+        return run_composed(x, states, weights, plan.options, rows, cells)
+    try:
+        return Recurrent.apply(x, *states, *weights, plan=plan, rows=rows)
+    except (TypeError, ValueError):  # the native function checks all arrays before it does anything
+        _check_dtypes(call, x, states, weights)
+        raise
+
+
+def plan_of(call: str, x: Tensor, weights: Sequence[Tensor], options: Options) -> Plan:
+    """What a call without states, lengths and resets follows."""
+    return _plan(call, x.data.shape, _NO_STATES, tuple([w.data.shape for w in weights]), options, False, False)
+
+
+def run_again(plan: Plan, x: Tensor, weights: Sequence[Tensor]) -> tuple[Tensor, ...] | None:
+    """`run` by the plan of an earlier call; None where that does not serve, or the arrays are wrong."""
+    if plan.masks or active_trace() is not None or not x.data.shape[1]:
+        return None
+    try:
+        return Recurrent.apply(x, None, None, None, None, *weights, plan=plan, rows=_ALL)
+    except (TypeError, ValueError):
+        return None
+
+
+def _check_dtypes(call: str, x: Tensor, states: Sequence[Tensor | None], weights: Sequence[Tensor]) -> None:
+    """TypeError or ValueError where x is no float array, or another has not its dtype and device."""
+    check_float(call, "x", x.data)
+    names = (*STATES, *(f"weights[{i}]" for i in range(len(weights))))
+    for name, t in zip(names, (*states, *weights), strict=True):
+        if t is not None:
+            check_float(call, name, t.data, x.data)
+
+
+def _run_any(call: str, x: Any, states: Sequence[Any], weights: Sequence[Any], options: Options) -> tuple[Tensor, ...]:
+    """`run` of what may be no Tensor yet."""
+    given = [None if s is None else as_tensor(s) for s in states]
+    return run(call, as_tensor(x), given, [as_tensor(w) for w in weights], options)
 
 
 def rnn(
@@ -334,7 +431,7 @@ def rnn(
     if nonlinearity not in ("tanh", "relu"):
         raise ValueError(f"rnn: nonlinearity is {nonlinearity!r}, expected 'tanh' or 'relu'")
     options = _options(f"rnn_{nonlinearity}", num_layers, bidirectional, bias, dropout, training)
-    y, hn = run("rnn", x, (h0,), weights, options)
+    y, hn = _run_any("rnn", x, (h0,), weights, options)
     return y, hn
 
 
@@ -345,7 +442,7 @@ def lstm(
     """i, f, o = sigmoid, g = tanh of w_ih x_t + b_ih + w_hh h_(t-1) + b_hh; c_t = f c_(t-1) + i g; h_t = o tanh(c_t)
     (Hochreiter and Schmidhuber 1997; Gers et al. 2000) -> (y, hn, cn). h0, c0 None are zeros."""
     options = _options("lstm", num_layers, bidirectional, bias, dropout, training)
-    y, hn, cn = run("lstm", x, (h0, c0), weights, options)
+    y, hn, cn = _run_any("lstm", x, (h0, c0), weights, options)
     return y, hn, cn
 
 
@@ -356,7 +453,7 @@ def gru(
     """r, z = sigmoid(w x + b + u h + b'); n = tanh(w_n x + b_n + r (u_n h + b'_n)); h_t = (1 - z) n + z h_(t-1)
     (Cho et al. 2014, with the reset after the product) -> (y, hn). h0 None is zeros."""
     options = _options("gru", num_layers, bidirectional, bias, dropout, training)
-    y, hn = run("gru", x, (h0,), weights, options)
+    y, hn = _run_any("gru", x, (h0,), weights, options)
     return y, hn
 
 
