@@ -119,7 +119,8 @@ void unpacked_rows(const Rows<T>& x, i64 k, const T* w, i64 count, const T* bias
 }
 // For all `columns` rows of w.
 template <class T>
-void unpacked_product(i64 rows, const Rows<T>& x, i64 k, const T* w, i64 columns, const T* bias, T* out, i64 out_row) {
+__attribute__((noinline)) void unpacked_product(i64 rows, const Rows<T>& x, i64 k, const T* w, i64 columns,
+                                                const T* bias, T* out, i64 out_row) {
   for (i64 j = 0; j < columns; j += kLanes<T>) {
     const i64 count = min(kLanes<T>, columns - j);
     const T* const b = bias ? bias + j : nullptr;

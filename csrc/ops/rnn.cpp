@@ -1,5 +1,7 @@
 #include "ops/rnn.h"
 
+#include <memory>
+
 #include "core/philox.h"
 #include "ops/dropout.h"
 #include "ops/rnn_plan.h"
@@ -119,21 +121,22 @@ class Forward {
 
 template <class T>
 void forward_layer(const RnnStackForward<T>& call, const RnnBatch& batch, i64 layer, const T* x, T* y, const T* zeros) {
-  Forward<T> first(call, batch, layer, 0, x, y, zeros);
-  if (call.stack.directions == 1) {
-    first.run();
-    return first.finish();
+  auto first = std::make_unique<Forward<T>>(call, batch, layer, 0, x, y, zeros);
+  if (call.stack.directions == 1 || !first->direction.paired()) {
+    first->run();
+    first->finish();
+    first.reset();  // its memory serves the second
+    if (call.stack.directions == 1) return;
   }
   Forward<T> second(call, batch, layer, 1, x, y, zeros);
-  if (first.direction.paired()) {
-    first.begin({0, call.stack.steps});
+  if (first) {
+    first->begin({0, call.stack.steps});
     second.begin({0, call.stack.steps});
-    first.direction.run_forward_with(second.direction);
+    first->direction.run_forward_with(second.direction);
+    first->finish();
   } else {
-    first.run();
     second.run();
   }
-  first.finish();
   second.finish();
 }
 
