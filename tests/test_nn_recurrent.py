@@ -227,3 +227,27 @@ BAD = [
 def test_bad_input(error, words, call):
     with pytest.raises(error, match=words):
         call()
+
+
+def test_a_layer_that_was_called_before_sees_what_has_changed_since():
+    """Calls of one shape share a plan: attributes, parameters and the arrays in them may change between two."""
+    layer, x = nn.RNN(I, H, num_layers=2, dropout=0.5).eval(), normal(T, B, I).astype(np.float32)
+    y = layer(x)[0].numpy()
+    np.testing.assert_array_equal(layer(x)[0].numpy(), y)
+    layer.train()
+    assert not np.array_equal(layer(x)[0].numpy(), layer(x)[0].numpy())
+    layer.eval()
+    layer.weight_hh_l0.data *= 0.5
+    halved = layer(x)[0].numpy()
+    assert not np.array_equal(halved, y)
+    layer.weight_hh_l0.data = np.asfortranarray(layer.weight_hh_l0.data)
+    np.testing.assert_array_equal(layer(x)[0].numpy(), halved)
+    layer.nonlinearity = "relu"
+    assert (layer(x)[0].numpy() >= 0).all()
+    with pytest.raises(TypeError, match=r"RNN: weights\[0\] has dtype float32, expected float64 as x has"):
+        layer(x.astype(np.float64))
+    layer.double()
+    assert layer(x.astype(np.float64))[0].dtype == np.float64
+    layer.weight_hh_l1 = nn.Parameter(np.zeros((H, H + 1)))
+    with pytest.raises(ValueError, match=r"RNN: weights\[5\] has shape \(6, 7\), expected \(6, 6\)"):
+        layer(x.astype(np.float64))

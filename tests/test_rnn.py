@@ -161,3 +161,23 @@ def test_reserve_size_of_impossible_sizes_is_an_error():
             _core.rnn_reserve_size("lstm", *sizes, 0.0)
     with pytest.raises(ValueError, match="cell"):
         _core.rnn_reserve_size("lstm2", 2, 2, 3, 4, 1, 1, 0.0)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_single_tokens_give_the_bits_of_a_batch(cell, backend, dtype):
+    """A call of one or two tokens reads the weights as they are, a batch packs them."""
+    whole = Call(backend, rnn.RnnCase("whole", cell, 1, 20, 19, 37, directions=2), dtype)
+    y, *last = whole.run_forward(whole.reserve)
+    dy, states = whole.inputs["dy"], [name + "0" for name in whole.names]
+    gradients = whole.run_backward(y, states, dy)
+    for rows in (slice(3, 4), slice(7, 9)):
+        few = Call(backend, rnn.RnnCase("few", cell, 1, rows.stop - rows.start, 19, 37, directions=2), dtype)
+        few.weights = whole.weights
+        for name in ("x", *states):
+            few.inputs[name] = backend.xp.ascontiguousarray(whole.inputs[name][:, rows])
+        results = few.run_forward(few.reserve)
+        for mine, all_rows in zip(results, (y, *last), strict=True):
+            np.testing.assert_array_equal(backend.host(mine), backend.host(all_rows)[:, rows])
+        found = few.run_backward(results[0], states, backend.xp.ascontiguousarray(dy[:, rows]))
+        for name in states:
+            np.testing.assert_array_equal(found[name], gradients[name][:, rows])

@@ -59,15 +59,15 @@ struct RnnForward : RnnRun<T> {
 
 // w_hh and w_hr packed by rnn_pack_backward (of kGruBefore w_hh holds the rows of r z, w_hn those of n). dh [N,P], dc
 // [N,H]: gradients of the last state at the start, of the first at the end; c_enter [N,H]: the cell state before the
-// run's first step, where that is not the first of all. By token, from the first on: da [kGrads,H], gradients of the
-// pre-activations; with layer norm da by row, and by token dw and du [G*H], those of W x and U h; h_in [P], the h that
-// entered U, where not null; reset [H]: r h of kGruBefore; dp [P] and shown [H]: gradient and input of the projection.
-// sums [N,kRnnSums]: gradients of gains and peepholes, a row's added up over the steps: gain_ih, gain_hh, gain_c,
-// bias_c, peep_i, peep_f, peep_o.
+// run's first step, where that is not the first of all. By token, from the first on, da_row apart: da [kGrads,H],
+// gradients of the pre-activations; with layer norm da by row, and by token dw and du [G*H], those of W x and U h; h_in
+// [P], the h that entered U, where not null; reset [H]: r h of kGruBefore; dp [P] and shown [H]: gradient and input of
+// the projection. sums [N,kRnnSums]: gradients of gains and peepholes, a row's added up over the steps: gain_ih,
+// gain_hh, gain_c, bias_c, peep_i, peep_f, peep_o.
 template <class T>
 struct RnnBackward : RnnRun<T> {
   const T *w_hh, *w_hn, *w_hr, *y, *dy, *dcells, *c_enter, *bias_n;
-  i64 dcells_row;
+  i64 dcells_row, da_row;
   T *dh, *dc, *dh_restart, *dc_restart, *da, *dw, *du, *h_in, *reset, *dp, *shown, *sums;
   bool unpacked;  // w_hh is the weight itself, as forward
 };

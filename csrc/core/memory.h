@@ -17,7 +17,7 @@ struct KeptMemory {
 KeptMemory kept_memory();
 void release_memory();
 
-inline char no_memory[kAlign];  // where there are no elements
+alignas(kAlign) inline char no_memory[kAlign];  // where there are no elements
 
 // Scratch memory of one call: `count` elements of T for each of `threads` ranks, each aligned.
 template <class T>

@@ -51,9 +51,7 @@ class BackwardRun : LoopShare<T, C, RnnBackward<T>> {
   using Share::a, Share::s, Share::o, Share::rows, Share::units, Share::outs, Share::bounds;
   using Share::height, Share::width, Share::live_rows, Share::normed, Share::meet, Share::extra;
 
-  Rows<T> gradients(i64 t, Range live) const {
-    return {a.da + (s.at(t) + live.begin) * C::kGrads * s.hidden, C::kGrads * s.hidden};
-  }
+  Rows<T> gradients(i64 t, Range live) const { return {a.da + (s.at(t) + live.begin) * a.da_row, a.da_row}; }
 
   // c [H] that enters step t of row n.
   JADRO_INLINE const T* c_before(i64 t, i64 step, i64 n) const {
@@ -98,7 +96,7 @@ class BackwardRun : LoopShare<T, C, RnnBackward<T>> {
                     C::kHasCell ? load_n(c_prev + u, count) : Vec<T>{},
                     C::kHasCell ? load_n(a.cells + here * H + u, count) : Vec<T>{}, dh, &dc, da, &dh_direct);
 #pragma GCC unroll 4
-        for (int g = 0; g < C::kGrads; ++g) store_n(a.da + (at * C::kGrads + g) * H + u, da[g], count);
+        for (int g = 0; g < C::kGrads; ++g) store_n(a.da + at * a.da_row + g * H + u, da[g], count);
         store_n(a.dh + n * H + u, dh_direct, count);
         if (C::kHasCell) store_n(a.dc + n * H + u, dc, count);
       });
@@ -195,7 +193,7 @@ class BackwardRun : LoopShare<T, C, RnnBackward<T>> {
   T* sums(i64 n, int which) const { return a.sums + n * rnn_sums(s) + (2 * C::kGates + which) * s.hidden; }
   enum Sum { kGainC, kBiasC, kPeepI, kPeepF, kPeepO, kGradients };
   static JADRO_INLINE void add(T* to, Vec<T> v, i64 count) { store_n(to, load_n(to, count) + v, count); }
-  T* gradients_of(i64 t, i64 n) const { return a.da + (normed() ? n : s.at(t) + n) * C::kGrads * s.hidden; }
+  T* gradients_of(i64 t, i64 n) const { return a.da + (normed() ? n : s.at(t) + n) * a.da_row; }
 
   void option_step(i64 t, i64 step, Range live, const RowPanels& panels) {
     constexpr int kGroups = C::group(C::kGates - 1) + 1;
@@ -349,7 +347,7 @@ class BackwardRun : LoopShare<T, C, RnnBackward<T>> {
         std::memset(work(kGradRow, n) + units.begin, 0, width() * sizeof(T));
       }
       T* const to = work(kGradRow, live.begin) + units.begin;
-      multiply({left, size}, H, a.w_hn, H, units, panels,
+      multiply({left, normed() ? size : a.da_row}, H, a.w_hn, H, units, panels,
                [&](i64 r0, i64 tile_rows, i64 j0, i64 tile_width, const T* tile) {
                  store_tile<T>(tile, tile_rows, tile_width, nullptr, true, to + r0 * H + j0, H);
                });

@@ -162,7 +162,7 @@ class ForwardRun : LoopShare<T, C, RnnForward<T>> {
 
   void step_by_tiles(i64 t, Range live, const RowPanels& panels, const Rows<T>& in, i64 in_gate, const Rows<T>& h,
                      const Rows<T>& u) {
-    if (live.end - live.begin <= kFewRows) return step_of_few(t, live, in, in_gate, h, u);
+    if (a.unpacked || live.end - live.begin <= kFewRows) return step_of_few(t, live, in, in_gate, h, u);
     alignas(64) T rec[C::kGates * kMr * kNr<T>];
     pack_rows(u.at, u.row, s.output, panels, packed_h);
     for (i64 unit = units.begin; unit < units.end; unit += kNr<T>) {

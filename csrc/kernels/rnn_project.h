@@ -6,7 +6,7 @@
 namespace jadro {
 namespace {
 
-constexpr i64 kChunkBytes = 192 << 10;  // input projections computed ahead of the loop: they stay in the L2
+constexpr i64 kChunkBytes = 384 << 10;  // input projections computed ahead of the loop: they stay in the L2
 
 // Steps whose projections are made at once.
 template <class T>

@@ -21,6 +21,15 @@ void column_sums(const T* a, i64 rows, i64 row, i64 columns, T* out) {
   });
 }
 
+// Elements from one token's gradients of pre-activations to the next's: where that is a power of two, the rows that a
+// panel is packed of would share their cache sets.
+template <class T>
+i64 gradient_row(const RnnSizes& s) {
+  constexpr i64 kLine = kAlign / sizeof(T);
+  const i64 size = rnn_grads_per_unit(s.cell) * s.hidden;
+  return size % (8 * kLine) == 0 ? size + kLine : size;
+}
+
 // What is in turn used for every layer, and for every direction unless they run at once.
 template <class T>
 struct Buffers {
@@ -63,6 +72,7 @@ class Backward {
         starts(2 * s.batch * (H + P)),
         sums(s.has_options() ? s.batch * rnn_sums(a.shape) : 0) {
     a.da = buffers.da;
+    a.da_row = gradient_row<T>(s);
     a.dh = buffers.dh;
     a.dc = is_lstm(s.cell) ? buffers.dc : nullptr;
     if (normed) {
@@ -192,7 +202,7 @@ class Backward {
   bool apart() const { return s.cell == Cell::kGru && !normed; }
   const T* input_side() const { return normed ? a.dw : a.da; }
   const T* state_side() const { return normed ? a.du : a.da; }
-  i64 row() const { return (normed ? G : rnn_grads_per_unit(s.cell)) * H; }
+  i64 row() const { return normed ? G * H : a.da_row; }
   i64 together() const { return apart() ? 2 * H : G * H; }
 
   void input_gradient(T* dx) const {
@@ -246,7 +256,7 @@ class Backward {
     const i64 all = rnn_sums(a.shape), rows = normed ? s.batch : tokens;
     const T* const da = normed ? a.sums + (2 * G + 5) * H : a.da;
     const bool gru = s.cell == Cell::kGru;  // da is r z m n: n goes to the input's side
-    const i64 da_row = normed ? all : rnn_grads_per_unit(s.cell) * H, size = gru ? 2 * H : G * H;
+    const i64 da_row = normed ? all : a.da_row, size = gru ? 2 * H : G * H;
     column_sums<T>(da, rows, da_row, size, ih);
     if (gru) column_sums<T>(da + 3 * H, rows, da_row, H, ih + size);
     column_sums<T>(da, rows, da_row, G * H, hh);
@@ -294,7 +304,7 @@ void rnn_backward(const RnnStackBackward<T>& call) {
   const RnnReserve r(s, batch.ragged(), batch.tokens());
   const bool ragged = batch.ragged();
   const i64 wide = std::max(s.hidden, s.output), tokens = batch.tokens(), out = s.directions * s.output;
-  const i64 states = s.batch * wide, gradients = tokens * s.hidden * rnn_grads_per_unit(s.cell);
+  const i64 states = s.batch * wide, gradients = tokens * gradient_row<T>(s);
   const Scratch<T> small((1 + 2 * s.directions) * states), da(s.directions * gradients);
   const Scratch<T> between(s.layers > 1 ? 2 * r.output : 0);  // gradients of two neighbouring layers' outputs
   std::memset(small.data(), 0, states * sizeof(T));

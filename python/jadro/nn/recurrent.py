@@ -184,7 +184,7 @@ class _Layer(_Weights):
         self, x: Any, states: Sequence[Any], lengths: Any, reset: Any, reset_states: Sequence[Any], cells: bool = False
     ) -> tuple[Tensor, ...]:
         """(y, hn, ...) in the axes of x: [T, B, I], [B, T, I] with batch_first, or [T, I]."""
-        x, call = as_tensor(x), type(self).__name__
+        x = as_tensor(x)
         shape, weights = x.data.shape, self._weights(self._parameters)
         plain = lengths is None and reset is None and not cells and states[0] is None and states[-1] is None
         plain = plain and reset_states[0] is None and reset_states[-1] is None
@@ -192,6 +192,7 @@ class _Layer(_Weights):
             found = loops.run_again(self._last[1], x, weights)
             if found is not None:
                 return found
+        call = type(self).__name__
         if len(shape) not in (2, 3):
             raise ValueError(f"{call}: x has shape {shape}, expected three axes, or two without the batch")
         if shape[-1] != self.input_size:
@@ -213,7 +214,8 @@ class _Layer(_Weights):
             cells=cells,
         )  # fmt: skip
         if plain and batched and not turned:
-            self._last = shape, loops.plan_of(call, x, weights, self._loop_options())
+            plan = loops.plan_of(call, x, weights, self._loop_options())
+            self._last = (shape, plan) if plan else (None, None)
         if not batched:
             return (y.squeeze(1), *(end.squeeze(1) for end in ends))
         if turned and cells:

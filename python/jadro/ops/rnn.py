@@ -173,41 +173,36 @@ class Recurrent(Function):
         if not (h0 is None and c0 is None and reset_h is None and reset_c is None):
             states = [None if a is None else backend.contiguous(a) for a in given[1:5]]
         if plan.small and isinstance(x, np.ndarray):
-            y, *ends = [np.empty(shape, x.dtype) for shape in plan.outputs]
+            empty, dtype = np.empty, x.dtype
+            y, *ends = [empty(shape, dtype) for shape in plan.outputs]
         else:
             y, *ends = [backend.empty_like(x, shape) for shape in plan.outputs]
         recorded, reserve = True in ctx.needs, None
         if recorded:
             size = plan.reserve_size(x, weights[0].shape[0] // GATES[plan.options.cell], rows)
             reserve = backend.empty_like(x, (size,))
-        if not x.shape[1]:
-            weights = tuple(map(backend.contiguous, weights))
+        try:
+            if not plan.outputs[0][1]:  # no rows
+                pass
+            elif plan.plain:
+                native = backend.kernel(x, plan.forward)
+                native(x, *states[: len(ends)], weights, y, *ends, reserve, *plan.tail)
+            else:
+                native, (hn, cn, cells) = backend.kernel(x, plan.forward), (*ends, None, None)[:3]
+                native(
+                    plan.options.cell, x, *states[:2], weights, *rows, *states[2:], y, hn, cn, cells, reserve,
+                    *plan.tail,
+                )  # fmt: skip
+        except ValueError:  # raised before anything is done
+            if all(w.flags.c_contiguous for w in weights):
+                raise
+            y, *ends = Recurrent.forward(ctx, x, *states, *map(backend.contiguous, weights), plan=plan, rows=rows)
         else:
-            try:
-                Recurrent.run_forward(x, states, weights, y, ends, reserve, plan, rows)
-            except ValueError:  # raised before anything is done
-                if all(w.flags.c_contiguous for w in weights):
-                    raise
-                weights = tuple(map(backend.contiguous, weights))
-                Recurrent.run_forward(x, states, weights, y, ends, reserve, plan, rows)
+            if recorded:
+                ctx.kept = plan, rows, reserve, x, states, weights
         if recorded:
-            ctx.kept = plan, rows, reserve, x, states, weights
             ctx.save(y, *given)
         return (y, *ends)
-
-    @staticmethod
-    def run_forward(
-        x: Array, states: Sequence[Array | None], weights: Sequence[Array], y: Array, ends: Sequence[Array],
-        reserve: Array | None, plan: Plan, rows: Rows,
-    ) -> None:  # fmt: skip
-        native = backend.kernel(x, plan.forward)
-        if plan.plain:
-            native(x, *states[: len(ends)], weights, y, *ends, reserve, *plan.tail)
-        else:
-            hn, cn, cells = (*ends, None, None)[:3]
-            native(
-                plan.options.cell, x, *states[:2], weights, *rows, *states[2:], y, hn, cn, cells, reserve, *plan.tail
-            )
 
     @staticmethod
     def backward(ctx: Node, *dys: Array | None) -> tuple[Array | None, ...]:
@@ -393,14 +388,15 @@ def run(
         raise
 
 
-def plan_of(call: str, x: Tensor, weights: Sequence[Tensor], options: Options) -> Plan:
-    """What a call without states, lengths and resets follows."""
-    return _plan(call, x.data.shape, _NO_STATES, tuple([w.data.shape for w in weights]), options, False, False)
+def plan_of(call: str, x: Tensor, weights: Sequence[Tensor], options: Options) -> Plan | None:
+    """What a call without states, lengths and resets follows; None where it draws masks, or has no rows."""
+    plan = _plan(call, x.data.shape, _NO_STATES, tuple([w.data.shape for w in weights]), options, False, False)
+    return None if plan.masks or not x.data.shape[1] else plan
 
 
 def run_again(plan: Plan, x: Tensor, weights: Sequence[Tensor]) -> tuple[Tensor, ...] | None:
     """`run` by the plan of an earlier call; None where that does not serve, or the arrays are wrong."""
-    if plan.masks or active_trace() is not None or not x.data.shape[1]:
+    if active_trace() is not None:
         return None
     try:
         return Recurrent.apply(x, None, None, None, None, *weights, plan=plan, rows=_ALL)

@@ -152,6 +152,8 @@ def _cases(cell: str) -> list[RnnCase]:
     return [
         RnnCase("single_step_single_unit", cell, 1, 1, 1, 1),
         RnnCase("single_step", cell, 1, 5, 7, 6),
+        RnnCase("single_token", cell, 1, 1, 19, 37, directions=2),
+        RnnCase("two_tokens", cell, 2, 1, 21, 150, layers=2),
         RnnCase("batch_1", cell, 6, 1, 9, 10),
         RnnCase("rows_one_past_the_tile", cell, 3, 15, 4, 9),
         RnnCase("units_one_past_the_tile", cell, 3, 4, 5, 33),
