@@ -5,10 +5,12 @@
 
 import importlib.util
 import os
+import sys
 
 import numpy as np
 import pytest
 
+import jadro
 from jadro import _core
 from jadro.testing import cases
 
@@ -105,6 +107,23 @@ def backend(request):
 @pytest.fixture(params=[np.float32, np.float64], ids=["float32", "float64"])
 def dtype(request):
     return np.dtype(request.param)
+
+
+@pytest.fixture(params=["auto"])
+def cuda_device(request, monkeypatch):
+    """A device "cuda": CuPy's where there is one, else the stand-in, with its recurrent loop as the parameter says."""
+    if cuda_is_here():
+        return
+    if importlib.util.find_spec("jadro._cuda_host") is None:
+        pytest.skip("neither a GPU nor the kernels for the host are there")
+    from cupy_stand_in import Native, module
+
+    from jadro import _cuda_host  # type: ignore[attr-defined]
+
+    native = Native(_cuda_host, request.param)
+    monkeypatch.setitem(sys.modules, "cupy", module())
+    monkeypatch.setitem(sys.modules, "jadro._cuda", native)
+    monkeypatch.setattr(jadro, "_cuda", native, raising=False)
 
 
 @pytest.fixture

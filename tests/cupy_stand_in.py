@@ -133,20 +133,27 @@ class ndarray(np.lib.mixins.NDArrayOperatorsMixin):
 
 
 class Native:
-    """`_cuda`, as `_cuda_host` on the arrays behind the stand-ins."""
+    """`_cuda`, as `_cuda_host` on the arrays behind the stand-ins; `loop`: the algorithm of recurrent layers."""
 
-    def __init__(self, host: Any) -> None:
-        self._host = host
+    def __init__(self, host: Any, loop: str = "auto") -> None:
+        self._host, self._loop = host, loop
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
         function = getattr(self._host, name)
+        on_host = {"lengths", "reset"}
+        takes_loop = ", algorithm: str" in function.__doc__ and not name.startswith("conv")
 
         def call(*args: Any, stream: int, **options: Any) -> Any:
             assert stream == STREAM
-            for argument, value in zip(function.__doc__.split("(", 1)[1].split(", "), args, strict=False):
-                if isinstance(value, np.ndarray):
-                    raise TypeError(f"{name}: {argument.split(':')[0]} is a numpy.ndarray, expected a CuPy array")
-            return function(*unwrap(args), **{k: unwrap(v) for k, v in options.items()})
+            names = [part.split(":")[0] for part in function.__doc__.split("(", 1)[1].split(", ")]
+            for argument, value in zip(names, args, strict=False):
+                if isinstance(value, np.ndarray) and argument not in on_host:
+                    raise TypeError(f"{name}: {argument} is a numpy.ndarray, expected a CuPy array")
+            given = [a if n in on_host else unwrap(a) for n, a in zip(names, args, strict=False)]
+            options |= {"algorithm": self._loop} if takes_loop else {}
+            return function(*given, **{k: unwrap(v) for k, v in options.items()})
 
         return call
 

@@ -83,6 +83,7 @@ class Problem:
     state: bool = True
     at: tuple[int, int] = (7, 11)
     changed: dict = field(default_factory=dict, hash=False)  # arguments of the layer
+    device: str = field(default="cpu", compare=False)
 
     @property
     def arguments(self):
@@ -264,26 +265,28 @@ class Problem:
         layer.load_state_dict(
             {n + end: a for end, named in zip(endings, weights, strict=True) for n, a in named.items()}
         )
-        return layer.train(self.training), endings
+        return layer.to(self.device).train(self.training), endings
 
     def native(self, arrays, weights, **grad_options):
         """(results, gradients of the parameters) of the layer, as `reference` gives them."""
         layer, endings = self.layer(weights)
-        tensors = {n: jadro.tensor(a, requires_grad=True) for n, a in arrays.items() if not n.startswith("d")}
+        there = {n: jadro.tensor(a, device=self.device, requires_grad=n[0] != "d") for n, a in arrays.items()}
+        tensors = {n: t for n, t in there.items() if not n.startswith("d")}
         found = self.call(layer, tensors)
         parameters = dict(layer.named_parameters())
         inputs = [*tensors.values(), *parameters.values()]
         gradients = jadro.grad(
             [found[n] for n in self.output_shapes],
             inputs,
-            [arrays[f"d{n}"] for n in self.output_shapes],
+            [there[f"d{n}"] for n in self.output_shapes],
             allow_unused=True,
             **grad_options,
         )
         values = [
-            np.zeros(t.shape, t.dtype) if g is None else g.numpy() for t, g in zip(inputs, gradients, strict=True)
+            np.zeros(t.shape, t.dtype) if g is None else g.cpu().numpy() for t, g in zip(inputs, gradients, strict=True)
         ]
-        results = {n: y.numpy() for n, y in found.items()} | dict(zip((f"d{n}" for n in tensors), values, strict=False))
+        results = {n: y.detach().cpu().numpy() for n, y in found.items()}
+        results |= dict(zip((f"d{n}" for n in tensors), values, strict=False))
         by_name = dict(zip(parameters, values[len(tensors) :], strict=True))
         return results, [{n: by_name[n + end] for n in named} for named, end in zip(weights, endings, strict=True)]
 

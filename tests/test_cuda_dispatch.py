@@ -1,32 +1,14 @@
 """The library on CUDA arrays: layers, losses, optimizers and errors, against the CPU. With a GPU on CuPy's arrays;
 without one on those of the stand-in, whose kernels are CUDA's on the CPU."""
 
-import importlib.util
-import sys
-
 import numpy as np
 import pytest
-from conftest import cuda_is_here
-from cupy_stand_in import Native, module
 
 import jadro
 from jadro import nn, optim
 from jadro.nn import functional as F
 
-
-@pytest.fixture(autouse=True)
-def cuda(monkeypatch):
-    """A device "cuda", real or not."""
-    if cuda_is_here():
-        return
-    if importlib.util.find_spec("jadro._cuda_host") is None:
-        pytest.skip("neither a GPU nor the kernels for the host are there")
-    from jadro import _cuda_host
-
-    native = Native(_cuda_host)
-    monkeypatch.setitem(sys.modules, "cupy", module())
-    monkeypatch.setitem(sys.modules, "jadro._cuda", native)
-    monkeypatch.setattr(jadro, "_cuda", native, raising=False)
+pytestmark = pytest.mark.usefixtures("cuda_device")
 
 
 def draw(*shape, seed=0):
@@ -221,8 +203,8 @@ def test_what_the_cpu_alone_has_says_so():
         F.conv2d(x, w, algorithm="winograd")
     with pytest.raises(RuntimeError, match=r"GRU\.stepper: the layer is on cuda, expected the CPU"):
         nn.GRU(2, 3).to("cuda").stepper(1)
-    lstm = nn.LSTM(2, 3, layer_norm=True).to("cuda")
-    with pytest.raises(RuntimeError, match=r"rnn_options_\w+: not available on cuda"):
+    lstm = nn.LSTM(2, 3, checkpoint=2).to("cuda")
+    with pytest.raises(RuntimeError, match=r"rnn_options_\w+: checkpoint is 2, which is not available on cuda"):
         lstm(jadro.tensor(draw(4, 1, 2), device="cuda"))
 
 

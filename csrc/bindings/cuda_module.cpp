@@ -35,6 +35,7 @@ void bind(py::module_& m) {
   bind_optim(m);
   bind_pool2d(m);
   bind_rnn(m);
+  bind_rnn_options(m);
   bind_softmax(m);
 }
 

@@ -16,6 +16,7 @@ void bind_group_norm(pybind11::module_& m);
 void bind_optim(pybind11::module_& m);
 void bind_pool2d(pybind11::module_& m);
 void bind_rnn(pybind11::module_& m);
+void bind_rnn_options(pybind11::module_& m);
 void bind_softmax(pybind11::module_& m);
 
 }  // namespace jadro::cuda

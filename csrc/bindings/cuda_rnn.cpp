@@ -1,23 +1,25 @@
+#include "bindings/cuda_rnn.h"
+
 #include <string>
 
 #include "bindings/cuda_arrays.h"
 #include "bindings/cuda_module.h"
+#include "bindings/rnn.h"
 #include "cuda/launch.h"
-#include "cuda/rnn.h"
 
 namespace jadro::cuda {
+
+RnnAlgorithm rnn_algorithm(const Call& call, const std::string& name) {
+  if (name == "auto") return RnnAlgorithm::kAuto;
+  if (name == "persistent") return RnnAlgorithm::kPersistent;
+  if (name == "steps") return RnnAlgorithm::kSteps;
+  call.value_error("algorithm is '" + name + "', expected auto, persistent or steps");
+}
+
 namespace {
 
 using GivenList = std::vector<py::object>;
 using Shape = std::vector<i64>;
-
-Cell cell_of(const Call& call, const std::string& name) {
-  if (name == "rnn_tanh") return Cell::kRnnTanh;
-  if (name == "rnn_relu") return Cell::kRnnRelu;
-  if (name == "lstm") return Cell::kLstm;
-  if (name == "gru") return Cell::kGru;
-  call.value_error("cell is '" + name + "', expected rnn_tanh, rnn_relu, lstm or gru");
-}
 
 Cell plain_cell(const Call& call, const std::string& nonlinearity) {
   if (nonlinearity == "tanh") return Cell::kRnnTanh;
@@ -32,13 +34,6 @@ struct Options {
   u64 seed, offset;
   std::string algorithm;
 };
-
-RnnAlgorithm algorithm_of(const Call& call, const std::string& name) {
-  if (name == "auto") return RnnAlgorithm::kAuto;
-  if (name == "persistent") return RnnAlgorithm::kPersistent;
-  if (name == "steps") return RnnAlgorithm::kSteps;
-  call.value_error("algorithm is '" + name + "', expected auto, persistent or steps");
-}
 
 // The arrays that both calls are given.
 struct Inputs {
@@ -64,10 +59,10 @@ Sizes sizes_of(const Call& call, Cell cell, const Array& x, const Array& y, cons
   call.require(o.dropout >= 0 && o.dropout <= 1,
                [&] { return "dropout is " + std::to_string(o.dropout) + ", expected 0 <= dropout <= 1"; });
   s.cell = cell;
-  s.steps = x.shape[0], s.batch = x.shape[1], s.input = x.shape[2], s.hidden = y.shape[2] / o.directions;
+  s.steps = x.shape[0], s.batch = x.shape[1], s.input = x.shape[2], s.hidden = s.output = y.shape[2] / o.directions;
   s.layers = o.layers, s.directions = o.directions, s.bias = o.bias;
   s.dropout = o.dropout, s.seed = o.seed, s.offset = o.offset;
-  s.algorithm = algorithm_of(call, o.algorithm);
+  s.algorithm = rnn_algorithm(call, o.algorithm);
   call.require(s.steps >= 1,
                [&] { return "x has shape " + shape_text(x.shape) + ", expected at least one time step"; });
   call.require(s.hidden >= 1,
@@ -180,7 +175,7 @@ i64 reserve_size(const std::string& name, i64 steps, i64 batch, i64, i64 hidden,
                  double dropout, std::uintptr_t) {
   const Call call("rnn_reserve_size");
   RnnStack<float> s{};
-  s.cell = cell_of(call, name);
+  s.cell = rnn_cell(call, name);
   double elements = 10.0 * static_cast<double>(directions);  // an upper bound of what one layer, unit and step need
   for (i64 size : {steps, batch, hidden, layers}) {
     call.require(size >= 0, [&] {
@@ -195,7 +190,7 @@ i64 reserve_size(const std::string& name, i64 steps, i64 batch, i64, i64 hidden,
   call.require(elements < 4e18, [&] {
     return "T, N, H, layers are " + shape_text({steps, batch, hidden, layers}) + ", expected sizes that fit in memory";
   });
-  s.steps = steps, s.batch = batch, s.hidden = hidden, s.layers = layers, s.directions = directions;
+  s.steps = steps, s.batch = batch, s.hidden = s.output = hidden, s.layers = layers, s.directions = directions;
   s.dropout = dropout;
   return rnn_reserve_size(s);
 }

@@ -8,16 +8,6 @@
 
 namespace jadro {
 
-Cell rnn_cell(const Call& call, const std::string& name) {
-  if (name == "rnn_tanh") return Cell::kRnnTanh;
-  if (name == "rnn_relu") return Cell::kRnnRelu;
-  if (name == "lstm") return Cell::kLstm;
-  if (name == "gru") return Cell::kGru;
-  if (name == "lstm_coupled") return Cell::kLstmCoupled;
-  if (name == "gru_reset_before") return Cell::kGruBefore;
-  call.value_error("cell is '" + name + "', expected rnn_tanh, rnn_relu, lstm, gru, lstm_coupled or gru_reset_before");
-}
-
 namespace {
 
 using Arrays = std::vector<py::array>;

@@ -3,7 +3,7 @@
 #include <string>
 
 #include "bindings/arrays.h"
-#include "ops/rnn.h"
+#include "core/rnn_layout.h"
 
 namespace jadro {
 

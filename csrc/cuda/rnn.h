@@ -1,6 +1,6 @@
 #pragma once
 
-#include "core/shapes.h"
+#include "core/rnn_layout.h"
 #include "cuda/runtime.h"
 
 namespace jadro::cuda {
@@ -9,46 +9,40 @@ namespace jadro::cuda {
 // kAuto takes the first where the weights fit, which depends on the hidden size and the card alone.
 enum class RnnAlgorithm { kAuto, kPersistent, kSteps };
 
-// A whole recurrent layer call, as ops/rnn.h has it for the CPU. Pointers may be null where _core.pyi allows None.
-// weights and dweights: w_ih, w_hh (, b_ih, b_hh) for each layer and direction.
+// A whole recurrent layer call, as the CPU has it: arrays lie on the device, but for lengths and reset.
 template <class T>
-struct RnnStack {
-  Cell cell;
-  i64 steps, batch, input, hidden, layers, directions;
-  bool bias;
-  double dropout;
-  u64 seed, offset;
-  const T *x, *h0, *c0;
-  const T* const* weights;
+struct RnnStack : jadro::RnnStack<T> {
   RnnAlgorithm algorithm;
+  const RnnRows* rows;  // null: the cells without options, of all rows through all steps
 
-  i64 gates() const { return cell == Cell::kLstm ? 4 : cell == Cell::kGru ? 3 : 1; }
-  i64 saved() const { return gates() > 1 ? 4 : 0; }  // numbers that a unit keeps for backward
-  i64 grads() const { return gates() > 1 ? 4 : 1; }
-  i64 weights_per_cell() const { return bias ? 4 : 2; }
-  i64 layer_input(i64 layer) const { return layer == 0 ? input : directions * hidden; }
-  i64 tokens() const { return steps * batch; }
+  i64 index_of(i64 layer, i64 d) const { return layer * this->directions + d; }
+  i64 tokens() const { return rows ? rows->tokens() : this->steps * this->batch; }
+  bool ragged() const { return rows && rows->ragged(); }
+  bool lstm() const { return is_lstm(this->cell); }
+  i64 grads() const { return this->cell == Cell::kGru ? 4 : this->gates(); }
 };
 
 template <class T>
 struct RnnStackForward {
   RnnStack<T> stack;
-  T *y, *hn, *cn, *reserve;
+  T *y, *hn, *cn, *cells, *reserve;
 };
 
 template <class T>
 struct RnnStackBackward {
   RnnStack<T> stack;
-  const T *y, *reserve, *dy, *dhn, *dcn;
-  T *dx, *dh0, *dc0;
+  const T *y, *reserve, *dy, *dhn, *dcn, *dcells;
+  T *dx, *dh0, *dc0, *dreset_h, *dreset_c;
   T* const* dweights;
 };
 
-// Elements of `reserve`, which stands as the CPU's does.
+// Elements of `reserve`; of cells with options from `tokens`, the live rows of all steps.
 template <class T>
 i64 rnn_reserve_size(const RnnStack<T>& stack);
+i64 rnn_options_reserve_size(const RnnSizes& sizes, bool ragged, i64 tokens);
 
-// Whether the weights of one direction fit in the current device's shared memory.
+// Whether all steps can run in one launch: the weights of one direction fit in the current device's shared memory, and
+// no option wants whole rows of a step.
 template <class T>
 bool rnn_is_persistent(const RnnStack<T>& stack);
 
@@ -62,5 +56,15 @@ template <class T>
 cudaError_t rnn_forward(const RnnStackForward<T>& call, T* scratch, cudaStream_t stream);
 template <class T>
 cudaError_t rnn_backward(const RnnStackBackward<T>& call, T* scratch, cudaStream_t stream);
+
+// The same for stacks with rows.
+template <class T>
+i64 rnn_options_forward_scratch(const RnnStackForward<T>& call);
+template <class T>
+i64 rnn_options_backward_scratch(const RnnStackBackward<T>& call);
+template <class T>
+cudaError_t rnn_options_forward(const RnnStackForward<T>& call, T* scratch, cudaStream_t stream);
+template <class T>
+cudaError_t rnn_options_backward(const RnnStackBackward<T>& call, T* scratch, cudaStream_t stream);
 
 }  // namespace jadro::cuda

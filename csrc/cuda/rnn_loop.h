@@ -195,17 +195,34 @@ __device__ void for_products(const T* source, i64 row_size, i64 batch, i64 depth
   }
 }
 
-template <class T, class C>
-__global__ void __launch_bounds__(kThreads) forward_loop_kernel(RnnForward<T> a, int units_each) {
-  const i64 H = a.hidden, all = LoopShape<T>::padded(H), u0 = static_cast<i64>(blockIdx.x) * units_each;
-  const int units = static_cast<int>(min(static_cast<i64>(units_each), H - u0));
-  T* const weights = dynamic_shared<T>();
-  T* const stages = weights + static_cast<i64>(units_each) * C::kGates * all;
-  for (i64 i = threadIdx.x; i < units * C::kGates * all; i += kThreads) {
-    const i64 output = i / all, k = i % all, row = output % C::kGates * H + u0 + output / C::kGates;
-    weights[i] = k < H ? a.u[row * H + k] : T(0);
+// The block's rows of U[kGates*H,H], gates of a unit side by side, each [padded H].
+template <class T, int kGates>
+__device__ void load_rows(const T* u, i64 H, i64 u0, int units, T* weights) {
+  const i64 all = LoopShape<T>::padded(H);
+  for (i64 i = threadIdx.x; i < units * kGates * all; i += kThreads) {
+    const i64 output = i / all, k = i % all, row = output % kGates * H + u0 + output / kGates;
+    weights[i] = k < H ? u[row * H + k] : T(0);
   }
   __syncthreads();
+}
+// Its columns of U[depth,H], each [padded depth].
+template <class T>
+__device__ void load_columns(const T* u, i64 H, i64 depth, i64 u0, int units, T* weights) {
+  const i64 all = LoopShape<T>::padded(depth);
+  for (i64 i = threadIdx.x; i < units * all; i += kThreads) {
+    const i64 k = i / units, unit = i % units;
+    weights[unit * all + k] = k < depth ? u[k * H + u0 + unit] : T(0);
+  }
+  __syncthreads();
+}
+
+template <class T, class C>
+__global__ void __launch_bounds__(kThreads) forward_loop_kernel(RnnForward<T> a, int units_each) {
+  const i64 H = a.hidden, u0 = static_cast<i64>(blockIdx.x) * units_each;
+  const int units = static_cast<int>(min(static_cast<i64>(units_each), H - u0));
+  T* const weights = dynamic_shared<T>();
+  T* const stages = weights + static_cast<i64>(units_each) * C::kGates * LoopShape<T>::padded(H);
+  load_rows<T, C::kGates>(a.u, H, u0, units, weights);
   for (i64 step = 0; step < a.steps; ++step) {
     const i64 t = a.reverse ? a.steps - 1 - step : step;
     const RnnBefore<T> last = before(a, step, t);
@@ -222,16 +239,11 @@ __global__ void __launch_bounds__(kThreads) forward_loop_kernel(RnnForward<T> a,
 
 template <class T, class C>
 __global__ void __launch_bounds__(kThreads) backward_loop_kernel(RnnBackward<T> a, int units_each) {
-  const i64 H = a.hidden, depth = C::kGates * H, all = LoopShape<T>::padded(depth);
-  const i64 u0 = static_cast<i64>(blockIdx.x) * units_each;
+  const i64 H = a.hidden, depth = C::kGates * H, u0 = static_cast<i64>(blockIdx.x) * units_each;
   const int units = static_cast<int>(min(static_cast<i64>(units_each), H - u0));
   T* const weights = dynamic_shared<T>();
-  T* const stages = weights + units_each * all;
-  for (i64 i = threadIdx.x; i < units * all; i += kThreads) {
-    const i64 k = i / units, unit = i % units;
-    weights[unit * all + k] = k < depth ? a.u[k * H + u0 + unit] : T(0);
-  }
-  __syncthreads();
+  T* const stages = weights + units_each * LoopShape<T>::padded(depth);
+  load_columns(a.u, H, depth, u0, units, weights);
   for (i64 step = 0; step < a.steps; ++step) {
     const i64 t = a.reverse ? step : a.steps - 1 - step;
     for (i64 i = threadIdx.x; i < a.batch * units; i += kThreads) {

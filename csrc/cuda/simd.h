@@ -1,4 +1,5 @@
-// What kernels/rnn_cells.h and kernels/update_rules.h need of kernels/simd.h, for a thread: vectors of one.
+// What kernels/rnn_cells.h, kernels/rnn_option_cells.h and kernels/update_rules.h need of kernels/simd.h, for a thread:
+// vectors of one.
 #pragma once
 
 #include "cuda/math.h"
@@ -10,6 +11,11 @@ namespace {
 
 template <class T>
 using Vec = T;
+
+template <class T>
+JADRO_INLINE T broadcast(T v) {
+  return v;
+}
 
 template <class T>
 JADRO_INLINE T vtanh(T v) {

@@ -1,10 +1,12 @@
 // The recurrent cells with options, forward and backward on vectors of units. As in rnn_cells.h, for gate k in[k] = W_k
 // x
-// + b_k and rec[k] = U_k h, behind layer norm where there is one; [v] is v bounded to the clip.
+// + b_k and rec[k] = U_k h, behind layer norm where there is one; [v] is v bounded to the clip. Vectors are those of
+// the simd.h that comes before.
 #pragma once
 
+#include <type_traits>
+
 #include "core/kernel_table.h"
-#include "kernels/simd.h"
 
 namespace jadro {
 namespace {
@@ -26,6 +28,15 @@ JADRO_INLINE Vec<T> mixed(Vec<T> keep, Vec<T> old, Vec<T> made) {
   return keep * old + (T(1) - keep) * made;
 }
 
+template <class T>
+JADRO_INLINE T first_lane(Vec<T> v) {
+  if constexpr (std::is_same_v<Vec<T>, T>) {
+    return v;
+  } else {
+    return v[0];
+  }
+}
+
 // Bounds of the gates. A gate's value tells whether its sum was bounded; NaN, which nothing reaches, stands for no
 // bound.
 template <class T>
@@ -33,14 +44,14 @@ struct GateBounds {
   T clip{}, cell_clip{}, sigmoid_high{}, sigmoid_low{}, tanh_high{}, relu_high{};
 
   GateBounds() = default;
-  explicit GateBounds(const RnnOptions<T>& o) : clip(o.gate_clip), cell_clip(o.cell_clip) {
+  JADRO_INLINE explicit GateBounds(const RnnOptions<T>& o) : clip(o.gate_clip), cell_clip(o.cell_clip) {
     const T none = static_cast<T>(__builtin_nan(""));
     sigmoid_high = sigmoid_low = tanh_high = relu_high = none;
     if (clip == static_cast<T>(__builtin_inf())) return;
     const T slack = (sizeof(T) == 4 ? T(0x1p-23) : T(0x1p-52)) * T(4);  // how far two evaluations may be apart
-    sigmoid_high = vsigmoid<T>(broadcast(clip))[0] * (T(1) - slack);
-    sigmoid_low = vsigmoid<T>(broadcast(-clip))[0] * (T(1) + slack);
-    tanh_high = vtanh<T>(broadcast(clip))[0] * (T(1) - slack);
+    sigmoid_high = first_lane<T>(vsigmoid<T>(broadcast(clip))) * (T(1) - slack);
+    sigmoid_low = first_lane<T>(vsigmoid<T>(broadcast(-clip))) * (T(1) + slack);
+    tanh_high = first_lane<T>(vtanh<T>(broadcast(clip))) * (T(1) - slack);
     relu_high = clip;
   }
   // The gradient of a gate's sum, from d, that of its value v.
@@ -73,7 +84,7 @@ struct OptionRnn {
   using V = Vec<T>;
   static constexpr int kGates = 1, kSaved = 1, kGrads = 1;
   static constexpr bool kOptions = true, kHasCell = false, kRecurrentBias = false, kBefore = false;
-  static constexpr int group(int) { return 0; }
+  JADRO_DEVICE static constexpr int group(int) { return 0; }
 
   static JADRO_INLINE V forward(const V* in, const V* rec, V, const Extra<T>& e, const GateBounds<T>& b, V* saved) {
     const V a = bounded<T>(in[0] + rec[0], b.clip);
@@ -98,7 +109,7 @@ struct OptionGru {
   using V = Vec<T>;
   static constexpr int kGates = 3, kSaved = kResetBefore ? 3 : 4, kGrads = kSaved;
   static constexpr bool kOptions = true, kHasCell = false, kRecurrentBias = true, kBefore = kResetBefore;
-  static constexpr int group(int gate) { return gate == 2; }
+  JADRO_DEVICE static constexpr int group(int gate) { return gate == 2; }
 
   static JADRO_INLINE void gates(const V* in, const V* rec, const GateBounds<T>& b, V* saved) {
     saved[0] = vsigmoid<T>(bounded<T>(in[0] + rec[0], b.clip));
@@ -137,7 +148,7 @@ struct OptionLstm {
   using V = Vec<T>;
   static constexpr int kGates = kCoupled ? 3 : 4, kSaved = kGates, kGrads = kGates, kG = kGates - 2, kO = kGates - 1;
   static constexpr bool kOptions = true, kHasCell = true, kRecurrentBias = false, kBefore = false;
-  static constexpr int group(int) { return 0; }
+  JADRO_DEVICE static constexpr int group(int) { return 0; }
 
   static JADRO_INLINE V forget(const V* saved) {
     if constexpr (kCoupled) {

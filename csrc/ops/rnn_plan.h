@@ -15,24 +15,11 @@
 
 namespace jadro {
 
-// Rows and tokens. With lengths, rows stand the longest first and tokens of one step side by side, so that a step's
-// live rows are the first ones; without, everything stands as it came.
-class RnnBatch {
+// Rows and tokens, and how they are shared and moved.
+class RnnBatch : public RnnRows {
  public:
-  RnnBatch(i64 steps, i64 batch, i64 directions, const i64* lengths, const unsigned char* reset);
+  using RnnRows::RnnRows;
 
-  bool ragged() const { return !first_.empty(); }
-  i64 tokens() const { return ragged() ? first_.back() : steps_ * batch_; }
-  const i64* first() const { return ragged() ? first_.data() : nullptr; }
-  const i64* order() const { return ragged() ? order_.data() : nullptr; }
-  i64 original(i64 row) const { return ragged() ? order_[row] : row; }
-  i64 length(i64 row) const { return ragged() ? lengths_[order_[row]] : steps_; }
-  i64 at(i64 t) const { return ragged() ? first_[t] : t * batch_; }
-  i64 rows(i64 t) const { return ragged() ? first_[t + 1] - first_[t] : batch_; }
-  bool resets() const { return reset_ != nullptr; }
-  // By token of a direction: whether the row starts anew there; by step, whether any does.
-  const unsigned char* restart(i64 d) const { return resets() ? restart_[d].data() : nullptr; }
-  const unsigned char* any_restart(i64 d) const { return resets() ? any_[d].data() : nullptr; }
   // The rows of one of `parts` threads: about as many tokens for each.
   Range part(i64 i, i64 parts) const;
 
@@ -45,13 +32,6 @@ class RnnBatch {
   void sort_rows(const T* from, i64 width, T* to) const;
   template <class T>
   void unsort_rows(const T* from, i64 width, T* to) const;
-
- private:
-  i64 steps_, batch_;
-  const i64* lengths_;
-  const unsigned char* reset_;
-  std::vector<i64> order_, first_;
-  std::vector<unsigned char> restart_[2], any_[2];
 };
 
 // Where the pieces of `reserve` stand. A layer: for each direction what the cell saves; then the layer's output where

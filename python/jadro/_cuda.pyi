@@ -10,9 +10,12 @@ not: targets and ids out of range give NaN.
 from collections.abc import Sequence
 from typing import Any
 
+from ._core import RnnOptions
+
 Array = Any  # cupy.ndarray of float32 or float64, one dtype in a call
 Int32s = Any  # cupy.ndarray of int32
 Ints = Any  # cupy.ndarray of int64
+HostArray = Any  # numpy.ndarray
 
 __version__: str
 
@@ -256,6 +259,71 @@ def gru_backward(
     dropout: float,
     seed: int,
     offset: int,
+    *,
+    algorithm: str = "auto",
+    stream: int = 0,
+) -> None: ...
+
+# with options, lengths [N] int64 and reset [T,N] bool on the host; RuntimeError for checkpoints. "persistent" serves
+# neither layer norm nor a projection nor the reset before the product
+def rnn_options_reserve_size(
+    cell: str,
+    T: int,
+    N: int,
+    I: int,
+    H: int,
+    P: int,
+    tokens: int,
+    ragged: bool,
+    options: RnnOptions,
+    *,
+    stream: int = 0,
+) -> int:
+    """Elements of `reserve`; stream means nothing."""
+
+def rnn_options_forward(
+    cell: str,
+    x: Array,
+    h0: Array | None,
+    c0: Array | None,
+    weights: Sequence[Array],
+    lengths: HostArray | None,
+    reset: HostArray | None,
+    reset_h: Array | None,
+    reset_c: Array | None,
+    y: Array,
+    hn: Array,
+    cn: Array | None,
+    cells: Array | None,
+    reserve: Array | None,
+    options: RnnOptions,
+    *,
+    algorithm: str = "auto",
+    stream: int = 0,
+) -> None: ...
+def rnn_options_backward(
+    cell: str,
+    x: Array,
+    h0: Array | None,
+    c0: Array | None,
+    weights: Sequence[Array],
+    lengths: HostArray | None,
+    reset: HostArray | None,
+    reset_h: Array | None,
+    reset_c: Array | None,
+    y: Array,
+    reserve: Array,
+    dy: Array | None,
+    dhn: Array | None,
+    dcn: Array | None,
+    dcells: Array | None,
+    dx: Array | None,
+    dh0: Array | None,
+    dc0: Array | None,
+    dreset_h: Array | None,
+    dreset_c: Array | None,
+    dweights: Sequence[Array] | None,
+    options: RnnOptions,
     *,
     algorithm: str = "auto",
     stream: int = 0,

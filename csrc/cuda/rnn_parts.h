@@ -1,0 +1,189 @@
+// What the calls of recurrent layers with and without options share: the reserve, scratch memory, biases and sums.
+#pragma once
+
+#include <type_traits>
+
+#include "core/kernel_table.h"
+#include "cuda/gemm.h"
+#include "cuda/launch.h"
+#include "cuda/rnn.h"
+#include "cuda/rnn_loop.h"
+
+namespace jadro::cuda {
+namespace {
+
+// Where the pieces of `reserve` stand: for each layer and direction what the cell saves, the cell states and, of layer
+// norm, W x, U h and their moments; then the layer's output, where it is not y itself, and the same after dropout.
+struct Reserve {
+  i64 saved, cells, raw, stats, direction, output, dropped, layer, directions, layers;
+  bool keeps_last;
+
+  Reserve(const RnnSizes& s, bool options, bool ragged, i64 tokens)
+      : directions(s.directions), layers(s.layers), keeps_last(ragged) {
+    const i64 states = tokens * s.hidden, gates = s.gates();
+    const i64 each = s.cell == Cell::kGru ? 4 : gates > 1 ? gates : options;  // numbers that a unit keeps
+    const bool normed = s.settings.layer_norm;
+    saved = states * each;
+    cells = is_lstm(s.cell) ? states : 0;
+    raw = normed ? states * gates : 0;
+    stats = normed ? tokens * kRnnStats : 0;
+    direction = saved + cells + 2 * raw + stats;
+    output = tokens * s.directions * s.output;
+    dropped = s.dropout > 0 ? output : 0;
+    layer = s.directions * direction + output + dropped;
+  }
+  template <class T>
+  explicit Reserve(const RnnStack<T>& s) : Reserve(s, s.rows != nullptr, s.ragged(), s.tokens()) {}
+  i64 total() const { return layers * layer - (keeps_last ? 0 : output) - dropped; }
+  i64 saved_at(i64 l, i64 d) const { return l * layer + d * direction; }
+  i64 output_at(i64 l) const { return l * layer + directions * direction; }
+  i64 next_input_at(i64 l) const { return output_at(l) + dropped; }
+};
+
+// Enqueues one thing after the other, until one fails.
+class Queue {
+ public:
+  explicit Queue(cudaStream_t stream) : stream_(stream) {}
+  cudaStream_t stream() const { return stream_; }
+  cudaError_t error() const { return error_; }
+
+  template <class Work>
+  void run(Work work) {
+    if (error_ == cudaSuccess) error_ = work();
+  }
+  // to[n] = from[n], or 0 where it is null.
+  template <class T>
+  void copy(T* to, const T* from, i64 n) {
+    if (n == 0) return;
+    const std::size_t bytes = static_cast<std::size_t>(n) * sizeof(T);
+    run([&] {
+      return from ? cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_)
+                  : cudaMemsetAsync(to, 0, bytes, stream_);
+    });
+  }
+  template <class T>
+  void product(const Gemm<T>& g, T* scratch = nullptr) {
+    run([&] { return gemm(g, scratch, stream_); });
+  }
+
+ private:
+  cudaStream_t stream_;
+  cudaError_t error_ = cudaSuccess;
+};
+
+// How the persistent kernel shares out the units.
+struct LoopGrid {
+  i64 units, blocks;
+};
+template <class T>
+LoopGrid loop_grid(const RnnStack<T>& s) {
+  int device = 0, processors = 0;
+  cudaGetDevice(&device);
+  cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
+  const i64 most = processors > 0 ? processors : 1, units = ceil_div(s.hidden, most);
+  return {units, ceil_div(s.hidden, units)};
+}
+// Of the forward and the backward kernel, the larger.
+template <class T>
+std::size_t loop_shared(const RnnStack<T>& s, i64 units) {
+  const std::size_t forward = LoopShape<T>::shared(units * s.gates(), s.hidden);
+  const std::size_t backward = LoopShape<T>::shared(units, s.gates() * s.hidden);
+  return forward > backward ? forward : backward;
+}
+template <class T>
+bool runs_persistent(const RnnStack<T>& s) {
+  return s.algorithm == RnnAlgorithm::kAuto ? rnn_is_persistent(s) : s.algorithm == RnnAlgorithm::kPersistent;
+}
+
+// out: the biases of the input's side, b_ih + b_hh and those of layer norm; but for the first `summed` of them those of
+// the state's side stand apart. Null pointers leave theirs out.
+template <class T>
+__global__ void add_biases_kernel(const T* ih, const T* hh, const T* norm_ih, const T* norm_hh, i64 size, i64 summed,
+                                  T* out, T* apart) {
+  const i64 i = static_cast<i64>(blockIdx.x) * blockDim.x + threadIdx.x;
+  if (i >= size) return;
+  const T input = (ih ? ih[i] : T(0)) + (norm_ih ? norm_ih[i] : T(0));
+  const T state = (hh ? hh[i] : T(0)) + (norm_hh ? norm_hh[i] : T(0));
+  out[i] = i < summed ? input + state : input;
+  if (i >= summed) apart[i - summed] = state;
+}
+
+constexpr int kSumColumns = 32;
+
+// out[columns] = sums over the rows of f(row, column); a block takes 32 columns, its warps every eighth row.
+template <class T, class F>
+__global__ void sum_columns_kernel(i64 rows, i64 columns, F f, T* out) {
+  T* const shared = dynamic_shared<T>();
+  const int t = static_cast<int>(threadIdx.x), lane = t % kSumColumns;
+  const i64 column = static_cast<i64>(blockIdx.x) * kSumColumns + lane;
+  T sum = 0;
+  if (column < columns) {
+    for (i64 row = t / kSumColumns; row < rows; row += kThreads / kSumColumns) sum += f(row, column);
+  }
+  shared[t] = sum;
+  __syncthreads();
+  if (t >= kSumColumns || column >= columns) return;
+  for (int warp = 1; warp < kThreads / kSumColumns; ++warp) sum += shared[warp * kSumColumns + lane];
+  out[column] = sum;
+}
+
+template <class T, class F>
+void sum_columns(i64 rows, i64 columns, F f, T* out, Queue& queue) {
+  queue.run([&] {
+    return launch(sum_columns_kernel<T, F>, dim3(static_cast<unsigned>(ceil_div(columns, kSumColumns))), dim3(kThreads),
+                  kThreads * sizeof(T), queue.stream(), rows, columns, f, out);
+  });
+}
+
+template <class T>
+struct Matrix {
+  const T* a;
+  i64 row_size;
+  __device__ T operator()(i64 row, i64 column) const { return a[row * row_size + column]; }
+};
+template <class T>
+void sum_rows(const T* a, i64 rows, i64 row_size, i64 columns, T* out, Queue& queue) {
+  sum_columns(rows, columns, Matrix<T>{a, row_size}, out, queue);
+}
+
+// Hands out pieces of scratch memory; without any it counts them.
+template <class T>
+struct Space {
+  T* base;
+  i64 used = 0;
+
+  T* take(i64 n) {
+    T* const piece = base ? base + used : nullptr;
+    constexpr i64 kPack = 16 / sizeof(T);  // pieces begin on 16 bytes
+    used += (n + kPack - 1) / kPack * kPack;
+    return piece;
+  }
+};
+
+// The most that cutting the products of the gradients of the weights along the steps needs.
+template <class T>
+i64 weight_scratch(const RnnStack<T>& s) {
+  const i64 heights[] = {s.gates() * s.hidden, 2 * s.hidden, s.hidden,
+                         s.output};  // of the matrices that are multiplied
+  const i64 widths[] = {s.hidden, s.output, s.input, s.layer_input(1)};
+  i64 most = 0;
+  for (i64 rows : heights) {
+    for (i64 columns : widths) {
+      const i64 bytes = gemm_scratch<T>(rows, columns, s.tokens());
+      most = bytes > most ? bytes : most;
+    }
+  }
+  return most / static_cast<i64>(sizeof(T));
+}
+
+// dw = da^T x over `depth` tokens, for rows of da.
+template <class T>
+void weight_gradient(const T* da, i64 da_row, i64 rows, const T* x, i64 x_row, i64 depth, i64 columns, bool add, T* dw,
+                     T* scratch, Queue& queue) {
+  const bool split = gemm_scratch<T>(rows, columns, depth) > 0;
+  queue.product(Gemm<T>{rows, columns, depth, da, 1, da_row, x, x_row, 1, dw, columns, nullptr, add},
+                split ? scratch : nullptr);
+}
+
+}  // namespace
+}  // namespace jadro::cuda
