@@ -208,6 +208,50 @@ def test_what_the_cpu_alone_has_says_so():
         lstm(jadro.tensor(draw(4, 1, 2), device="cuda"))
 
 
+@pytest.mark.parametrize("kind", ["half", "bfloat16"])
+def test_products_of_16_bits(kind):
+    """Convolution with bias and its gradients, and the linear layer: near the CPU's in float32, in the dtype given."""
+    if kind == "bfloat16":
+        pytest.importorskip("ml_dtypes")
+    x, w, b = IMAGES, draw(6, 4, 3, 3, seed=1), draw(6, seed=2)
+    ends = []
+    for device in ("cpu", "cuda"):
+        given = [jadro.tensor(a, device=device) for a in (x, w, b)]
+        given = [(t if device == "cpu" else getattr(t, kind)()).detach() for t in given]
+        for t in given:
+            t.requires_grad = True
+        y = F.conv2d(given[0], given[1], given[2], padding=1)
+        (y * y).sum().backward()
+        assert all(t.grad.dtype == t.dtype == y.dtype for t in given)
+        ends.append([host(t.detach().float()) for t in (y, *(t.grad for t in given))])
+    unit = 2.0**-10 if kind == "half" else 2.0**-7
+    for a, b in zip(*ends, strict=True):
+        assert np.max(np.abs(a - b)) <= 4 * unit * np.max(np.abs(a))
+
+
+def test_tf32_is_asked_for_by_name():
+    x, w = jadro.tensor(IMAGES, device="cuda"), jadro.tensor(draw(6, 4, 3, 3, seed=1), device="cuda")
+    gru = nn.GRU(6, 7).to("cuda")
+    run = {"conv2d": lambda: F.conv2d(x, w, algorithm="im2col"), "gru": lambda: gru(draw_on_cuda(5, 3, 6))[0]}
+    for name, f in run.items():
+        exact = host(f())
+        try:
+            jadro.set_float32_matmul_precision("high")
+            assert jadro.get_float32_matmul_precision() == "high"
+            rounded = host(f())
+        finally:
+            jadro.set_float32_matmul_precision("highest")
+        difference = np.max(np.abs(rounded - exact)) / np.max(np.abs(exact))
+        assert 1e-6 < difference < 2e-3, name
+        np.testing.assert_array_equal(host(f()), exact)
+    with pytest.raises(ValueError, match="precision is 'medium', expected 'highest' or 'high'"):
+        jadro.set_float32_matmul_precision("medium")
+
+
+def draw_on_cuda(*shape):
+    return jadro.tensor(draw(*shape), device="cuda")
+
+
 def test_the_character_model_trains_and_writes(tmp_path, capsys):
     char_lm = pytest.importorskip("char_lm")
     text = tmp_path / "text.txt"

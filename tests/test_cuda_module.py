@@ -47,6 +47,7 @@ def test_the_kernels_take_the_arguments_of_the_cpu():
     """Each of _cuda's kernels is one of _core's with the same positional arguments; all else is by keyword."""
     core, cuda = stub_functions("_core"), stub_functions("_cuda")
     assert cuda.pop("device_count").args == []
+    assert [a.arg for a in cuda.pop("allow_tf32").args] == ["allowed"]
     assert cuda
     for name, args in cuda.items():
         assert [a.arg for a in args.args] == [a.arg for a in core[name].args], name

@@ -9,6 +9,7 @@
 
 #include "bindings/arrays.h"
 #include "bindings/cuda_scratch.h"
+#include "cuda/float16.h"
 #include "cuda/runtime.h"
 
 namespace jadro::cuda {
@@ -41,6 +42,14 @@ class DeviceScope {
  private:
   int before_ = 0;
 };
+
+// bfloat16 has no dtype of NumPy's own: its interface says two bytes of anything.
+template <class T>
+py::dtype dtype_of() {
+  if constexpr (std::is_same_v<T, Half>) return py::dtype("float16");
+  if constexpr (std::is_same_v<T, Bfloat16>) return py::dtype("V2");
+  if constexpr (sizeof(T) != 2) return py::dtype::of<T>();
+}
 
 // What the interface says of one argument.
 struct Array {
@@ -88,22 +97,30 @@ class Call : public jadro::Call {
     return arrays;
   }
 
-  // The dtype of the call: float32 or float64.
+  // The dtype of the call: float32 or float64, or for products also a 16-bit one.
   void set_dtype(const Array& a) {
-    if (!a.dtype.equal(py::dtype::of<float>()) && !a.dtype.equal(py::dtype::of<double>())) {
-      type_error(dtype_text(a) + "float32 or float64");
+    if (!known<float>(a) && !known<double>(a)) type_error(dtype_text(a) + "float32 or float64");
+  }
+  void set_product_dtype(const Array& a) {
+    if (!known<float>(a) && !known<double>(a) && !known<Half>(a) && !known<Bfloat16>(a)) {
+      type_error(dtype_text(a) + "float16, bfloat16, float32 or float64");
     }
-    is_double_ = a.dtype.equal(py::dtype::of<double>());
   }
 
   // Calls f with a value of the call's floating type.
   template <class F>
   void with_dtype(F&& f) const {
-    if (is_double_) {
+    if (kind_ == Kind::kDouble) {
       f(double{});
     } else {
       f(float{});
     }
+  }
+  template <class F>
+  void with_product_dtype(F&& f) const {
+    if (kind_ == Kind::kHalf) return f(Half{});
+    if (kind_ == Kind::kBfloat16) return f(Bfloat16{});
+    with_dtype(f);
   }
 
   void check_rank(const Array& a, std::size_t rank) const {
@@ -181,14 +198,28 @@ class Call : public jadro::Call {
     return a;
   }
 
+  enum class Kind { kFloat, kDouble, kHalf, kBfloat16 };
+  template <class T>
+  bool known(const Array& a) {
+    if (!a.dtype.equal(dtype_of<T>())) return false;
+    kind_ = std::is_same_v<T, double>     ? Kind::kDouble
+            : std::is_same_v<T, Half>     ? Kind::kHalf
+            : std::is_same_v<T, Bfloat16> ? Kind::kBfloat16
+                                          : Kind::kFloat;
+    return true;
+  }
+
   static std::string dtype_text(const Array& a) {
-    return a.argument + " has dtype " + py::str(a.dtype).cast<std::string>() + ", expected ";
+    return a.argument + " has dtype " + name_of(a.dtype) + ", expected ";
+  }
+  static std::string name_of(const py::dtype& dtype) {
+    return dtype.equal(dtype_of<Bfloat16>()) ? "bfloat16" : py::str(dtype).cast<std::string>();
   }
 
   template <class T>
   void check_layout(const Array& a, const std::vector<i64>& shape) const {
-    const py::dtype expected = py::dtype::of<T>();
-    if (!a.dtype.equal(expected)) type_error(dtype_text(a) + py::str(expected).template cast<std::string>());
+    const py::dtype expected = dtype_of<T>();
+    if (!a.dtype.equal(expected)) type_error(dtype_text(a) + name_of(expected));
     require(a.shape == shape,
             [&] { return a.argument + " has shape " + shape_text(a.shape) + ", expected " + shape_text(shape); });
     require(a.contiguous || a.empty(),
@@ -205,7 +236,7 @@ class Call : public jadro::Call {
   }
 
   std::string name_;
-  bool is_double_ = false;
+  Kind kind_ = Kind::kFloat;
   std::vector<const Array*> arrays_;  // those that a kernel sees
 };
 

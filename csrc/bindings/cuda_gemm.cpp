@@ -11,11 +11,11 @@ void gemm_call(const py::object& a_given, const py::object& b_given, const py::o
   Call call("gemm");
   const Array a = call.read(a_given, "a"), b = call.read(b_given, "b"), out = call.read(out_given, "out");
   const Maybe bias = call.read(bias_given, "bias");
-  call.set_dtype(a);
+  call.set_product_dtype(a);
   call.check_rank(a, 2);
   call.check_rank(b, 2);
   const i64 m = a.shape[trans_a], k = a.shape[!trans_a], n = b.shape[!trans_b];
-  call.with_dtype([&](auto zero) {
+  call.with_product_dtype([&](auto zero) {
     using T = decltype(zero);
     Gemm<T> g{
         m,       n, k,       nullptr,   trans_a ? 1 : k, trans_a ? m : 1, nullptr, trans_b ? 1 : n, trans_b ? k : 1,
@@ -34,6 +34,7 @@ void bind_gemm(py::module_& m) {
   m.def("gemm", &gemm_call, py::arg("a"), py::arg("b"), py::arg("out"), py::arg("bias") = py::none(),
         py::arg("trans_a") = false, py::arg("trans_b") = false, py::arg("accumulate") = false, py::kw_only(),
         py::arg("stream") = 0);
+  m.def("allow_tf32", &allow_tf32, py::arg("allowed"));
 }
 
 }  // namespace jadro::cuda

@@ -2,11 +2,12 @@
 // channels a direct sum. Gradients are the same passes: that of the data one for each phase of the stride, that of the
 // weights one whose depth runs over the cells.
 #include <numeric>
+#include <type_traits>
 #include <vector>
 
 #include "cuda/conv2d.h"
 #include "cuda/conv2d_pass.h"
-#include "cuda/multiply.h"
+#include "cuda/multiply_tensor.h"
 #include "cuda/reduce.h"
 
 namespace jadro::cuda {
@@ -28,12 +29,12 @@ struct Stored {
     return c.outer * pass.groups * pass.out * pass.destination_size() +
            (d * pass.h.destination + h) * pass.w.destination + w;
   }
-  __device__ void put(i64 place, i64 row, T value) const {
+  __device__ void put(i64 place, i64 row, Sum<T> value) const {
     const i64 o = channel + row, at = place + o * pass.destination_size();
-    if (then.scale) value *= then.scale[o];
-    if (then.bias) value += then.bias[o];
-    if (then.add) value += then.add[at];
-    data[at] = then.relu && value <= T(0) ? T(0) : value;
+    if (then.scale) value *= static_cast<Sum<T>>(then.scale[o]);
+    if (then.bias) value += static_cast<Sum<T>>(then.bias[o]);
+    if (then.add) value += static_cast<Sum<T>>(then.add[at]);
+    data[at] = static_cast<T>(then.relu && value <= 0 ? 0 : value);
   }
 };
 
@@ -45,7 +46,9 @@ struct StoredWeights {
 
   __device__ void select(i64 group) { data += group * out * row_size; }
   __device__ i64 place(i64 column) const { return column; }
-  __device__ void put(i64 column, i64 row, T value) const { data[row * row_size + column] = value; }
+  __device__ void put(i64 column, i64 row, Sum<T> value) const {
+    data[row * row_size + column] = static_cast<T>(value);
+  }
 };
 
 // A thread sums one result: of channel blockIdx.y, blockIdx.y + gridDim.y, ...
@@ -59,7 +62,7 @@ __global__ void direct_kernel(Conv2dPass p, Conv2dColumns<T> x, Conv2dFilters<T>
     const T* const filter = w.data + group * p.w_group + out * p.w_out;
     Conv2dColumns<T> source = x;
     source.select(group);
-    T sum = 0;
+    Sum<T> sum = 0;
     for (int c = 0; c < p.in; ++c) {
       for (int d = 0; d < p.d.taps; ++d) {
         for (int h = 0; h < p.h.taps; ++h) {
@@ -67,7 +70,7 @@ __global__ void direct_kernel(Conv2dPass p, Conv2dColumns<T> x, Conv2dFilters<T>
           const i64 element = w.element({c, d, h, 0});
           for (int v = 0; v < p.w.taps; ++v) {
             const SourceOffset tap{row.plane, row.d, row.h, row.w + v * p.w.apart};
-            sum += source.at(begin, tap) * filter[element + v * p.w.w_step];
+            sum += static_cast<Sum<T>>(source.at(begin, tap)) * static_cast<Sum<T>>(filter[element + v * p.w.w_step]);
           }
         }
       }
@@ -87,24 +90,24 @@ __global__ void direct_weight_kernel(Conv2dPass p, Conv2dTransposedColumns<T> x,
   dy.select(group);
   const SourceOffset tap = x.place(element % row_size);
   const i64 row = dy.place(channel % p.out);
-  T sum = 0;
+  Sum<T> sum = 0;
   for (i64 cell = threadIdx.x; cell < cells; cell += kThreads) {
-    sum += dy.at(row, dy.step(cell)) * x.at(tap, x.step(cell));
+    sum += static_cast<Sum<T>>(dy.at(row, dy.step(cell))) * static_cast<Sum<T>>(x.at(tap, x.step(cell)));
   }
-  sum = group_reduce<kThreads>(sum, Add{}, dynamic_shared<T>());
-  if (threadIdx.x == 0) dw[element] = sum;
+  sum = group_reduce<kThreads>(sum, Add{}, dynamic_shared<Sum<T>>());
+  if (threadIdx.x == 0) dw[element] = static_cast<T>(sum);
 }
 
 // A block sums one channel of dy[n,oc,size].
 template <class T>
 __global__ void bias_kernel(const T* dy, i64 n, i64 oc, i64 size, T* db) {
-  T sum = 0;
+  Sum<T> sum = 0;
   for (i64 image = 0; image < n; ++image) {
     const T* const plane = dy + (image * oc + blockIdx.x) * size;
-    for (i64 i = threadIdx.x; i < size; i += kThreads) sum += plane[i];
+    for (i64 i = threadIdx.x; i < size; i += kThreads) sum += static_cast<Sum<T>>(plane[i]);
   }
-  sum = group_reduce<kThreads>(sum, Add{}, dynamic_shared<T>());
-  if (threadIdx.x == 0) db[blockIdx.x] = sum;
+  sum = group_reduce<kThreads>(sum, Add{}, dynamic_shared<Sum<T>>());
+  if (threadIdx.x == 0) db[blockIdx.x] = static_cast<T>(sum);
 }
 
 // f(place of the padded axis, from its begin) for the places that show cell `at`, in their order.
@@ -128,13 +131,14 @@ __global__ void fold_kernel(Conv2d s, const T* padded, T* dx) {
   for (i64 i = static_cast<i64>(blockIdx.x) * blockDim.x + threadIdx.x; i < size; i += step) {
     const i64 w = i % s.w.in, h = i / s.w.in % s.h.in, d = i / s.w.in / s.h.in % s.d.in;
     const T* const plane = padded + i / (s.d.in * s.h.in * s.w.in) * plane_size;
-    T sum = 0;
+    Sum<T> sum = 0;
     for_shown(s.padding_mode, s.d, d, [&](i64 pd) {
       for_shown(s.padding_mode, s.h, h, [&](i64 ph) {
-        for_shown(s.padding_mode, s.w, w, [&](i64 pw) { sum += plane[(pd * rows + ph) * columns + pw]; });
+        for_shown(s.padding_mode, s.w, w,
+                  [&](i64 pw) { sum += static_cast<Sum<T>>(plane[(pd * rows + ph) * columns + pw]); });
       });
     });
-    dx[i] = sum;
+    dx[i] = static_cast<T>(sum);
   }
 }
 
@@ -222,8 +226,14 @@ cudaError_t run_pass(const Conv2dPass& p, const T* src, const T* w, T* dst, cons
   const Stored<T> stored{p, dst, then};
   if (p.cells() == 0) return cudaSuccess;
   if (!direct) {
-    return multiply<T>(product_of(p.out, p.cells(), p.depth(), p.groups, false), filters, columns, stored, nullptr,
-                       stream);
+    const Product product = product_of(p.out, p.cells(), p.depth(), p.groups, false);
+    if constexpr (!std::is_same_v<T, double>) {
+      if (uses_tensor_cores<T>() && p.filters_in_order() && can_be_packed(w, p.w_out, p.w_group)) {
+        return multiply_on_tensor_cores<T>(product, Packed<T>{w, p.out, p.w_out, p.w_group}, columns, stored, nullptr,
+                                           stream);
+      }
+    }
+    return multiply<T>(product, filters, columns, stored, nullptr, stream);
   }
   const Grid grid = grid_over(p.groups * p.out, p.cells());
   return launch(direct_kernel<T>, grid.blocks, grid.threads, 0, stream, p, columns, filters, stored, p.cells());
@@ -335,12 +345,12 @@ cudaError_t conv2d_backward_data(const Conv2d& s, const T* dy, const T* w, T* dx
 
 template <class T>
 cudaError_t conv2d_backward_weight(const Conv2d& s, const T* dy, const T* x, T* dw, T* db, Conv2dAlgorithm algorithm,
-                                   T* scratch, cudaStream_t stream) {
+                                   Sum<T>* scratch, cudaStream_t stream) {
   const Conv2dPass p = forward_pass(s);
   const Conv2dTransposedColumns<T> columns{{p, x}};
   const Conv2dResults<T> results{p, dy};
   const i64 row_size = p.depth();
-  constexpr std::size_t kShared = kThreads / 32 * sizeof(T);
+  constexpr std::size_t kShared = kThreads / 32 * sizeof(Sum<T>);
   cudaError_t error;
   if (weight_is_direct(s, algorithm)) {
     error = launch(direct_weight_kernel<T>, dim3(static_cast<unsigned>(s.oc * row_size)), dim3(kThreads), kShared,
@@ -355,15 +365,27 @@ cudaError_t conv2d_backward_weight(const Conv2d& s, const T* dy, const T* x, T* 
 
 template cudaError_t conv2d_forward(const Conv2d&, const float*, const float*, float*, const Conv2dEpilogue<float>&,
                                     Conv2dAlgorithm, cudaStream_t);
-template cudaError_t conv2d_forward(const Conv2d&, const double*, const double*, double*, const Conv2dEpilogue<double>&,
-                                    Conv2dAlgorithm, cudaStream_t);
 template cudaError_t conv2d_backward_data(const Conv2d&, const float*, const float*, float*,
                                           const Conv2dEpilogue<float>&, Conv2dAlgorithm, float*, cudaStream_t);
-template cudaError_t conv2d_backward_data(const Conv2d&, const double*, const double*, double*,
-                                          const Conv2dEpilogue<double>&, Conv2dAlgorithm, double*, cudaStream_t);
 template cudaError_t conv2d_backward_weight(const Conv2d&, const float*, const float*, float*, float*, Conv2dAlgorithm,
                                             float*, cudaStream_t);
+template cudaError_t conv2d_forward(const Conv2d&, const double*, const double*, double*, const Conv2dEpilogue<double>&,
+                                    Conv2dAlgorithm, cudaStream_t);
+template cudaError_t conv2d_backward_data(const Conv2d&, const double*, const double*, double*,
+                                          const Conv2dEpilogue<double>&, Conv2dAlgorithm, double*, cudaStream_t);
 template cudaError_t conv2d_backward_weight(const Conv2d&, const double*, const double*, double*, double*,
                                             Conv2dAlgorithm, double*, cudaStream_t);
+template cudaError_t conv2d_forward(const Conv2d&, const Half*, const Half*, Half*, const Conv2dEpilogue<Half>&,
+                                    Conv2dAlgorithm, cudaStream_t);
+template cudaError_t conv2d_backward_data(const Conv2d&, const Half*, const Half*, Half*, const Conv2dEpilogue<Half>&,
+                                          Conv2dAlgorithm, Half*, cudaStream_t);
+template cudaError_t conv2d_backward_weight(const Conv2d&, const Half*, const Half*, Half*, Half*, Conv2dAlgorithm,
+                                            float*, cudaStream_t);
+template cudaError_t conv2d_forward(const Conv2d&, const Bfloat16*, const Bfloat16*, Bfloat16*,
+                                    const Conv2dEpilogue<Bfloat16>&, Conv2dAlgorithm, cudaStream_t);
+template cudaError_t conv2d_backward_data(const Conv2d&, const Bfloat16*, const Bfloat16*, Bfloat16*,
+                                          const Conv2dEpilogue<Bfloat16>&, Conv2dAlgorithm, Bfloat16*, cudaStream_t);
+template cudaError_t conv2d_backward_weight(const Conv2d&, const Bfloat16*, const Bfloat16*, Bfloat16*, Bfloat16*,
+                                            Conv2dAlgorithm, float*, cudaStream_t);
 
 }  // namespace jadro::cuda

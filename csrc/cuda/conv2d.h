@@ -1,6 +1,7 @@
 #pragma once
 
 #include "core/shapes.h"
+#include "cuda/float16.h"
 #include "cuda/runtime.h"
 
 namespace jadro::cuda {
@@ -33,6 +34,6 @@ cudaError_t conv2d_backward_data(const Conv2d& shape, const T* dy, const T* w, T
 // dw, and db[oc], which may be null.
 template <class T>
 cudaError_t conv2d_backward_weight(const Conv2d& shape, const T* dy, const T* x, T* dw, T* db,
-                                   Conv2dAlgorithm algorithm, T* scratch, cudaStream_t stream);
+                                   Conv2dAlgorithm algorithm, Sum<T>* scratch, cudaStream_t stream);
 
 }  // namespace jadro::cuda

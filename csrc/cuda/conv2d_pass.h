@@ -22,6 +22,11 @@ struct Conv2dPass {
   Divider by_taps, by_taps_hw, by_taps_w, by_grid, by_grid_hw, by_grid_w;
 
   i64 cells() const { return n * d.grid * h.grid * w.grid; }
+  // Whether a row of the filters stands in the order of the depth.
+  bool filters_in_order() const {
+    const auto whole = [](const PassAxis& a) { return a.taps == a.kernel && a.w_first == 0 && a.w_step == 1; };
+    return whole(d) && whole(h) && whole(w) && w_in == static_cast<i64>(d.taps) * h.taps * w.taps;
+  }
   i64 depth() const { return in * d.taps * h.taps * w.taps; }
   JADRO_DEVICE i64 source_size() const { return static_cast<i64>(d.source) * h.source * w.source; }
   JADRO_DEVICE i64 destination_size() const { return static_cast<i64>(d.destination) * h.destination * w.destination; }

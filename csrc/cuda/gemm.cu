@@ -2,7 +2,7 @@
 #include <utility>
 
 #include "cuda/gemm.h"
-#include "cuda/multiply.h"
+#include "cuda/multiply_tensor.h"
 
 namespace jadro::cuda {
 namespace {
@@ -29,10 +29,10 @@ struct Rows {
 
   __device__ void select(i64) {}
   __device__ i64 place(i64 column) const { return column; }
-  __device__ void put(i64 column, i64 row, T value) const {
+  __device__ void put(i64 column, i64 row, Sum<T> value) const {
     T& to = data[row * row_size + column];
-    if (bias) value += bias[column];
-    to = accumulate ? to + value : value;
+    if (bias) value += static_cast<Sum<T>>(bias[column]);
+    to = static_cast<T>(accumulate ? static_cast<Sum<T>>(to) + value : value);
   }
 };
 
@@ -46,13 +46,27 @@ i64 gemm_scratch(i64 m, i64 n, i64 k) {
 template <class T>
 cudaError_t gemm(const Gemm<T>& g, void* scratch, cudaStream_t stream) {
   const Product p = product_of(g.m, g.n, g.k, 1, scratch != nullptr);
+  const Rows<T> c{g.c, g.c_row, g.bias, g.accumulate};
+  if constexpr (!std::is_same_v<T, double>) {
+    const bool along = g.a_col == 1 && g.b_row == 1;
+    if (uses_tensor_cores<T>() && along && can_be_packed(g.a, g.a_row, 0) && can_be_packed(g.b, g.b_col, 0)) {
+      return multiply_on_tensor_cores<T>(p, Packed<T>{g.a, g.m, g.a_row, 0}, Packed<T>{g.b, g.n, g.b_col, 0}, c,
+                                         scratch, stream);
+    }
+  }
   const Strided<T> a{g.a, g.m, g.a_row, g.a_col, g.a_col == 1}, b{g.b, g.n, g.b_col, g.b_row, g.b_row == 1};
-  return multiply<T>(p, a, b, Rows<T>{g.c, g.c_row, g.bias, g.accumulate}, scratch, stream);
+  return multiply<T>(p, a, b, c, scratch, stream);
 }
+
+void allow_tf32(bool allowed) { tf32_allowed = allowed; }
 
 template i64 gemm_scratch<float>(i64, i64, i64);
 template i64 gemm_scratch<double>(i64, i64, i64);
+template i64 gemm_scratch<Half>(i64, i64, i64);
+template i64 gemm_scratch<Bfloat16>(i64, i64, i64);
 template cudaError_t gemm(const Gemm<float>&, void*, cudaStream_t);
 template cudaError_t gemm(const Gemm<double>&, void*, cudaStream_t);
+template cudaError_t gemm(const Gemm<Half>&, void*, cudaStream_t);
+template cudaError_t gemm(const Gemm<Bfloat16>&, void*, cudaStream_t);
 
 }  // namespace jadro::cuda

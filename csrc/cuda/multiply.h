@@ -15,6 +15,7 @@
 
 #include "cuda/launch.h"
 #include "cuda/map.h"
+#include "cuda/tensor_core.h"
 
 namespace jadro::cuda {
 
@@ -36,7 +37,7 @@ inline Product product_of(i64 rows, i64 columns, i64 depth, i64 batches, bool sp
 // Bytes of scratch memory of a product.
 template <class T>
 i64 product_scratch(const Product& p) {
-  return p.slices == 1 ? 0 : p.slices * p.batches * p.rows * p.columns * static_cast<i64>(sizeof(T));
+  return p.slices == 1 ? 0 : p.slices * p.batches * p.rows * p.columns * static_cast<i64>(sizeof(Sum<T>));
 }
 
 // The partial results of slices: [batch,slice,row,column].
@@ -46,6 +47,24 @@ struct Slices {
   i64 rows, columns, slices;
 
   JADRO_DEVICE T* of(i64 batch, i64 slice) const { return sums + (batch * slices + slice) * rows * columns; }
+};
+
+// The tile and the slice of a block; row tiles are neighbours, for they share the columns of B.
+struct TilePlace {
+  i64 row, column, slice, batch, begin, end;
+
+  __device__ TilePlace(const Product& p, i64 slice_depth, int tile) {
+    const i64 row_tiles = (p.rows + tile - 1) / tile, column_tiles = (p.columns + tile - 1) / tile;
+    i64 rest = blockIdx.x;
+    row = rest % row_tiles * tile;
+    rest /= row_tiles;
+    column = rest % column_tiles * tile;
+    rest /= column_tiles;
+    slice = rest % p.slices;
+    batch = rest / p.slices;
+    begin = slice * slice_depth;
+    end = min(begin + slice_depth, p.depth);
+  }
 };
 
 // One slice as a result.
@@ -158,27 +177,20 @@ __device__ void store_tile(const Product& p, const Result& c, i64 row, i64 colum
   }
 }
 
-// A block makes one tile of one slice of one batch; row tiles are neighbours, for they share the columns of B.
+// A block makes one tile of one slice of one batch.
 template <class T, int kTile, class A, class B, class C>
 __global__ void __launch_bounds__(kThreads, 2)
     multiply_kernel(Product p, i64 slice_depth, A a, B b, C c, Slices<T> slices) {
-  const i64 row_tiles = (p.rows + kTile - 1) / kTile, column_tiles = (p.columns + kTile - 1) / kTile;
-  i64 rest = blockIdx.x;
-  const i64 row = rest % row_tiles * kTile;
-  rest /= row_tiles;
-  const i64 column = rest % column_tiles * kTile;
-  rest /= column_tiles;
-  const i64 slice = rest % p.slices, batch = rest / p.slices;
-  a.select(batch);
-  b.select(batch);
-  const i64 begin = slice * slice_depth, end = min(begin + slice_depth, p.depth);
+  const TilePlace at(p, slice_depth, kTile);
+  a.select(at.batch);
+  b.select(at.batch);
   T sums[kTile / kSide][kTile / kSide] = {};
-  multiply_tile<T, kTile>(a, b, row, column, begin, end, dynamic_shared<T>(), sums);
+  multiply_tile<T, kTile>(a, b, at.row, at.column, at.begin, at.end, dynamic_shared<T>(), sums);
   if (p.slices > 1) {
-    store_tile<T, kTile>(p, SliceResult<T>{slices.of(batch, slice), p.columns}, row, column, sums);
+    store_tile<T, kTile>(p, SliceResult<T>{slices.of(at.batch, at.slice), p.columns}, at.row, at.column, sums);
   } else {
-    c.select(batch);
-    store_tile<T, kTile>(p, c, row, column, sums);
+    c.select(at.batch);
+    store_tile<T, kTile>(p, c, at.row, at.column, sums);
   }
 }
 
@@ -195,29 +207,39 @@ __global__ void add_slices_kernel(Product p, C c, Slices<T> slices) {
   }
 }
 
+inline i64 tiles_of(const Product& p, int tile) {
+  return ceil_div(p.rows, tile) * ceil_div(p.columns, tile) * p.slices * p.batches;
+}
+
 template <class T, int kTile, class A, class B, class C>
 cudaError_t multiply_with(const Product& p, const A& a, const B& b, const C& c, const Slices<T>& slices,
                           cudaStream_t stream) {
-  const i64 blocks = ceil_div(p.rows, kTile) * ceil_div(p.columns, kTile) * p.slices * p.batches;
-  if (blocks > INT32_MAX) return cudaErrorInvalidValue;
+  if (tiles_of(p, kTile) > INT32_MAX) return cudaErrorInvalidValue;
   constexpr std::size_t kShared = 4 * kDepth * (kTile + kQuad) * sizeof(T);
-  return launch(multiply_kernel<T, kTile, A, B, C>, dim3(static_cast<unsigned>(blocks)), dim3(kThreads), kShared,
-                stream, p, p.slice_depth(), a, b, c, slices);
+  return launch(multiply_kernel<T, kTile, A, B, C>, dim3(static_cast<unsigned>(tiles_of(p, kTile))), dim3(kThreads),
+                kShared, stream, p, p.slice_depth(), a, b, c, slices);
 }
 
-template <class T, class A, class B, class C>
-cudaError_t multiply(const Product& p, const A& a, const B& b, const C& c, void* scratch, cudaStream_t stream) {
-  if (p.rows == 0 || p.columns == 0 || p.batches == 0) return cudaSuccess;
-  const Slices<T> slices{static_cast<T*>(scratch), p.rows, p.columns, p.slices};
-  // The large tile does twice the arithmetic for what it fetches; it needs enough rows, and tiles for the whole card.
-  constexpr int kLarge = sizeof(T) == 4 ? 128 : 64;
-  const i64 large_tiles = ceil_div(p.rows, kLarge) * ceil_div(p.columns, kLarge) * p.slices * p.batches;
-  const bool large = p.rows > 64 && p.columns > 64 && large_tiles >= kFullGrid / 4;
-  const cudaError_t error =
-      large ? multiply_with<T, kLarge>(p, a, b, c, slices, stream) : multiply_with<T, 64>(p, a, b, c, slices, stream);
-  if (error != cudaSuccess || p.slices == 1) return error;
+// The large tile does twice the arithmetic for what it fetches; it needs enough rows, and tiles for the whole card.
+inline bool wants_large_tile(const Product& p, int tile) {
+  return p.rows > 64 && p.columns > 64 && tiles_of(p, tile) >= kFullGrid / 4;
+}
+
+template <class T, class C>
+cudaError_t add_slices(const Product& p, const C& c, const Slices<T>& slices, cudaStream_t stream) {
+  if (p.slices == 1) return cudaSuccess;
   return launch(add_slices_kernel<T, C>, dim3(blocks_for(p.batches * p.rows * p.columns)), dim3(kThreads), 0, stream, p,
                 c, slices);
+}
+
+// In the arithmetic of T itself.
+template <class T, class A, class B, class C>
+cudaError_t multiply_exactly(const Product& p, const A& a, const B& b, const C& c, void* scratch, cudaStream_t stream) {
+  const Slices<T> slices{static_cast<T*>(scratch), p.rows, p.columns, p.slices};
+  constexpr int kLarge = sizeof(T) == 4 ? 128 : 64;
+  const cudaError_t error = wants_large_tile(p, kLarge) ? multiply_with<T, kLarge>(p, a, b, c, slices, stream)
+                                                        : multiply_with<T, 64>(p, a, b, c, slices, stream);
+  return error == cudaSuccess ? add_slices(p, c, slices, stream) : error;
 }
 
 }  // namespace jadro::cuda

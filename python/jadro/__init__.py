@@ -9,7 +9,14 @@ import numpy as _np
 from . import nn, ops, random
 from ._version import __version__
 from .autograd import Function, enable_grad, grad, is_grad_enabled, no_grad
-from .config import get_num_threads, set_num_threads, show_config, verbose
+from .config import (
+    get_float32_matmul_precision,
+    get_num_threads,
+    set_float32_matmul_precision,
+    set_num_threads,
+    show_config,
+    verbose,
+)
 from .ops.activation import relu, sigmoid, tanh
 from .ops.compare import isfinite, isinf, isnan
 from .ops.creation import (
@@ -69,13 +76,13 @@ from .tensor import Tensor, as_tensor, from_dlpack, tensor
 __all__ = [
     "Function", "Tensor", "__version__", "abs", "all", "any", "arange", "argmax", "argmin", "as_tensor", "bool",
     "cat", "clamp", "clone", "cos", "cumsum", "empty", "empty_like", "enable_grad", "exp", "eye", "flatten", "flip",
-    "float16", "float32", "float64", "from_dlpack", "full", "full_like", "gather", "get_num_threads", "grad",
-    "int32", "int64", "is_grad_enabled", "isfinite", "isinf", "isnan", "linspace", "log", "log1p", "log_softmax",
-    "logsumexp", "manual_seed", "matmul", "max", "maximum", "mean", "min", "minimum", "nn", "no_grad", "ones",
-    "ones_like", "ops", "permute", "pow", "rand", "randint", "randn", "random", "randperm", "relu", "reshape",
-    "set_num_threads", "show_config", "sigmoid", "sin", "softmax", "split", "sqrt", "square", "squeeze", "stack",
-    "std", "sum", "tanh", "tensor", "transpose", "uint8", "unsqueeze", "var", "verbose", "where", "zeros",
-    "zeros_like",
+    "float16", "float32", "float64", "from_dlpack", "full", "full_like", "gather", "get_float32_matmul_precision",
+    "get_num_threads", "grad", "int32", "int64", "is_grad_enabled", "isfinite", "isinf", "isnan", "linspace", "log",
+    "log1p", "log_softmax", "logsumexp", "manual_seed", "matmul", "max", "maximum", "mean", "min", "minimum", "nn",
+    "no_grad", "ones", "ones_like", "ops", "permute", "pow", "rand", "randint", "randn", "random", "randperm",
+    "relu", "reshape", "set_float32_matmul_precision", "set_num_threads", "show_config", "sigmoid", "sin",
+    "softmax", "split", "sqrt", "square", "squeeze", "stack", "std", "sum", "tanh", "tensor", "transpose", "uint8",
+    "unsqueeze", "var", "verbose", "where", "zeros", "zeros_like",
 ]  # fmt: skip
 
 float16, float32, float64 = _np.dtype("float16"), _np.dtype("float32"), _np.dtype("float64")

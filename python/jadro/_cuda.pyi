@@ -22,7 +22,11 @@ __version__: str
 def device_count() -> int:
     """How many CUDA devices there are; 0 where there is no driver."""
 
-# --- GEMM
+def allow_tf32(allowed: bool) -> None:
+    """Whether products of float32, convolutions and recurrent layers among them, round their operands to TF32 (10 bits
+    of the mantissa) and run on tensor cores. Off at first; of the whole process."""
+
+# --- GEMM, also of float16 and bfloat16, summed in float32
 def gemm(
     a: Array,
     b: Array,
@@ -35,7 +39,7 @@ def gemm(
     stream: int = 0,
 ) -> None: ...
 
-# --- convolution, as in _core; RuntimeError for "winograd"
+# --- convolution, as in _core, also of float16 and bfloat16; RuntimeError for "winograd"
 def conv2d_forward(
     x: Array,
     w: Array,

@@ -30,6 +30,32 @@ def verbose(on: bool = True) -> None:
     _core.verbose(bool(on))
 
 
+_precision = "highest"
+
+
+def set_float32_matmul_precision(precision: str) -> None:
+    """What the products of float32 convolutions and recurrent layers may round their operands to on CUDA: "highest"
+    (the default) float32 itself, "high" TF32, 10 bits of the mantissa, which runs on tensor cores. Sums stay float32.
+
+    `linear` and `@` are cuBLAS's, which CuPy lets use TF32 where the environment says `CUPY_TF32=1`. On the CPU it
+    means nothing. ValueError for another precision.
+    """
+    global _precision
+    if precision not in ("highest", "high"):
+        raise ValueError(f"set_float32_matmul_precision: precision is {precision!r}, expected 'highest' or 'high'")
+    _precision = precision
+    try:
+        from . import _cuda
+    except ImportError:
+        return
+    _cuda.allow_tf32(precision == "high")
+
+
+def get_float32_matmul_precision() -> str:
+    """ "highest" or "high", as `set_float32_matmul_precision` left it."""
+    return _precision
+
+
 def _cuda_state() -> str:
     if importlib.util.find_spec("cupy") is None:
         return "no (CuPy is not installed: pip install 'jadro[cuda]')"

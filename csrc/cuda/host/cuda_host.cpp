@@ -40,7 +40,7 @@ struct Barrier {
 };
 struct Warp {
   Barrier barrier;
-  std::uint64_t slots[32] = {};
+  std::uint64_t slots[4 * 32] = {};
 };
 struct Block {
   uint3 index;

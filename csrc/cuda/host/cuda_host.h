@@ -93,9 +93,19 @@ void* dynamic_shared();
 void wait_for_block();
 void wait_for_grid();
 void wait_for_warp();
-std::uint64_t* warp_slots();  // one for each lane
+std::uint64_t* warp_slots();  // 32 bytes for each lane
 
 inline unsigned lane() { return (threadIdx.x + blockDim.x * (threadIdx.y + blockDim.y * threadIdx.z)) % 32; }
+
+// all[i]: what lane i hands in; every lane of the warp must call.
+template <std::size_t kWords>
+void share(const std::uint32_t (&mine)[kWords], std::uint32_t (&all)[32][kWords]) {
+  static_assert(kWords <= 8, "a slot holds 32 bytes");
+  std::memcpy(warp_slots() + 4 * lane(), mine, sizeof mine);
+  wait_for_warp();
+  for (unsigned i = 0; i < 32; ++i) std::memcpy(all[i], warp_slots() + 4 * i, sizeof mine);
+  wait_for_warp();
+}
 
 // What lane `from` hands in; every lane of the warp must call.
 template <class T>

@@ -1,0 +1,105 @@
+"""Products on tensor cores: 16-bit floats, and float32 as TF32, held to the exact result of the same rounded inputs."""
+
+import numpy as np
+import pytest
+from conftest import Backend, backend_names
+
+from jadro.testing import cases
+from jadro.testing.cases import conv2d, gemm
+from jadro.testing.cases.base import FLOOR_ULPS, NAIVE_RUNS, widen
+
+KINDS = ["float16", "bfloat16", "tf32"]
+PLAIN = [case for case in conv2d.CASES if case.algorithm != "winograd"]
+# Past the tile, several slices of the depth, rows on 16 bytes and not, the large tile.
+PRODUCTS = [
+    gemm.GemmCase("packed", 70, 75, 96, trans_b=True, bias=True),
+    gemm.GemmCase("packed_tail", 65, 66, 72, trans_b=True, accumulate=True),
+    gemm.GemmCase("packed_large", 150, 260, 64, trans_b=True),
+    gemm.GemmCase("loose_large", 260, 150, 33),
+    gemm.GemmCase("sliced", 20, 30, 1100, trans_a=True),
+    gemm.GemmCase("sliced_packed", 20, 30, 1104, trans_b=True, bias=True),
+]
+
+
+@pytest.fixture(params=[name for name in backend_names() if name.startswith("cuda")] or ["none"])
+def device(request):
+    """The kernels for the host, or those of a card, whose TF32 is off again afterwards."""
+    if request.param == "none":
+        pytest.skip("neither a GPU nor the kernels for the host are there")
+    found = Backend(request.param)
+    yield found
+    found.core.allow_tf32(False)
+
+
+def rounded(a, kind):
+    """The inputs as the tensor cores see them, in the dtype of the call."""
+    if a.dtype.kind != "f":
+        return a
+    if kind == "float16":
+        return a.astype(np.float16)
+    if kind == "bfloat16":
+        return a.astype(pytest.importorskip("ml_dtypes").bfloat16)
+    bits = a.astype(np.float32).view(np.uint32)
+    return ((bits + 0x1000) & ~np.uint32(0x1FFF)).view(np.float32)
+
+
+def check(case, kind, device):
+    """The exact result is rounded once, and the sums in float32 err as the naive ones."""
+    inputs = {name: rounded(a, kind) for name, a in case.make_inputs(np.float32).items()}
+    device.core.allow_tf32(kind == "tf32")
+    got = device.run(case, inputs)
+    single = {name: a.astype(np.float32) if a.dtype.kind in "fV" else a for name, a in inputs.items()}
+    exact, naive = case.reference(widen(single)), case.reference(single)
+    unit = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "tf32": 0.0}[kind]
+    for name, a in got.items():
+        difference = np.abs(a.astype(np.float64) - exact[name])
+        scale = np.abs(exact[name])
+        least = 2.0**-25 if kind == "float16" else 0.0  # half of the smallest subnormal number
+        sums = 2 * NAIVE_RUNS * np.max(np.abs(naive[name] - exact[name]), initial=0)
+        sums += FLOOR_ULPS * np.finfo(np.float32).eps * np.max(scale, initial=0)
+        # a convolution's padded gradient is rounded before it is folded
+        folded = 4 if name == "dx" and getattr(case, "padding_mode", "zeros") != "zeros" else 1
+        bound = np.maximum(folded * unit * scale, least) + sums
+        if folded > 1:
+            bound += folded * unit * np.max(scale, initial=0)
+        assert (difference <= bound * (1 + 1e-3)).all(), (
+            f"{case}: {name}, {(difference / bound).max():.3g} of the bound"
+        )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("case", [*gemm.CASES, *PRODUCTS], ids=str)
+def test_products(case, kind, device):
+    check(case, kind, device)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("case", PLAIN, ids=str)
+def test_convolutions(case, kind, device):
+    check(case, kind, device)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("case", [gemm.CASES[0], PRODUCTS[0], PRODUCTS[4], PLAIN[0]], ids=str)
+def test_the_order_of_threads_changes_no_bit(case, kind, device):
+    if device.name == "cuda":
+        pytest.skip("a GPU has an order of its own")
+    device.core.allow_tf32(kind == "tf32")
+    inputs = {name: rounded(a, kind) for name, a in case.make_inputs(np.float32).items()}
+    first = device.run(case, inputs)
+    device.core.set_backward(True)
+    second = device.run(case, inputs)
+    device.core.set_backward(False)
+    for name, a in second.items():
+        np.testing.assert_array_equal(a.view(np.uint8), first[name].view(np.uint8), name)
+
+
+def test_tf32_rounds_only_where_it_is_asked_for(device):
+    case = gemm.GemmCase("ones", 1, 1, 8)
+    a = np.full((1, 8), 1 + 2.0**-12, np.float32)
+    out = device.xp.empty((1, 1), np.float32)
+    for allowed, expected in ((False, 8 + 2.0**-9), (True, 8.0), (False, 8 + 2.0**-9)):
+        device.core.allow_tf32(allowed)
+        device.core.gemm(device.xp.asarray(a), device.xp.asarray(np.ones((8, 1), np.float32)), out)
+        assert device.host(out)[0, 0] == expected
+    cases.assert_close_to_reference(device.run(case, case.make_inputs(np.float64)), case)
