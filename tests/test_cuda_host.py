@@ -96,6 +96,19 @@ def test_a_forced_loop_that_cannot_serve_says_why(host):
         case.run(Forced(host, "fastest"), case.make_inputs(np.float32))
 
 
+@pytest.mark.parametrize("cell", sorted(rnn.GATES))
+def test_a_card_without_room_for_all_blocks_takes_single_steps(cell, host, request):
+    case = rnn.RnnCase("crowded", cell, 3, 2, 4, 12)
+    inputs = case.make_inputs(np.float32)
+    expected = case.run(Forced(host, "steps"), inputs)
+    request.addfinalizer(lambda: host.set_room(2**31 - 1))
+    host.set_room(2)
+    for name, result in case.run(host, inputs).items():
+        np.testing.assert_array_equal(result, expected[name], name)
+    with pytest.raises(RuntimeError, match=r"_forward: CUDA says too many blocks in cooperative launch"):
+        case.run(Forced(host, "persistent"), inputs)
+
+
 def test_a_large_hidden_size_takes_single_steps(host):
     case = rnn.RnnCase("large", "gru", 2, 3, 5, 170)
     cases.assert_close_to_reference(case.run(host, case.make_inputs(np.float32)), case)

@@ -33,14 +33,18 @@ class DeviceScope {
  public:
   DeviceScope(int device, const std::string& call) {
     check_cuda(cudaGetDevice(&before_), call);
-    check_cuda(cudaSetDevice(device), call);
+    switched_ = device != before_;  // setting a device makes a context there
+    if (switched_) check_cuda(cudaSetDevice(device), call);
   }
-  ~DeviceScope() { cudaSetDevice(before_); }
+  ~DeviceScope() {
+    if (switched_) cudaSetDevice(before_);
+  }
   DeviceScope(const DeviceScope&) = delete;
   DeviceScope& operator=(const DeviceScope&) = delete;
 
  private:
   int before_ = 0;
+  bool switched_ = false;
 };
 
 // bfloat16 has no dtype of NumPy's own: its interface says two bytes of anything.

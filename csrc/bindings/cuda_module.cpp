@@ -49,6 +49,7 @@ PYBIND11_MODULE(_cuda_host, m) {
   namespace cuda = jadro::cuda;
   cuda::bind(m);
   m.def("set_backward", &cuda::host::set_backward, py::arg("backward"));
+  m.def("set_room", &cuda::host::set_room, py::arg("blocks"));
   m.def("self_test", [](const std::string& name, py::array_t<int>& out) {
     cuda::check_cuda(cuda::host::self_test(name.c_str(), out.mutable_data()), name);
   });

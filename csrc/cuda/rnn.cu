@@ -20,11 +20,7 @@ void forward_loop(const RnnStack<T>& s, const RnnForward<T>& a, T* rec, Queue& q
   queue.run([&] {
     return with_cell<T>(s.cell, [&](auto cell) {
       using C = decltype(cell);
-      if (runs_persistent(s)) {
-        const LoopGrid grid = loop_grid(s);
-        return launch_together(forward_loop_kernel<T, C>, dim3(static_cast<unsigned>(grid.blocks)), dim3(kThreads),
-                               loop_shared(s, grid.units), queue.stream(), a, static_cast<int>(grid.units));
-      }
+      if (runs_all_steps(s, forward_loop_kernel<T, C>, a, queue)) return queue.error();
       const i64 H = s.hidden, GH = s.gates() * H;
       for (i64 step = 0; step < s.steps; ++step) {
         const i64 before = s.batch * a.y_row * (a.reverse ? s.steps - step : step - 1);
@@ -47,11 +43,7 @@ void backward_loop(const RnnStack<T>& s, const RnnBackward<T>& a, Queue& queue) 
   queue.run([&] {
     return with_cell<T>(s.cell, [&](auto cell) {
       using C = decltype(cell);
-      if (runs_persistent(s)) {
-        const LoopGrid grid = loop_grid(s);
-        return launch_together(backward_loop_kernel<T, C>, dim3(static_cast<unsigned>(grid.blocks)), dim3(kThreads),
-                               loop_shared(s, grid.units), queue.stream(), a, static_cast<int>(grid.units));
-      }
+      if (runs_all_steps(s, backward_loop_kernel<T, C>, a, queue)) return queue.error();
       const i64 H = s.hidden, row = s.grads() * H;
       for (i64 step = 0; step < s.steps; ++step) {
         const i64 t = a.reverse ? step : s.steps - 1 - step;

@@ -124,11 +124,7 @@ class ForwardDirection {
   template <class C>
   cudaError_t loop() {
     if constexpr (!C::kBefore) {
-      if (runs_persistent(s_)) {
-        const LoopGrid grid = loop_grid(s_);
-        return launch_together(option_loop_kernel<T, C>, dim3(static_cast<unsigned>(grid.blocks)), dim3(kThreads),
-                               loop_shared(s_, grid.units), queue_.stream(), a_, static_cast<int>(grid.units));
-      }
+      if (runs_all_steps(s_, option_loop_kernel<T, C>, a_, queue_)) return queue_.error();
     }
     for (i64 step = 0; step < s_.steps; ++step) this->step<C>(step);
     return queue_.error();

@@ -148,12 +148,7 @@ class BackwardDirection {
   template <class C>
   cudaError_t steps() {
     if constexpr (!C::kBefore) {
-      if (runs_persistent(s_)) {
-        const LoopGrid grid = loop_grid(s_);
-        return launch_together(option_gradient_loop_kernel<T, C>, dim3(static_cast<unsigned>(grid.blocks)),
-                               dim3(kThreads), loop_shared(s_, grid.units), queue_.stream(), a_,
-                               static_cast<int>(grid.units));
-      }
+      if (runs_all_steps(s_, option_gradient_loop_kernel<T, C>, a_, queue_)) return queue_.error();
     }
     for (i64 step = s_.steps - 1; step >= 0; --step) {
       if (s_.rows->rows(a_.places.time(step)) > 0) this->step<C>(step);

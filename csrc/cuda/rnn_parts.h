@@ -95,6 +95,23 @@ bool runs_persistent(const RnnStack<T>& s) {
   return s.algorithm == RnnAlgorithm::kAuto ? rnn_is_persistent(s) : s.algorithm == RnnAlgorithm::kPersistent;
 }
 
+// All steps in one launch: whether that is how the call runs. A card that is shared may have no room for all blocks at
+// once; then kAuto goes by steps.
+template <class T, class Args>
+bool runs_all_steps(const RnnStack<T>& s, void (*kernel)(Args, int), const Args& a, Queue& queue) {
+  if (!runs_persistent(s)) return false;
+  const LoopGrid grid = loop_grid(s);
+  const cudaError_t error =
+      launch_together(kernel, dim3(static_cast<unsigned>(grid.blocks)), dim3(kThreads), loop_shared(s, grid.units),
+                      queue.stream(), a, static_cast<int>(grid.units));
+  if (error == cudaErrorCooperativeLaunchTooLarge && s.algorithm == RnnAlgorithm::kAuto) {
+    cudaGetLastError();  // the runtime forgets it
+    return false;
+  }
+  queue.run([=] { return error; });
+  return true;
+}
+
 // out: the biases of the input's side, b_ih + b_hh and those of layer norm; but for the first `summed` of them those of
 // the state's side stand apart. Null pointers leave theirs out.
 template <class T>

@@ -21,6 +21,8 @@ const char* cudaGetErrorString(cudaError_t error) {
       return "invalid configuration argument";
     case cudaErrorLaunchFailure:
       return "a thread waits for ever at a barrier, or shared memory was overrun";
+    case cudaErrorCooperativeLaunchTooLarge:
+      return "too many blocks in cooperative launch";
     default:
       return "no device";
   }
@@ -62,6 +64,7 @@ struct Fiber {
 struct Machine {
   std::mutex mutex;
   bool backward = false;
+  std::size_t room = SIZE_MAX;
   const std::function<void()>* body = nullptr;
   std::vector<std::unique_ptr<Fiber>> fibers;
   std::vector<Fiber*> idle;
@@ -186,6 +189,7 @@ cudaError_t run(dim3 blocks, dim3 threads, std::size_t shared, bool together, co
     return cudaErrorInvalidConfiguration;
   }
   const std::lock_guard<std::mutex> lock(machine.mutex);
+  if (together && count > machine.room) return cudaErrorCooperativeLaunchTooLarge;
   machine.body = &body;
   blockDim = threads;
   gridDim = blocks;
@@ -205,6 +209,7 @@ cudaError_t run(dim3 blocks, dim3 threads, std::size_t shared, bool together, co
   return cudaSuccess;
 }
 
+void set_room(unsigned blocks) { machine.room = blocks; }
 void set_backward(bool backward) { machine.backward = backward; }
 void* dynamic_shared() { return machine.current->block->shared.data(); }
 void wait_for_block() { wait(machine.current->block->barrier); }

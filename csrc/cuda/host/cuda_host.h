@@ -35,6 +35,7 @@ enum cudaError_t {
   cudaErrorNoDevice,
   cudaErrorInsufficientDriver,
   cudaErrorLaunchFailure,
+  cudaErrorCooperativeLaunchTooLarge,
 };
 enum cudaMemoryType { cudaMemoryTypeHost, cudaMemoryTypeDevice, cudaMemoryTypeManaged };
 enum cudaMemcpyKind { cudaMemcpyDeviceToDevice, cudaMemcpyDeviceToHost };
@@ -85,6 +86,9 @@ namespace jadro::cuda::host {
 
 // Runs body() once for each thread; `together` with all blocks at once.
 cudaError_t run(dim3 blocks, dim3 threads, std::size_t shared, bool together, const std::function<void()>& body);
+
+// How many blocks may run at once, as on a card that others use.
+void set_room(unsigned blocks);
 
 // Which thread goes first, the first or the last. Kernels give the same bits either way.
 void set_backward(bool backward);
