@@ -24,7 +24,8 @@ from benchmarks import gpu
 
 ROOT = Path(__file__).parents[1]
 OPS = "activation avg_pool batch_norm conv2d cross_entropy dropout embedding gemm group_norm optim pool2d rnn softmax"
-SUITE = [*(f"tests/test_{op}.py" for op in OPS.split()), "tests/test_cuda_module.py", "tests/test_cuda_dispatch.py"]
+WHOLE = "module dispatch rnn_options tensor_core"
+SUITE = [*(f"tests/test_{op}.py" for op in OPS.split()), *(f"tests/test_cuda_{part}.py" for part in WHOLE.split())]
 # A case or two a kernel: the sanitizers slow a program down by some hundred times.
 SMALL = "one_past or image or several_blocks or two_layers or groups or k_tail or smoothed"
 SANITIZED = f"cuda and not cuda_host and float32 and ({SMALL})"
@@ -74,7 +75,18 @@ def sanitize(tool: str, out: Path) -> Part:
     sanitizer = shutil.which("compute-sanitizer")
     if sanitizer is None:
         return Part(tool, None, "compute-sanitizer is not installed")
-    pytest = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "-k", SANITIZED, *SUITE[:-2]]
+    pytest = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-x",
+        "-p",
+        "no:cacheprovider",
+        "-k",
+        SANITIZED,
+        *SUITE[: -len(WHOLE.split())],
+    ]
     options = ["--tool", tool, "--error-exitcode", "9", "--target-processes", "all"]
     return run_part(tool, [sanitizer, *options, *pytest], out, JADRO_REQUIRE_GPU="1")
 

@@ -1,11 +1,11 @@
-"""Products on tensor cores: 16-bit floats, and float32 as TF32, held to the exact result of the same rounded inputs."""
+"""16-bit floats, and products of float32 as TF32, held to the exact result of the same rounded inputs."""
 
 import numpy as np
 import pytest
 from conftest import Backend, backend_names
 
 from jadro.testing import cases
-from jadro.testing.cases import conv2d, gemm
+from jadro.testing.cases import activation, avg_pool, conv2d, dropout, embedding, gemm, pool2d, softmax
 from jadro.testing.cases.base import FLOOR_ULPS, NAIVE_RUNS, widen
 
 KINDS = ["float16", "bfloat16", "tf32"]
@@ -31,6 +31,7 @@ def device(request):
     found.core.allow_tf32(False)
 
 
+@np.errstate(over="ignore")  # beyond the largest float16
 def rounded(a, kind):
     """The inputs as the tensor cores see them, in the dtype of the call."""
     if a.dtype.kind != "f":
@@ -45,6 +46,11 @@ def rounded(a, kind):
 
 def check(case, kind, device):
     """The exact result is rounded once, and the sums in float32 err as the naive ones."""
+    if kind == "bfloat16" and device.name == "cuda":
+        try:
+            device.xp.asarray(rounded(np.zeros(1), kind))
+        except (TypeError, ValueError) as error:
+            pytest.skip(f"this CuPy has no bfloat16: {error}")
     inputs = {name: rounded(a, kind) for name, a in case.make_inputs(np.float32).items()}
     device.core.allow_tf32(kind == "tf32")
     got = device.run(case, inputs)
@@ -103,3 +109,45 @@ def test_tf32_rounds_only_where_it_is_asked_for(device):
         device.core.gemm(device.xp.asarray(a), device.xp.asarray(np.ones((8, 1), np.float32)), out)
         assert device.host(out)[0, 0] == expected
     cases.assert_close_to_reference(device.run(case, case.make_inputs(np.float64)), case)
+
+
+class Paired:
+    """Kernels that are called in float32 too, on the same numbers: 16-bit results are those, rounded once."""
+
+    def __init__(self, core):
+        self.core, self.calls = core, 0
+
+    def __getattr__(self, name):
+        function = getattr(self.core, name)
+
+        @np.errstate(all="ignore")  # of casts
+        def call(*args, **options):
+            is_narrow = [isinstance(a, np.ndarray) and a.dtype.itemsize == 2 and a.dtype.kind in "fV" for a in args]
+            wide = [
+                a.astype(np.float32) if n else np.copy(a) if isinstance(a, np.ndarray) else a
+                for n, a in zip(is_narrow, args, strict=True)
+            ]
+            function(*args, **options)
+            function(*wide, **options)
+            for a, exact in zip(args, wide, strict=True):
+                if isinstance(a, np.ndarray):
+                    expected = exact.astype(a.dtype)
+                    np.testing.assert_array_equal(a.astype(np.float64), expected.astype(np.float64), name)
+            self.calls += any(is_narrow)
+
+        return call
+
+
+ELEMENTWISE = [*activation.CASES, *avg_pool.CASES, *pool2d.CASES, *softmax.CASES, *embedding.CASES]
+MASKS = [case for case in dropout.CASES if isinstance(case, dropout.DropoutCase)]
+
+
+@pytest.mark.parametrize("kind", KINDS[:2])
+@pytest.mark.parametrize("case", [*ELEMENTWISE, *MASKS], ids=str)
+def test_other_kernels_of_16_bits(case, kind, device):
+    if device.name == "cuda":
+        pytest.skip("the pairs are of NumPy's arrays")
+    inputs = {name: rounded(a, kind) for name, a in case.make_inputs(np.float32).items()}
+    pairs = Paired(device.core)
+    case.run(pairs, inputs)
+    assert pairs.calls >= 1

@@ -23,13 +23,14 @@ void forward(const std::string& name, const py::object& x_given, const py::objec
   Call call("activation_forward");
   const Activation f = parse(call, name);
   const Array x = call.read(x_given, "x"), y = call.read(y_given, "y");
-  call.set_dtype(x);
-  call.with_dtype([&](auto zero) {
+  call.set_any_dtype(x);
+  call.with_any_dtype([&](auto zero) {
     using T = decltype(zero);
     const T* in = call.in<T>(x, x.shape);
     T* out = call.out<T>(y, x.shape);
     call.run([&] {
-      return activation_forward(f, static_cast<T>(a), static_cast<T>(b), in, out, x.size(), stream_of(stream));
+      return activation_forward(f, static_cast<Sum<T>>(a), static_cast<Sum<T>>(b), in, out, x.size(),
+                                stream_of(stream));
     });
   });
 }
@@ -39,14 +40,14 @@ void backward(const std::string& name, const py::object& dy_given, const py::obj
   Call call("activation_backward");
   const Activation f = parse(call, name);
   const Array dy = call.read(dy_given, "dy"), v = call.read(v_given, "v"), dx = call.read(dx_given, "dx");
-  call.set_dtype(dy);
-  call.with_dtype([&](auto zero) {
+  call.set_any_dtype(dy);
+  call.with_any_dtype([&](auto zero) {
     using T = decltype(zero);
     const T* gradient = call.in<T>(dy, dy.shape);
     const T* value = call.in<T>(v, dy.shape);
     T* out = call.out<T>(dx, dy.shape);
     call.run([&] {
-      return activation_backward(f, static_cast<T>(a), static_cast<T>(b), gradient, value, out, dy.size(),
+      return activation_backward(f, static_cast<Sum<T>>(a), static_cast<Sum<T>>(b), gradient, value, out, dy.size(),
                                  stream_of(stream));
     });
   });

@@ -101,11 +101,11 @@ class Call : public jadro::Call {
     return arrays;
   }
 
-  // The dtype of the call: float32 or float64, or for products also a 16-bit one.
+  // The dtype of the call: float32 or float64, or where a kernel has them also a 16-bit one.
   void set_dtype(const Array& a) {
     if (!known<float>(a) && !known<double>(a)) type_error(dtype_text(a) + "float32 or float64");
   }
-  void set_product_dtype(const Array& a) {
+  void set_any_dtype(const Array& a) {
     if (!known<float>(a) && !known<double>(a) && !known<Half>(a) && !known<Bfloat16>(a)) {
       type_error(dtype_text(a) + "float16, bfloat16, float32 or float64");
     }
@@ -121,7 +121,7 @@ class Call : public jadro::Call {
     }
   }
   template <class F>
-  void with_product_dtype(F&& f) const {
+  void with_any_dtype(F&& f) const {
     if (kind_ == Kind::kHalf) return f(Half{});
     if (kind_ == Kind::kBfloat16) return f(Bfloat16{});
     with_dtype(f);

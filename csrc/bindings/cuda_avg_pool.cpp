@@ -11,9 +11,9 @@ void forward(const py::object& x_given, const py::object& y_given, const Sizes& 
              const Sizes& padding, bool padding_counts, i64 divisor, std::uintptr_t stream) {
   Call call("avg_pool_forward");
   const Array x = call.read(x_given, "x"), y = call.read(y_given, "y");
-  call.set_dtype(x);
+  call.set_any_dtype(x);
   const AvgPoolProblem p = avg_pool_problem(call, x.shape, y.shape, kernel, stride, padding, padding_counts, divisor);
-  call.with_dtype([&](auto zero) {
+  call.with_any_dtype([&](auto zero) {
     using T = decltype(zero);
     const T* from = call.in<T>(x, x.shape);
     T* to = call.out<T>(y, y.shape);
@@ -25,9 +25,9 @@ void backward(const py::object& dy_given, const py::object& dx_given, const Size
               const Sizes& padding, bool padding_counts, i64 divisor, std::uintptr_t stream) {
   Call call("avg_pool_backward");
   const Array dy = call.read(dy_given, "dy"), dx = call.read(dx_given, "dx");
-  call.set_dtype(dy);
+  call.set_any_dtype(dy);
   const AvgPoolProblem p = avg_pool_problem(call, dx.shape, dy.shape, kernel, stride, padding, padding_counts, divisor);
-  call.with_dtype([&](auto zero) {
+  call.with_any_dtype([&](auto zero) {
     using T = decltype(zero);
     const T* from = call.in<T>(dy, dy.shape);
     T* to = call.out<T>(dx, dx.shape);

@@ -45,10 +45,10 @@ void forward(const py::object& x_given, const py::object& w_given, const Given& 
   Call call("conv2d_forward");
   const Array x = call.read(x_given, "x"), w = call.read(w_given, "w"), y = call.read(y_given, "y");
   const Then then(call, b, relu, scale, add);
-  call.set_product_dtype(x);
+  call.set_any_dtype(x);
   const Conv2dProblem p = problem_of(call, x, w, {stride, padding, dilation, groups, padding_mode});
   const Conv2dAlgorithm chosen = algorithm_of(call, algorithm);
-  call.with_product_dtype([&](auto zero) {
+  call.with_any_dtype([&](auto zero) {
     using T = decltype(zero);
     const T* image = call.in<T>(x, p.x_shape());
     const T* filters = call.in<T>(w, p.w_shape());
@@ -65,13 +65,13 @@ void backward_data(const py::object& dy_given, const py::object& w_given, const 
   Call call("conv2d_backward_data");
   const Array dy = call.read(dy_given, "dy"), w = call.read(w_given, "w"), dx = call.read(dx_given, "dx");
   const Then then(call, b, relu, scale, add);
-  call.set_product_dtype(dy);
+  call.set_any_dtype(dy);
   const Conv2dProblem p = problem_of(call, dx, w, {stride, padding, dilation, groups, padding_mode});
   const Conv2dAlgorithm chosen = algorithm_of(call, algorithm);
   call.require(p.shape.padding_mode == PaddingMode::kZeros || !(b || relu || scale || add), [&] {
     return "padding_mode is '" + padding_mode + "', expected 'zeros' where b, relu, scale or add is given";
   });
-  call.with_product_dtype([&](auto zero) {
+  call.with_any_dtype([&](auto zero) {
     using T = decltype(zero);
     const T* gradient = call.in<T>(dy, p.y_shape());
     const T* filters = call.in<T>(w, p.w_shape());
@@ -90,10 +90,10 @@ void backward_weight(const py::object& dy_given, const py::object& x_given, cons
   Call call("conv2d_backward_weight");
   const Array dy = call.read(dy_given, "dy"), x = call.read(x_given, "x"), dw = call.read(dw_given, "dw");
   const Maybe db = call.read(db_given, "db");
-  call.set_product_dtype(dy);
+  call.set_any_dtype(dy);
   const Conv2dProblem p = problem_of(call, x, dw, {stride, padding, dilation, groups, padding_mode});
   const Conv2dAlgorithm chosen = algorithm_of(call, algorithm);
-  call.with_product_dtype([&](auto zero) {
+  call.with_any_dtype([&](auto zero) {
     using T = decltype(zero);
     const T* gradient = call.in<T>(dy, p.y_shape());
     const T* image = call.in<T>(x, p.x_shape());

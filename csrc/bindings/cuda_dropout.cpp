@@ -30,10 +30,10 @@ void dropout_call(const py::object& x_given, const py::object& y_given, double p
                   std::uintptr_t stream) {
   Call call("dropout");
   const Array x = call.read(x_given, "x"), y = call.read(y_given, "y");
-  call.set_dtype(x);
+  call.set_any_dtype(x);
   call.require(p >= 0 && p <= 1, [&] { return "p is " + std::to_string(p) + ", expected 0 to 1"; });
   check_offset(call, offset, x.size());
-  call.with_dtype([&](auto zero) {
+  call.with_any_dtype([&](auto zero) {
     using T = decltype(zero);
     const T* in = call.in<T>(x, x.shape);
     T* out = call.out<T>(y, x.shape);

@@ -11,11 +11,11 @@ void gemm_call(const py::object& a_given, const py::object& b_given, const py::o
   Call call("gemm");
   const Array a = call.read(a_given, "a"), b = call.read(b_given, "b"), out = call.read(out_given, "out");
   const Maybe bias = call.read(bias_given, "bias");
-  call.set_product_dtype(a);
+  call.set_any_dtype(a);
   call.check_rank(a, 2);
   call.check_rank(b, 2);
   const i64 m = a.shape[trans_a], k = a.shape[!trans_a], n = b.shape[!trans_b];
-  call.with_product_dtype([&](auto zero) {
+  call.with_any_dtype([&](auto zero) {
     using T = decltype(zero);
     Gemm<T> g{
         m,       n, k,       nullptr,   trans_a ? 1 : k, trans_a ? m : 1, nullptr, trans_b ? 1 : n, trans_b ? k : 1,

@@ -46,7 +46,7 @@ Sizes results_of(const Sizes& shape, const Windows3& w) {
 void run_forward(Call& call, const Windows3& windows, const Array& x, const Array& y, const Maybe& indices,
                  const Sizes& out, std::uintptr_t stream) {
   volume(call, "y", out);
-  call.with_dtype([&](auto zero) {
+  call.with_any_dtype([&](auto zero) {
     using T = decltype(zero);
     const T* in = call.in<T>(x, x.shape);
     T* values = call.out<T>(y, out);
@@ -60,7 +60,7 @@ void forward(const py::object& x_given, const py::object& y_given, const Given& 
   Call call("max_pool2d_forward");
   const Array x = call.read(x_given, "x"), y = call.read(y_given, "y");
   const Maybe indices = call.read(indices_given, "indices");
-  call.set_dtype(x);
+  call.set_any_dtype(x);
   check_rank(call, "x", x.shape);
   volume(call, "x", x.shape);
   const Windows3 windows = windows_of(call, x.shape, {kernel, stride, padding, dilation});
@@ -72,7 +72,7 @@ void adaptive_forward(const py::object& x_given, const py::object& y_given, cons
   Call call("adaptive_max_pool2d_forward");
   const Array x = call.read(x_given, "x"), y = call.read(y_given, "y");
   const Maybe indices = call.read(indices_given, "indices");
-  call.set_dtype(x);
+  call.set_any_dtype(x);
   const Sizes &shape = x.shape, &given = y.shape;
   check_adaptive(call, shape, given);
   run_forward(call, windows_between(shape, given, true), x, y, indices, given, stream);
@@ -84,7 +84,7 @@ struct Scattered {
   i64 planes, count, size;
 
   Scattered(Call& call, const Array& values, const Array& target) : out(values.shape), in(target.shape) {
-    call.set_dtype(values);
+    call.set_any_dtype(values);
     check_rank(call, values.argument.c_str(), out);
     call.check_rank(target, out.size());
     in[0] = out[0], in[1] = out[1];
@@ -104,7 +104,7 @@ void backward(const py::object& dy_given, const py::object& indices_given, const
   const Sizes expected = results_of(s.in, windows);
   call.require(s.out == expected,
                [&] { return "dy has shape " + shape_text(s.out) + ", expected " + shape_text(expected); });
-  call.with_dtype([&](auto zero) {
+  call.with_any_dtype([&](auto zero) {
     using T = decltype(zero);
     const T* gradient = call.in<T>(dy, s.out);
     const std::int32_t* places = call.in<std::int32_t>(indices, s.out);
@@ -118,7 +118,7 @@ void unpool_forward(const py::object& x_given, const py::object& indices_given, 
   Call call("max_unpool2d_forward");
   const Array x = call.read(x_given, "x"), indices = call.read(indices_given, "indices"), y = call.read(y_given, "y");
   const Scattered s(call, x, y);
-  call.with_dtype([&](auto zero) {
+  call.with_any_dtype([&](auto zero) {
     using T = decltype(zero);
     const T* values = call.in<T>(x, s.out);
     const std::int32_t* places = call.in<std::int32_t>(indices, s.out);
@@ -133,7 +133,7 @@ void unpool_backward(const py::object& dy_given, const py::object& indices_given
   const Array dy = call.read(dy_given, "dy"), indices = call.read(indices_given, "indices");
   const Array dx = call.read(dx_given, "dx");
   const Scattered s(call, dx, dy);
-  call.with_dtype([&](auto zero) {
+  call.with_any_dtype([&](auto zero) {
     using T = decltype(zero);
     const T* from = call.in<T>(dy, s.in);
     const std::int32_t* places = call.in<std::int32_t>(indices, s.out);

@@ -9,10 +9,10 @@ namespace {
 void forward(const py::object& x_given, const py::object& y_given, bool log, std::uintptr_t stream) {
   Call call("softmax_forward");
   const Array x = call.read(x_given, "x"), y = call.read(y_given, "y");
-  call.set_dtype(x);
+  call.set_any_dtype(x);
   call.check_rank(x, 3);
   const Softmax shape{x.shape[0], x.shape[1], x.shape[2], log};
-  call.with_dtype([&](auto zero) {
+  call.with_any_dtype([&](auto zero) {
     using T = decltype(zero);
     const T* from = call.in<T>(x, x.shape);
     T* to = call.out<T>(y, x.shape);
@@ -24,10 +24,10 @@ void backward(const py::object& dy_given, const py::object& y_given, const py::o
               std::uintptr_t stream) {
   Call call("softmax_backward");
   const Array dy = call.read(dy_given, "dy"), y = call.read(y_given, "y"), dx = call.read(dx_given, "dx");
-  call.set_dtype(dy);
+  call.set_any_dtype(dy);
   call.check_rank(dy, 3);
   const Softmax shape{dy.shape[0], dy.shape[1], dy.shape[2], log};
-  call.with_dtype([&](auto zero) {
+  call.with_any_dtype([&](auto zero) {
     using T = decltype(zero);
     const T* gradient = call.in<T>(dy, dy.shape);
     const T* result = call.in<T>(y, dy.shape);

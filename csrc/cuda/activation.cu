@@ -137,20 +137,23 @@ cudaError_t with_function(Activation f, T a, T b, Run run) {
 }  // namespace
 
 template <class T>
-cudaError_t activation_forward(Activation f, T a, T b, const T* x, T* y, i64 n, cudaStream_t stream) {
-  return with_function<T, Function>(f, a, b, [&](auto function) { return map(x, x, y, n, function, stream); });
+cudaError_t activation_forward(Activation f, Sum<T> a, Sum<T> b, const T* x, T* y, i64 n, cudaStream_t stream) {
+  return with_function<Sum<T>, Function>(f, a, b, [&](auto function) { return map(x, x, y, n, function, stream); });
 }
 
 template <class T>
-cudaError_t activation_backward(Activation f, T a, T b, const T* dy, const T* v, T* dx, i64 n, cudaStream_t stream) {
-  return with_function<T, Gradient>(f, a, b, [&](auto function) { return map(dy, v, dx, n, function, stream); });
+cudaError_t activation_backward(Activation f, Sum<T> a, Sum<T> b, const T* dy, const T* v, T* dx, i64 n,
+                                cudaStream_t stream) {
+  return with_function<Sum<T>, Gradient>(f, a, b, [&](auto function) { return map(dy, v, dx, n, function, stream); });
 }
 
-template cudaError_t activation_forward(Activation, float, float, const float*, float*, i64, cudaStream_t);
-template cudaError_t activation_forward(Activation, double, double, const double*, double*, i64, cudaStream_t);
-template cudaError_t activation_backward(Activation, float, float, const float*, const float*, float*, i64,
-                                         cudaStream_t);
-template cudaError_t activation_backward(Activation, double, double, const double*, const double*, double*, i64,
-                                         cudaStream_t);
+#define JADRO_ACTIVATION(T)                                                                             \
+  template cudaError_t activation_forward(Activation, Sum<T>, Sum<T>, const T*, T*, i64, cudaStream_t); \
+  template cudaError_t activation_backward(Activation, Sum<T>, Sum<T>, const T*, const T*, T*, i64, cudaStream_t);
+JADRO_ACTIVATION(float)
+JADRO_ACTIVATION(double)
+JADRO_ACTIVATION(Half)
+JADRO_ACTIVATION(Bfloat16)
+#undef JADRO_ACTIVATION
 
 }  // namespace jadro::cuda

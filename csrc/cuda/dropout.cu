@@ -1,6 +1,7 @@
 // Uniform random numbers and dropout, read from the stream of core/philox.h by position: the CPU's, bit for bit.
 #include "core/philox.h"
 #include "cuda/dropout.h"
+#include "cuda/float16.h"
 #include "cuda/launch.h"
 
 namespace jadro::cuda {
@@ -35,10 +36,10 @@ __global__ void uniform_kernel(T* out, u64 seed, u64 begin, u64 end) {
 }
 
 template <class T>
-__global__ void dropout_kernel(const T* x, T* y, u32 threshold, T keep, u64 seed, u64 begin, u64 end) {
+__global__ void dropout_kernel(const T* x, T* y, u32 threshold, Sum<T> keep, u64 seed, u64 begin, u64 end) {
   for_words(seed, begin, end, [=](u64 place, const PhiloxBlock& words, int w) {
-    const T mask = words.word[w] >> 8 >= threshold ? T(1) : T(0);
-    y[place - begin] = x[place - begin] * mask / keep;
+    const Sum<T> mask = words.word[w] >> 8 >= threshold ? 1 : 0;
+    y[place - begin] = static_cast<T>(static_cast<Sum<T>>(x[place - begin]) * mask / keep);
   });
 }
 
@@ -60,7 +61,7 @@ template <class T>
 cudaError_t dropout(const T* x, T* y, i64 n, double p, u64 seed, u64 offset, cudaStream_t stream) {
   if (n == 0) return cudaSuccess;
   const u64 end = offset + static_cast<u64>(n);
-  const T keep = p < 1 ? static_cast<T>(1 - p) : T(1);  // nothing is kept at p = 1: 0 / 1, not 0 / 0
+  const Sum<T> keep = p < 1 ? static_cast<Sum<T>>(1 - p) : 1;  // nothing is kept at p = 1: 0 / 1, not 0 / 0
   return launch(dropout_kernel<T>, blocks_of(offset, end), dim3(kThreads), 0, stream, x, y,
                 philox_threshold(static_cast<float>(p)), keep, seed, offset, end);
 }
@@ -69,5 +70,7 @@ template cudaError_t random_uniform(float*, i64, u64, u64, cudaStream_t);
 template cudaError_t random_uniform(double*, i64, u64, u64, cudaStream_t);
 template cudaError_t dropout(const float*, float*, i64, double, u64, u64, cudaStream_t);
 template cudaError_t dropout(const double*, double*, i64, double, u64, u64, cudaStream_t);
+template cudaError_t dropout(const Half*, Half*, i64, double, u64, u64, cudaStream_t);
+template cudaError_t dropout(const Bfloat16*, Bfloat16*, i64, double, u64, u64, cudaStream_t);
 
 }  // namespace jadro::cuda

@@ -1,5 +1,6 @@
 // Table look-up and its gradient.
 #include "cuda/embedding.h"
+#include "cuda/float16.h"
 #include "cuda/launch.h"
 #include "cuda/math.h"
 
@@ -25,7 +26,7 @@ __global__ void backward_kernel(i64 entries, i64 width, i64 rows, const T* dy, c
   for (i64 entry = blockIdx.x; entry < entries; entry += gridDim.x) {
     for (i64 first = 0; first < width; first += kRows) {
       const i64 column = first + t;
-      T sum = 0;
+      Sum<T> sum = 0;
       for (i64 row = 0; entry != skip && row < rows; row += kRows) {
         const unsigned votes = __ballot_sync(~0u, row + t < rows && ids[row + t] == entry);
         if (t % kWarp == 0) found[t / kWarp] = votes;
@@ -33,12 +34,12 @@ __global__ void backward_kernel(i64 entries, i64 width, i64 rows, const T* dy, c
         for (int warp = 0; warp < kRows / kWarp; ++warp) {
           for (unsigned left = found[warp]; left != 0; left &= left - 1) {
             const i64 from = row + warp * kWarp + __ffs(static_cast<int>(left)) - 1;
-            if (column < width) sum += dy[from * width + column];
+            if (column < width) sum += static_cast<Sum<T>>(dy[from * width + column]);
           }
         }
         __syncthreads();
       }
-      if (column < width) dweight[entry * width + column] = sum;
+      if (column < width) dweight[entry * width + column] = static_cast<T>(sum);
     }
   }
 }
@@ -63,9 +64,13 @@ cudaError_t embedding_backward(i64 entries, i64 width, i64 rows, const T* dy, co
                 stream, entries, width, rows, dy, ids, skip, dweight);
 }
 
-template cudaError_t embedding_forward(i64, i64, i64, const float*, const i64*, float*, cudaStream_t);
-template cudaError_t embedding_forward(i64, i64, i64, const double*, const i64*, double*, cudaStream_t);
-template cudaError_t embedding_backward(i64, i64, i64, const float*, const i64*, i64, float*, cudaStream_t);
-template cudaError_t embedding_backward(i64, i64, i64, const double*, const i64*, i64, double*, cudaStream_t);
+#define JADRO_EMBEDDING(T)                                                                       \
+  template cudaError_t embedding_forward(i64, i64, i64, const T*, const i64*, T*, cudaStream_t); \
+  template cudaError_t embedding_backward(i64, i64, i64, const T*, const i64*, i64, T*, cudaStream_t);
+JADRO_EMBEDDING(float)
+JADRO_EMBEDDING(double)
+JADRO_EMBEDDING(Half)
+JADRO_EMBEDDING(Bfloat16)
+#undef JADRO_EMBEDDING
 
 }  // namespace jadro::cuda

@@ -1,6 +1,7 @@
 // Elementwise maps, 16 bytes at a time where all arrays lie on such addresses.
 #pragma once
 
+#include "cuda/float16.h"
 #include "cuda/launch.h"
 
 namespace jadro::cuda {
@@ -16,6 +17,12 @@ bool on_packs(const T* p) {
   return reinterpret_cast<std::uintptr_t>(p) % sizeof(Pack<T>) == 0;
 }
 
+// f of the numbers behind a and b, which is computed in Sum<T>.
+template <class T, class F>
+__device__ T mapped(F f, T a, T b) {
+  return static_cast<T>(f(static_cast<Sum<T>>(a), static_cast<Sum<T>>(b)));
+}
+
 // y[i] = f(a[i], b[i]); y may be a or b.
 template <class T, class F>
 __global__ void map_kernel(const T* a, const T* b, T* y, i64 n, i64 packs, F f) {
@@ -26,10 +33,10 @@ __global__ void map_kernel(const T* a, const T* b, T* y, i64 n, i64 packs, F f) 
     const Pack<T> from_a = reinterpret_cast<const Pack<T>*>(a)[i], from_b = reinterpret_cast<const Pack<T>*>(b)[i];
     Pack<T> to;
 #pragma unroll
-    for (int lane = 0; lane < kSize; ++lane) to.v[lane] = f(from_a.v[lane], from_b.v[lane]);
+    for (int lane = 0; lane < kSize; ++lane) to.v[lane] = mapped(f, from_a.v[lane], from_b.v[lane]);
     reinterpret_cast<Pack<T>*>(y)[i] = to;
   }
-  for (i64 i = packs * kSize + first; i < n; i += step) y[i] = f(a[i], b[i]);
+  for (i64 i = packs * kSize + first; i < n; i += step) y[i] = mapped(f, a[i], b[i]);
 }
 
 template <class T, class F>

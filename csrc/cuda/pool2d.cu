@@ -3,6 +3,7 @@
 // and index -1. No atomics: whoever sums or is written to gathers, in the order of y.
 #include <cmath>
 
+#include "cuda/float16.h"
 #include "cuda/pool2d.h"
 
 namespace jadro::cuda {
@@ -17,20 +18,20 @@ __global__ void forward_kernel(i64 planes, Windows3 s, const T* x, T* y, std::in
   const Range columns = s.w.inside(place % s.w.out);
   for (i64 plane = blockIdx.y; plane < planes; plane += gridDim.y) {
     const T* const volume = x + plane * s.in();
-    T best = -INFINITY;
+    Sum<T> best = -INFINITY;
     std::int32_t index = -1;
     for (i64 d = depths.begin; d < depths.end; d += s.d.dilation) {
       for (i64 h = rows.begin; h < rows.end; h += s.h.dilation) {
         for (i64 w = columns.begin; w < columns.end; w += s.w.dilation) {
           const i64 at = (d * s.h.in + h) * s.w.in + w;
-          const T v = volume[at];
+          const Sum<T> v = static_cast<Sum<T>>(volume[at]);
           if (index >= 0 && (v <= best || best != best)) continue;
           best = v;
           index = static_cast<std::int32_t>(at);
         }
       }
     }
-    y[plane * s.out() + place] = best;
+    y[plane * s.out() + place] = static_cast<T>(best);
     if (indices) indices[plane * s.out() + place] = index;
   }
 }
@@ -43,16 +44,16 @@ __global__ void backward_kernel(i64 planes, Windows3 s, const T* dy, const std::
   const Range depths = s.d.over(place / s.w.in / s.h.in), rows = s.h.over(place / s.w.in % s.h.in);
   const Range columns = s.w.over(place % s.w.in);
   for (i64 plane = blockIdx.y; plane < planes; plane += gridDim.y) {
-    T sum = 0;
+    Sum<T> sum = 0;
     for (i64 d = depths.begin; d < depths.end; ++d) {
       for (i64 h = rows.begin; h < rows.end; ++h) {
         for (i64 w = columns.begin; w < columns.end; ++w) {
           const i64 i = plane * s.out() + (d * s.h.out + h) * s.w.out + w;
-          if (indices[i] == place) sum += dy[i];
+          if (indices[i] == place) sum += static_cast<Sum<T>>(dy[i]);
         }
       }
     }
-    dx[plane * s.in() + place] = sum;
+    dx[plane * s.in() + place] = static_cast<T>(sum);
   }
 }
 
@@ -61,7 +62,7 @@ __global__ void unpool_kernel(i64 planes, i64 count, i64 size, const T* x, const
   const i64 place = static_cast<i64>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (place >= size) return;
   for (i64 plane = blockIdx.y; plane < planes; plane += gridDim.y) {
-    T value = 0;
+    T value = T(0);
     for (i64 i = plane * count; i < (plane + 1) * count; ++i) {
       if (indices[i] == place) value = x[i];
     }
@@ -120,6 +121,8 @@ cudaError_t max_unpool2d_backward(i64 planes, i64 count, i64 size, const T* dy, 
   template cudaError_t max_unpool2d_backward(i64, i64, i64, const T*, const std::int32_t*, T*, cudaStream_t);
 JADRO_POOL2D(float)
 JADRO_POOL2D(double)
+JADRO_POOL2D(Half)
+JADRO_POOL2D(Bfloat16)
 #undef JADRO_POOL2D
 
 }  // namespace jadro::cuda

@@ -1,5 +1,6 @@
 // Softmax and its logarithm along an axis: a warp a row where the axis is the last, a block where it is long, and else
 // a thread a row, whose neighbours read what is next to it.
+#include "cuda/float16.h"
 #include "cuda/math.h"
 #include "cuda/reduce.h"
 #include "cuda/softmax.h"
@@ -28,17 +29,19 @@ __device__ T reduce(T value, F f, T* shared) {
 
 template <int kGroup, class T>
 __global__ void forward_kernel(Softmax s, const T* x, T* y) {
-  T* const shared = dynamic_shared<T>();
+  using S = Sum<T>;
+  S* const shared = dynamic_shared<S>();
   for_rows<kGroup>(s, [&](i64 row, int place) {
-    T peak = -INFINITY, sum = 0;
-    for (i64 k = place; k < s.n; k += kGroup) peak = Larger{}(x[row + k * s.inner], peak);
+    const auto at = [&](i64 k) { return static_cast<S>(x[row + k * s.inner]); };
+    S peak = -INFINITY, sum = 0;
+    for (i64 k = place; k < s.n; k += kGroup) peak = Larger{}(at(k), peak);
     peak = reduce<kGroup>(peak, Larger{}, shared);
-    for (i64 k = place; k < s.n; k += kGroup) sum += std::exp(x[row + k * s.inner] - peak);
+    for (i64 k = place; k < s.n; k += kGroup) sum += std::exp(at(k) - peak);
     sum = reduce<kGroup>(sum, Add{}, shared);
-    const T log_sum = s.log ? std::log(sum) : T(0);
+    const S log_sum = s.log ? std::log(sum) : S(0);
     for (i64 k = place; k < s.n; k += kGroup) {
-      const T v = x[row + k * s.inner] - peak;
-      y[row + k * s.inner] = s.log ? v - log_sum : std::exp(v) / sum;
+      const S v = at(k) - peak;
+      y[row + k * s.inner] = static_cast<T>(s.log ? v - log_sum : std::exp(v) / sum);
     }
   });
 }
@@ -46,17 +49,18 @@ __global__ void forward_kernel(Softmax s, const T* x, T* y) {
 // dx = y (dy - sum(dy y)), of the logarithm dy - exp(y) sum(dy)
 template <int kGroup, class T>
 __global__ void backward_kernel(Softmax s, const T* dy, const T* y, T* dx) {
-  T* const shared = dynamic_shared<T>();
+  using S = Sum<T>;
+  S* const shared = dynamic_shared<S>();
   for_rows<kGroup>(s, [&](i64 row, int place) {
-    T sum = 0;
+    S sum = 0;
     for (i64 k = place; k < s.n; k += kGroup) {
-      const i64 i = row + k * s.inner;
-      sum += s.log ? dy[i] : dy[i] * y[i];
+      const S g = static_cast<S>(dy[row + k * s.inner]), v = static_cast<S>(y[row + k * s.inner]);
+      sum += s.log ? g : g * v;
     }
     sum = reduce<kGroup>(sum, Add{}, shared);
     for (i64 k = place; k < s.n; k += kGroup) {
-      const i64 i = row + k * s.inner;
-      dx[i] = s.log ? dy[i] - std::exp(y[i]) * sum : y[i] * (dy[i] - sum);
+      const S g = static_cast<S>(dy[row + k * s.inner]), v = static_cast<S>(y[row + k * s.inner]);
+      dx[row + k * s.inner] = static_cast<T>(s.log ? g - std::exp(v) * sum : v * (g - sum));
     }
   });
 }
@@ -66,8 +70,8 @@ int group_of(const Softmax& s) { return s.inner > 1 ? 1 : s.n <= kLong ? 32 : kT
 template <class T, class Kernel, class... Arguments>
 cudaError_t run(const Softmax& s, cudaStream_t stream, Kernel kernel, Arguments... arguments) {
   if (s.outer * s.n * s.inner == 0) return cudaSuccess;
-  return launch(kernel, dim3(blocks_for(s.outer * s.inner * group_of(s))), dim3(kThreads), kThreads / 32 * sizeof(T),
-                stream, s, arguments...);
+  return launch(kernel, dim3(blocks_for(s.outer * s.inner * group_of(s))), dim3(kThreads),
+                kThreads / 32 * sizeof(Sum<T>), stream, s, arguments...);
 }
 
 }  // namespace
@@ -96,5 +100,9 @@ template cudaError_t softmax_forward(const Softmax&, const float*, float*, cudaS
 template cudaError_t softmax_forward(const Softmax&, const double*, double*, cudaStream_t);
 template cudaError_t softmax_backward(const Softmax&, const float*, const float*, float*, cudaStream_t);
 template cudaError_t softmax_backward(const Softmax&, const double*, const double*, double*, cudaStream_t);
+template cudaError_t softmax_forward(const Softmax&, const Half*, Half*, cudaStream_t);
+template cudaError_t softmax_forward(const Softmax&, const Bfloat16*, Bfloat16*, cudaStream_t);
+template cudaError_t softmax_backward(const Softmax&, const Half*, const Half*, Half*, cudaStream_t);
+template cudaError_t softmax_backward(const Softmax&, const Bfloat16*, const Bfloat16*, Bfloat16*, cudaStream_t);
 
 }  // namespace jadro::cuda

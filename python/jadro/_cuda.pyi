@@ -12,7 +12,9 @@ from typing import Any
 
 from ._core import RnnOptions
 
-Array = Any  # cupy.ndarray of float32 or float64, one dtype in a call
+# cupy.ndarray of float32 or float64, one dtype in a call; gemm, conv2d_*, *_pool*, activation_*, dropout, softmax_* and
+# embedding_* also take float16 and bfloat16, and compute in float32
+Array = Any
 Int32s = Any  # cupy.ndarray of int32
 Ints = Any  # cupy.ndarray of int64
 HostArray = Any  # numpy.ndarray
@@ -26,7 +28,7 @@ def allow_tf32(allowed: bool) -> None:
     """Whether products of float32, convolutions and recurrent layers among them, round their operands to TF32 (10 bits
     of the mantissa) and run on tensor cores. Off at first; of the whole process."""
 
-# --- GEMM, also of float16 and bfloat16, summed in float32
+# --- GEMM
 def gemm(
     a: Array,
     b: Array,
@@ -39,7 +41,7 @@ def gemm(
     stream: int = 0,
 ) -> None: ...
 
-# --- convolution, as in _core, also of float16 and bfloat16; RuntimeError for "winograd"
+# --- convolution, as in _core; RuntimeError for "winograd"
 def conv2d_forward(
     x: Array,
     w: Array,
