@@ -1,5 +1,6 @@
-"""The GPU benchmark: jadro's CUDA layers beside PyTorch's with cuDNN on the same card, in float32 without TF32, forward
-and training (forward and all gradients), timed by events over inputs that rotate past the second-level cache."""
+"""The GPU benchmark: jadro's CUDA layers beside PyTorch's with cuDNN on the same card, in float32 without TF32
+and, where a case says so, in TF32 or float16, forward and training (forward and all gradients), timed by events over
+inputs that rotate past the second-level cache."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ import numpy as np
 
 ROTATE_BYTES = 256 << 20  # of the inputs of a case together, more than any card's second-level cache
 MOST_SETS = 16
-TOLERANCE = 2e-3  # of the largest element
+TOLERANCE = {"float32": 2e-3, "tf32": 1e-2, "float16": 1e-2}  # of the largest element
 Step = Callable[[Any], Any]  # from an input to a result that has gradients
 
 
@@ -23,6 +24,7 @@ class GpuCase:
     name: str
     kind: str
     sizes: tuple[int, ...]
+    precision: str = "float32"  # or tf32, float16
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -35,8 +37,8 @@ class GpuCase:
         return n, channels, size, size
 
     def smaller(self) -> GpuCase:
-        """The same with few elements, to try the code and not the card."""
-        return replace(self, sizes=tuple(min(size, 6) for size in self.sizes))
+        """The same with few elements and in float32, to try the code and not the card."""
+        return replace(self, sizes=tuple(min(size, 6) for size in self.sizes), precision="float32")
 
 
 # conv: N IC size OC kernel stride; pool: N C size kernel stride; norm, relu: N C size; loss: rows classes; else T B I H
@@ -46,6 +48,9 @@ CASES = [
     GpuCase("conv3x3s2 32x128x56x56->128", "conv", (32, 128, 56, 128, 3, 2)),
     GpuCase("conv1x1 32x256x14x14->1024", "conv", (32, 256, 14, 1024, 1, 1)),
     GpuCase("conv7x7s2 32x3x224x224->64", "conv", (32, 3, 224, 64, 7, 2)),
+    GpuCase("conv3x3 32x256x14x14->256 tf32", "conv", (32, 256, 14, 256, 3, 1), "tf32"),
+    GpuCase("conv3x3 32x256x14x14->256 float16", "conv", (32, 256, 14, 256, 3, 1), "float16"),
+    GpuCase("conv1x1 32x256x14x14->1024 float16", "conv", (32, 256, 14, 1024, 1, 1), "float16"),
     GpuCase("maxpool3s2 32x64x112x112", "pool", (32, 64, 112, 3, 2)),
     GpuCase("batch norm 32x256x56x56", "norm", (32, 256, 56)),
     GpuCase("relu 32x256x56x56", "relu", (32, 256, 56)),
@@ -53,6 +58,7 @@ CASES = [
     GpuCase("lstm T128 B64 I256 H256", "lstm", (128, 64, 256, 256)),
     GpuCase("lstm T512 B16 I512 H512", "lstm", (512, 16, 512, 512)),
     GpuCase("lstm T100 B1 I128 H128", "lstm", (100, 1, 128, 128)),
+    GpuCase("lstm T128 B64 I256 H256 tf32", "lstm", (128, 64, 256, 256), "tf32"),
     GpuCase("gru T128 B64 I256 H256", "gru", (128, 64, 256, 256)),
     GpuCase("rnn T128 B64 I256 H256", "rnn", (128, 64, 256, 256)),
 ]
@@ -97,7 +103,32 @@ def inputs_of(case: GpuCase, bytes_wanted: int = ROTATE_BYTES) -> list[np.ndarra
     return [rng.standard_normal(case.input_shape).astype(np.float32) for _ in range(sets)]
 
 
-class JadroSide:
+class Side:
+    """A library: `library` and `device`, and what differs between the two."""
+
+    library: Any
+    device: str
+
+    def tensor(self, a: np.ndarray, requires_grad: bool = False) -> Any:
+        return self.library.tensor(a, device=self.device, requires_grad=requires_grad)
+
+    def float_of(self, case: GpuCase, a: np.ndarray, requires_grad: bool = False) -> Any:
+        """A tensor of the case's dtype."""
+        if case.precision != "float16":
+            return self.tensor(a, requires_grad)
+        t = self.tensor(a).half().detach()
+        t.requires_grad = requires_grad
+        return t
+
+    def host(self, t: Any) -> np.ndarray:
+        return t.detach().cpu().numpy().astype(np.float32)
+
+    def ready(self, case: GpuCase, layer: Any) -> Any:
+        layer = layer.to(self.device)
+        return layer.half() if case.precision == "float16" else layer
+
+
+class JadroSide(Side):
     name = "jadro"
 
     def __init__(self, device: str = "cuda") -> None:
@@ -105,19 +136,17 @@ class JadroSide:
 
         self.library, self.device = jadro, device
 
-    def tensor(self, a: np.ndarray, requires_grad: bool = False) -> Any:
-        return self.library.tensor(a, device=self.device, requires_grad=requires_grad)
-
     def step(self, case: GpuCase) -> Step:
         import jadro.nn.functional as F
 
+        self.library.set_float32_matmul_precision("high" if case.precision == "tf32" else "highest")
         if case.kind == "loss":
             target = self.tensor(np.arange(case.sizes[0]) % case.sizes[1])
             return lambda x: F.cross_entropy(x, target)
         layer = layer_of(case, self.library.nn)
         if (found := parameters(case)) and layer is not None:
             layer.load_state_dict(found)
-        layer = layer.to(self.device)
+        layer = self.ready(case, layer)
         return lambda x: y[0] if isinstance(y := layer(x), tuple) else y
 
     def timer(self) -> Timer:
@@ -126,40 +155,31 @@ class JadroSide:
         cupy = backend.cupy()
         return Timer(cupy.cuda.Event, cupy.cuda.get_elapsed_time, lambda event: event.synchronize())
 
-    def host(self, t: Any) -> np.ndarray:
-        return t.detach().cpu().numpy()
 
-
-class TorchSide:
+class TorchSide(Side):
     name = "PyTorch"
 
     def __init__(self, device: str = "cuda") -> None:
         import torch
 
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.benchmark = True
         self.library, self.device = torch, device
 
-    def tensor(self, a: np.ndarray, requires_grad: bool = False) -> Any:
-        return self.library.tensor(a, device=self.device, requires_grad=requires_grad)
-
     def step(self, case: GpuCase) -> Step:
-        functional = self.library.nn.functional
+        functional, backends = self.library.nn.functional, self.library.backends
+        backends.cuda.matmul.allow_tf32 = backends.cudnn.allow_tf32 = case.precision == "tf32"
         if case.kind == "loss":
             target = self.tensor(np.arange(case.sizes[0]) % case.sizes[1])
             return lambda x: functional.cross_entropy(x, target)
         layer = layer_of(case, self.library.nn)
         if found := parameters(case):
             layer.load_state_dict({name: self.library.tensor(a) for name, a in found.items()})
-        layer = layer.to(self.device)
+        layer = self.ready(case, layer)
         return lambda x: y[0] if isinstance(y := layer(x), tuple) else y
 
     def timer(self) -> Timer:
         event = self.library.cuda.Event
         return Timer(lambda: event(enable_timing=True), lambda a, b: a.elapsed_time(b), lambda e: e.synchronize())
-
-    def host(self, t: Any) -> np.ndarray:
-        return t.detach().cpu().numpy()
 
 
 @dataclass(frozen=True)
@@ -186,9 +206,9 @@ class Timer:
 
 def results(side: Any, case: GpuCase, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """y, and the gradient with respect to x of a weighted sum of y."""
-    given = side.tensor(x, requires_grad=True)
+    given = side.float_of(case, x, requires_grad=True)
     y = side.step(case)(given)
-    y.backward(side.tensor(np.random.default_rng(2).standard_normal(tuple(y.shape)).astype(np.float32)))
+    y.backward(side.float_of(case, np.random.default_rng(2).standard_normal(tuple(y.shape)).astype(np.float32)))
     return side.host(y), side.host(given.grad)
 
 
@@ -202,9 +222,9 @@ def largest_difference(case: GpuCase, sides: list[Any]) -> float:
 def measure(side: Any, case: GpuCase) -> dict[str, float]:
     """{"forward": seconds, "train": seconds}"""
     step, arrays, timer = side.step(case), inputs_of(case), side.timer()
-    forward = [side.tensor(a) for a in arrays]
-    train = [side.tensor(a, requires_grad=True) for a in arrays]
-    seed = side.tensor(np.ones(tuple(step(forward[0]).shape), np.float32))
+    forward = [side.float_of(case, a) for a in arrays]
+    train = [side.float_of(case, a, requires_grad=True) for a in arrays]
+    seed = side.float_of(case, np.ones(tuple(step(forward[0]).shape), np.float32))
 
     def forward_run(i: int) -> None:
         with side.library.no_grad():
