@@ -178,6 +178,8 @@ def test_single_tokens_give_the_bits_of_a_batch(cell, backend, dtype):
         results = few.run_forward(few.reserve)
         for mine, all_rows in zip(results, (y, *last), strict=True):
             np.testing.assert_array_equal(backend.host(mine), backend.host(all_rows)[:, rows])
+        if backend.is_cuda:  # promised for the forward pass alone
+            continue
         found = few.run_backward(results[0], states, backend.xp.ascontiguousarray(dy[:, rows]))
         for name in states:
             np.testing.assert_array_equal(found[name], gradients[name][:, rows])
