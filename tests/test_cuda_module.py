@@ -171,12 +171,12 @@ def test_read_only_results(cuda):
 
 
 BAD_OPTIONS = {
-    "no kernel": ("kernel has 0, expected 1 to", ((0, 2), *HALVES[1:])),
-    "stride back": ("stride has -1, expected 1 to", (HALVES[0], (-1, 1), *HALVES[2:])),
-    "negative padding": ("padding has -1, expected 0 to", (*HALVES[:2], (0, -1, 0, 0), HALVES[3])),
-    "no dilation": ("dilation has 0, expected 1 to", (*HALVES[:3], (0, 1))),
+    "no kernel": ("kernel is .*, expected each from 1 to", ((0, 2), *HALVES[1:])),
+    "stride back": ("stride is .*, expected each from 1 to", (HALVES[0], (-1, 1), *HALVES[2:])),
+    "negative padding": ("padding is .*, expected each from 0 to", (*HALVES[:2], (0, -1, 0, 0), HALVES[3])),
+    "no dilation": ("dilation is .*, expected each from 1 to", (*HALVES[:3], (0, 1))),
     "window too large": (
-        "the input has height 4 and padding 0, expected at least the window, 5",
+        "x has height 4 and padding 0, expected at least the window, 5",
         ((5, 1), *HALVES[1:]),
     ),
 }

@@ -138,7 +138,11 @@ class Paired:
         return call
 
 
-ELEMENTWISE = [*activation.CASES, *avg_pool.CASES, *pool2d.CASES, *softmax.CASES, *embedding.CASES]
+ELEMENTWISE = [
+    case
+    for case in (*activation.CASES, *avg_pool.CASES, *pool2d.CASES, *softmax.CASES, *embedding.CASES)
+    if "prelu" not in case.kernels[0]  # CUDA composes it
+]
 MASKS = [case for case in dropout.CASES if isinstance(case, dropout.DropoutCase)]
 
 
