@@ -141,7 +141,7 @@ class Paired:
 ELEMENTWISE = [
     case
     for case in (*activation.CASES, *avg_pool.CASES, *pool2d.CASES, *softmax.CASES, *embedding.CASES)
-    if "prelu" not in case.kernels[0]  # CUDA composes it
+    if not isinstance(case, activation.PReluCase)  # CUDA composes it
 ]
 MASKS = [case for case in dropout.CASES if isinstance(case, dropout.DropoutCase)]
 

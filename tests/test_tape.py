@@ -300,6 +300,10 @@ def test_only_plain_arguments_are_remembered():
     assert _core.is_plain((1, "same", None, True, ((2, 3), ())))
     for other in (1.0, [1], np.int64(1), (1, (2.0,)), {}):
         assert not _core.is_plain(other)
+    deep = ()
+    for _ in range(200_000):
+        deep = (deep,)
+    assert not _core.is_plain(deep)
     x = jadro.zeros(1, 1, 4, 4)
     for size in (2, (2, 2)):
         F.max_pool2d(x, size)

@@ -21,12 +21,6 @@ namespace {
 using GivenList = std::vector<py::object>;
 using Shape = std::vector<i64>;
 
-Cell plain_cell(const Call& call, const std::string& nonlinearity) {
-  if (nonlinearity == "tanh") return Cell::kRnnTanh;
-  if (nonlinearity == "relu") return Cell::kRnnRelu;
-  call.value_error("nonlinearity is '" + nonlinearity + "', expected tanh or relu");
-}
-
 struct Options {
   i64 layers, directions;
   bool bias;
@@ -197,7 +191,7 @@ i64 reserve_size(const std::string& name, i64 steps, i64 batch, i64, i64 hidden,
 
 // rnn_* take the nonlinearity, gru_* nothing, in front of the options; both have no cell state.
 template <class... Extra>
-auto plain_forward(const char* name, Cell (*cell)(const Call&, const Extra&...)) {
+auto plain_forward(const char* name, Cell (*cell)(const jadro::Call&, const Extra&...)) {
   return [=](const py::object& x, const Given& h0, const GivenList& weights, const py::object& y, const py::object& hn,
              const Given& reserve, const Extra&... extra, i64 layers, i64 directions, bool bias, double dropout,
              u64 seed, u64 offset, const std::string& algorithm, std::uintptr_t stream) {
@@ -207,7 +201,7 @@ auto plain_forward(const char* name, Cell (*cell)(const Call&, const Extra&...))
   };
 }
 template <class... Extra>
-auto plain_backward(const char* name, Cell (*cell)(const Call&, const Extra&...)) {
+auto plain_backward(const char* name, Cell (*cell)(const jadro::Call&, const Extra&...)) {
   return [=](const py::object& x, const Given& h0, const GivenList& weights, const py::object& y,
              const py::object& reserve, const Given& dy, const Given& dhn, const Given& dx, const Given& dh0,
              const std::optional<GivenList>& dweights, const Extra&... extra, i64 layers, i64 directions, bool bias,
@@ -218,7 +212,7 @@ auto plain_backward(const char* name, Cell (*cell)(const Call&, const Extra&...)
              {layers, directions, bias, dropout, seed, offset, algorithm}, stream);
   };
 }
-Cell gru_cell(const Call&) { return Cell::kGru; }
+Cell gru_cell(const jadro::Call&) { return Cell::kGru; }
 
 void bind_lstm(py::module_& m) {
   const auto layers = py::arg("layers"), directions = py::arg("directions"), bias = py::arg("bias");
@@ -259,10 +253,10 @@ void bind_rnn(py::module_& m) {
   const py::arg_v algorithm = py::arg("algorithm") = "auto", on_stream = py::arg("stream") = 0;
   m.def("rnn_reserve_size", &reserve_size, py::arg("cell"), py::arg("T"), py::arg("N"), py::arg("I"), py::arg("H"),
         layers, directions, dropout, py::kw_only(), on_stream);
-  m.def("rnn_forward", plain_forward<std::string>("rnn_forward", plain_cell), py::arg("x"), py::arg("h0"),
+  m.def("rnn_forward", plain_forward<std::string>("rnn_forward", vanilla_cell), py::arg("x"), py::arg("h0"),
         py::arg("weights"), py::arg("y"), py::arg("hn"), py::arg("reserve"), py::arg("nonlinearity"), layers,
         directions, bias, dropout, seed, offset, py::kw_only(), algorithm, on_stream);
-  m.def("rnn_backward", plain_backward<std::string>("rnn_backward", plain_cell), py::arg("x"), py::arg("h0"),
+  m.def("rnn_backward", plain_backward<std::string>("rnn_backward", vanilla_cell), py::arg("x"), py::arg("h0"),
         py::arg("weights"), py::arg("y"), py::arg("reserve"), py::arg("dy"), py::arg("dhn"), py::arg("dx"),
         py::arg("dh0"), py::arg("dweights"), py::arg("nonlinearity"), layers, directions, bias, dropout, seed, offset,
         py::kw_only(), algorithm, on_stream);

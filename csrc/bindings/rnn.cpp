@@ -14,12 +14,6 @@ namespace {
 using Arrays = std::vector<py::array>;
 using Maybe = std::optional<py::array>;
 
-Cell plain_cell(const Call& call, const std::string& nonlinearity) {
-  if (nonlinearity == "tanh") return Cell::kRnnTanh;
-  if (nonlinearity == "relu") return Cell::kRnnRelu;
-  call.value_error("nonlinearity is '" + nonlinearity + "', expected tanh or relu");
-}
-
 struct Options {
   i64 layers, directions;
   bool bias;
@@ -222,7 +216,7 @@ void bind_rnn(py::module_& m) {
       [](const py::array& x, const Maybe& h0, const Arrays& weights, py::array& y, py::array& hn, Maybe& reserve,
          const std::string& nonlinearity, i64 layers, i64 directions, bool bias, double dropout, u64 seed, u64 offset) {
         Call call("rnn_forward");
-        plain_forward(call, plain_cell(call, nonlinearity), x, h0, weights, y, hn, reserve,
+        plain_forward(call, vanilla_cell(call, nonlinearity), x, h0, weights, y, hn, reserve,
                       {layers, directions, bias, dropout, seed, offset});
       },
       py::arg("x"), py::arg("h0"), py::arg("weights"), py::arg("y"), py::arg("hn"), py::arg("reserve"),
@@ -233,7 +227,7 @@ void bind_rnn(py::module_& m) {
          const Maybe& dy, const Maybe& dhn, Maybe& dx, Maybe& dh0, std::optional<Arrays>& dweights,
          const std::string& nonlinearity, i64 layers, i64 directions, bool bias, double dropout, u64 seed, u64 offset) {
         Call call("rnn_backward");
-        plain_backward(call, plain_cell(call, nonlinearity), x, h0, weights, y, reserve, dy, dhn, dx, dh0, dweights,
+        plain_backward(call, vanilla_cell(call, nonlinearity), x, h0, weights, y, reserve, dy, dhn, dx, dh0, dweights,
                        {layers, directions, bias, dropout, seed, offset});
       },
       py::arg("x"), py::arg("h0"), py::arg("weights"), py::arg("y"), py::arg("reserve"), py::arg("dy"), py::arg("dhn"),

@@ -9,6 +9,8 @@ namespace jadro {
 
 // "rnn_tanh", "rnn_relu", "lstm", "gru", "lstm_coupled" or "gru_reset_before"; raises for another name.
 Cell rnn_cell(const Call& call, const std::string& name);
+// The vanilla cell of "tanh" or "relu"; raises for another name.
+Cell vanilla_cell(const Call& call, const std::string& nonlinearity);
 
 // What _core.RnnOptions holds; the sizes of its arrays are not known yet.
 struct RnnCallOptions {

@@ -17,6 +17,12 @@ Cell rnn_cell(const Call& call, const std::string& name) {
   call.value_error("cell is '" + name + "', expected rnn_tanh, rnn_relu, lstm, gru, lstm_coupled or gru_reset_before");
 }
 
+Cell vanilla_cell(const Call& call, const std::string& nonlinearity) {
+  if (nonlinearity == "tanh") return Cell::kRnnTanh;
+  if (nonlinearity == "relu") return Cell::kRnnRelu;
+  call.value_error("nonlinearity is '" + nonlinearity + "', expected tanh or relu");
+}
+
 RnnSizes rnn_sizes(const Call& call, Cell cell, i64 steps, i64 batch, i64 input, i64 hidden, i64 output,
                    const RnnCallOptions& o) {
   const auto text = [&] { return shape_text({steps, batch, input, hidden, output}); };

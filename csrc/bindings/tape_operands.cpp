@@ -16,6 +16,8 @@ constexpr std::size_t kKeptBytes = std::size_t{1} << 17;
 constexpr int kFlags =
     py::array::c_style | py::detail::npy_api::NPY_ARRAY_ALIGNED_ | py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
 
+constexpr int kDeepest = 8;  // tuples in tuples that are looked into
+
 using Shape = std::vector<Py_ssize_t>;
 
 bool is_array(PyObject* x) { return py::isinstance<py::array>(x); }
@@ -120,16 +122,18 @@ PyObject* same_floats(PyObject*, PyObject* const* args, Py_ssize_t count) {
   Py_RETURN_TRUE;
 }
 
-// Whether nested tuples hold nothing but integers, booleans, strings and None: things that are equal mean the same.
-bool is_plain(PyObject* x) {
+// Whether tuples, nested a few times, hold nothing but integers, booleans, strings and None: things that are equal mean
+// the same.
+bool is_plain(PyObject* x, int depth) {
+  if (depth == 0) return false;
   if (!PyTuple_CheckExact(x)) return PyLong_CheckExact(x) || PyUnicode_CheckExact(x) || PyBool_Check(x) || x == Py_None;
   for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(x); ++i) {
-    if (!is_plain(PyTuple_GET_ITEM(x, i))) return false;
+    if (!is_plain(PyTuple_GET_ITEM(x, i), depth - 1)) return false;
   }
   return true;
 }
 
-PyObject* is_plain_call(PyObject*, PyObject* x) { return PyBool_FromLong(is_plain(x)); }
+PyObject* is_plain_call(PyObject*, PyObject* x) { return PyBool_FromLong(is_plain(x, kDeepest)); }
 
 // The shape that arrays are broadcast to; false where they cannot be.
 bool broadcast(PyObject* const* xs, Py_ssize_t count, Shape* shape) {
