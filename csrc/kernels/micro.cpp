@@ -13,6 +13,7 @@ void micro(i64 k, const T* __restrict a, i64 a_step, const T* __restrict b, cons
   Vec<T> acc[MR][NV] = {};
   for (i64 block = 0; block < k; block += kBlocked ? kLanes<T> : k) {
     const i64 end = kBlocked ? min(k, block + kLanes<T>) : k;
+#pragma GCC unroll 2
     for (i64 p = block; p < end; ++p) {
       const T* source = kOperands == Operands::kGatheredB ? b + offsets[p] : b + p * kNr<T>;
       Vec<T> row[NV];
