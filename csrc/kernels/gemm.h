@@ -64,13 +64,31 @@ void pack_a(const T* a, i64 row, i64 col, i64 rows, i64 k, T* dst) {
         for (int i = 0; i < kN; ++i) store(dst + (p + i) * rows + r0, block[i]);
       }
     }
-  } else if (row == 1 && col >= groups * kN) {  // reading past the last row of a column stays inside the next column
-    for (; p + 1 < k; ++p) {
-      for (i64 r = 0; r < rows; r += kN) store(dst + p * rows + r, load(a + p * col + r));
-    }
   }
   for (; p < k; ++p) {
     for (i64 r = 0; r < rows; ++r) dst[p * rows + r] = a[r * row + p * col];
+  }
+}
+
+// Panels `rows` of a[rows.total, k], panel p to dst + rows.start(p) * k. Where the rows of a are neighbours, all panels
+// at once: each line of a column is read once.
+template <class T>
+void pack_a_panels(const T* a, i64 row, i64 col, const RowPanels& rows, i64 k, T* dst) {
+  // What a vector writes past a column of its panel is written later: every panel but the last has half of kMr rows.
+  static_assert(2 * (kMr / 2 + 1) >= kLanes<T>);
+  i64 p = 0;
+  if (row == 1 && col >= kLanes<T>) {  // past the last row of a column stands the next column
+    for (; p + 1 < k; ++p) {
+      for (i64 panel = 0; panel < rows.count; ++panel) {
+        const i64 first = rows.start(panel), size = rows.size(panel);
+        T* const to = dst + first * k + p * size;
+        for (i64 r = 0; r < size; r += kLanes<T>) store(to + r, load(a + p * col + first + r));
+      }
+    }
+  }
+  for (i64 panel = 0; panel < rows.count; ++panel) {
+    const i64 first = rows.start(panel), size = rows.size(panel);
+    pack_a(a + first * row + p * col, row, col, size, k - p, dst + first * k + p * size);
   }
 }
 
@@ -175,10 +193,7 @@ void gemm_block(const Gemm<T>& g, Range m, Range n, T* scratch) {
     pack_b_panels(g.b + k0 * g.b_row + n.begin * g.b_col, g.b_row, g.b_col, kc, columns, packed_b);
     for (i64 m0 = m.begin; m0 < m.end; m0 += kMc) {
       const RowPanels rows(min(kMc, m.end - m0));
-      for (i64 p = 0; p < rows.count; ++p) {
-        pack_a(g.a + (m0 + rows.start(p)) * g.a_row + k0 * g.a_col, g.a_row, g.a_col, rows.size(p), kc,
-               packed_a + rows.start(p) * kc);
-      }
+      pack_a_panels(g.a + m0 * g.a_row + k0 * g.a_col, g.a_row, g.a_col, rows, kc, packed_a);
       for_tiles<T>(
           rows, [&](i64 p) { return packed_a + rows.start(p) * kc; }, packed_b, kc, columns,
           [&](i64 r0, i64 height, i64 j0) {

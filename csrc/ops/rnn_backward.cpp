@@ -256,10 +256,10 @@ class Backward {
     const i64 all = rnn_sums(a.shape), rows = normed ? s.batch : tokens;
     const T* const da = normed ? a.sums + (2 * G + 5) * H : a.da;
     const bool gru = s.cell == Cell::kGru;  // da is r z m n: n goes to the input's side
-    const i64 da_row = normed ? all : a.da_row, size = gru ? 2 * H : G * H;
-    column_sums<T>(da, rows, da_row, size, ih);
-    if (gru) column_sums<T>(da + 3 * H, rows, da_row, H, ih + size);
+    const i64 da_row = normed ? all : a.da_row, shared = gru ? 2 * H : G * H;
     column_sums<T>(da, rows, da_row, G * H, hh);
+    std::memcpy(ih, hh, shared * sizeof(T));
+    if (gru) column_sums<T>(da + 3 * H, rows, da_row, H, ih + shared);
   }
 
   const RnnStackBackward<T>& call;
