@@ -33,12 +33,6 @@ struct NormalTraits<double> {
       5.38596862208933865e-11,   -3.41441253096533297e-11,   -2.234980489704985305e-12};
 };
 
-template <class T>
-JADRO_INLINE Vec<T> clamp_to(Vec<T> x, T most) {
-  x = x > most ? broadcast(most) : x;
-  return x < -most ? broadcast(-most) : x;
-}
-
 // *density = exp(-x^2 / 2) / sqrt(2 pi); the result is the probability of a number below x. NaN stays NaN.
 template <class T>
 JADRO_INLINE Vec<T> normal_cdf(Vec<T> x, Vec<T>* density) {
@@ -59,10 +53,7 @@ JADRO_INLINE Vec<T> normal_cdf(Vec<T> x, Vec<T>* density) {
 template <class T>
 JADRO_INLINE Vec<T> vexpm1_below(Vec<T> x) {
   constexpr T kLeast = -2 * ExpTraits<T>::kTanhMax;  // -1 but for less than half a unit
-  x = x < kLeast ? broadcast(kLeast) : x;
-  VecInt<T> n;
-  const Vec<T> q = reduced_expm1<T>(x, &n), scale = power_of_two<T>(n);
-  return scale * q + (scale - T(1));
+  return vexpm1<T>(at_least(x, kLeast));
 }
 
 // log(1 + e) for 0 <= e <= 1: 2 artanh(r), r = e / (2 + e) <= 1/3, by its series.

@@ -158,7 +158,7 @@ JADRO_INLINE void store_tile(const T* tile, i64 rows, i64 columns, const T* bias
 
 // All tiles of [rows] x [columns]: a_panel(p) gives the packed rows of panel p, b the packed columns, sink(r0, rows,
 // j0, columns, tile) takes each finished tile.
-template <class T, class PanelA, class Touch, class Sink>
+template <class T, Operands kOperands = Operands::kPlain, class PanelA, class Touch, class Sink>
 JADRO_INLINE void for_tiles(const RowPanels& rows, PanelA a_panel, const T* b, i64 k, i64 columns, Touch touch,
                             Sink sink) {
   alignas(64) T tile[kMr * kNr<T>];
@@ -166,7 +166,7 @@ JADRO_INLINE void for_tiles(const RowPanels& rows, PanelA a_panel, const T* b, i
     const i64 width = min(kNr<T>, columns - j);
     for (i64 p = 0; p < rows.count; ++p) {
       touch(rows.start(p), rows.size(p), j);
-      micro_for<T>(rows.size(p), width)(k, a_panel(p), rows.size(p), b, nullptr, tile);
+      micro_for<T, kOperands>(rows.size(p), width)(k, a_panel(p), rows.size(p), b, nullptr, tile);
       sink(rows.start(p), rows.size(p), j, width, tile);
     }
   }

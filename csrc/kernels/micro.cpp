@@ -9,7 +9,7 @@ template <class T, int MR, int NV, Operands kOperands>
 void micro(i64 k, const T* __restrict a, i64 a_step, const T* __restrict b, const i64* __restrict offsets,
            T* __restrict tile) {
   constexpr bool kBlocked = kOperands == Operands::kBlockedA;
-  constexpr i64 kRow = kBlocked ? kLanes<T> : 1;
+  constexpr i64 kRow = kBlocked ? kLanes<T> : 1, kAhead = 48 * kNr<T>;
   Vec<T> acc[MR][NV] = {};
   for (i64 block = 0; block < k; block += kBlocked ? kLanes<T> : k) {
     const i64 end = kBlocked ? min(k, block + kLanes<T>) : k;
@@ -18,7 +18,10 @@ void micro(i64 k, const T* __restrict a, i64 a_step, const T* __restrict b, cons
       const T* source = kOperands == Operands::kGatheredB ? b + offsets[p] : b + p * kNr<T>;
       Vec<T> row[NV];
 #pragma GCC unroll 4
-      for (int v = 0; v < NV; ++v) row[v] = load(source + v * kLanes<T>);
+      for (int v = 0; v < NV; ++v) {
+        row[v] = load(source + v * kLanes<T>);
+        if (kOperands == Operands::kFarB) __builtin_prefetch(source + kAhead + v * kLanes<T>);
+      }
 #pragma GCC unroll 16
       for (int r = 0; r < MR; ++r) {
 #pragma GCC unroll 4
@@ -49,6 +52,7 @@ template <class T>
 constexpr JADRO_TIER::MicroTable<T> make_table() {
   JADRO_TIER::MicroTable<T> table{};
   fill_table<T, Operands::kPlain>(table);
+  fill_table<T, Operands::kFarB>(table);
   fill_table<T, Operands::kGatheredB>(table);
   fill_table<T, Operands::kBlockedA>(table);
   return table;

@@ -7,11 +7,11 @@ namespace jadro {
 
 // tile[rows][kNr] = A B. Column p of A stands at a + p * a_step, its rows side by side; or, blocked, A stands in blocks
 // [kLanes of k][rows][kLanes], and a_step means nothing. Row p of B stands at b + p * kNr; or, gathered, at b +
-// offsets[p].
+// offsets[p]. B that is far comes from beyond the second-level cache and is asked for ahead.
 template <class T>
 using Micro = void (*)(i64 k, const T* a, i64 a_step, const T* b, const i64* offsets, T* tile);
 
-enum class Operands : int { kPlain, kGatheredB, kBlockedA };
+enum class Operands : int { kPlain, kFarB, kGatheredB, kBlockedA };
 
 namespace {
 
@@ -37,7 +37,7 @@ namespace JADRO_TIER {
 
 template <class T>
 struct MicroTable {
-  Micro<T> of[3][2][kMr];  // [operands][more than one vector of columns][rows - 1]
+  Micro<T> of[4][2][kMr];  // [operands][more than one vector of columns][rows - 1]
 };
 extern const MicroTable<float> micro_f32;
 extern const MicroTable<double> micro_f64;

@@ -49,7 +49,7 @@ class BackwardRun : LoopShare<T, C, RnnBackward<T>> {
  private:
   using Share = LoopShare<T, C, RnnBackward<T>>;
   using Share::a, Share::s, Share::o, Share::rows, Share::units, Share::outs, Share::bounds;
-  using Share::height, Share::width, Share::live_rows, Share::normed, Share::meet, Share::extra;
+  using Share::height, Share::width, Share::live_rows, Share::normed, Share::meet, Share::extra, Share::far_weights;
 
   Rows<T> gradients(i64 t, Range live) const { return {a.da + (s.at(t) + live.begin) * a.da_row, a.da_row}; }
 
@@ -117,9 +117,13 @@ class BackwardRun : LoopShare<T, C, RnnBackward<T>> {
         continue;
       }
       pack_rows(left.at + k0, left.row, kc, panels, packed);
-      for_tiles<T>(
-          panels, [&](i64 p) { return packed + panels.start(p) * kc; }, pass, kc, columns.end - columns.begin,
-          [](i64, i64, i64) {}, sink);
+      const auto a_panel = [&](i64 p) { return packed + panels.start(p) * kc; };
+      const auto touch = [](i64, i64, i64) {};
+      if (far_weights()) {
+        for_tiles<T, Operands::kFarB>(panels, a_panel, pass, kc, columns.end - columns.begin, touch, sink);
+      } else {
+        for_tiles<T>(panels, a_panel, pass, kc, columns.end - columns.begin, touch, sink);
+      }
     }
   }
 

@@ -67,7 +67,7 @@ class ForwardRun : LoopShare<T, C, RnnForward<T>> {
  private:
   using Share = LoopShare<T, C, RnnForward<T>>;
   using Share::a, Share::s, Share::o, Share::rows, Share::units, Share::outs, Share::bounds;
-  using Share::height, Share::width, Share::live_rows, Share::normed, Share::meet, Share::extra;
+  using Share::height, Share::width, Share::live_rows, Share::normed, Share::meet, Share::extra, Share::far_weights;
 
   // Rows and units of the cells to be done, and the recurrent products of their gates.
   struct Tile {
@@ -169,7 +169,8 @@ class ForwardRun : LoopShare<T, C, RnnForward<T>> {
       const i64 tile_width = min(kNr<T>, units.end - unit);
       for (i64 p = 0; p < panels.count; ++p) {
         const i64 r0 = panels.start(p), tile_rows = panels.size(p);
-        const Micro<T> kernel = micro_for<T>(tile_rows, tile_width);
+        const Micro<T> kernel =
+            far_weights() ? micro_for<T, Operands::kFarB>(tile_rows, tile_width) : micro_for<T>(tile_rows, tile_width);
         for (int g = 0; g < C::kGates; ++g) {
           kernel(s.output, packed_h + r0 * s.output, tile_rows, recurrent_panel(g, unit), nullptr,
                  rec + g * kMr * kNr<T>);

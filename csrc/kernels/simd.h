@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 #if defined(__x86_64__)
@@ -301,6 +302,41 @@ struct ExpTraits<double> {
   static constexpr int kTerms = 13, kBias = 1023, kMantissa = 52;
 };
 
+// min(x, most) and max(x, least); NaN stays NaN. scaled(v, n): v 2^n for whole n, however large;
+// two_to(n): 2^n, a normal number.
+#if defined(__AVX512F__)
+constexpr __mmask16 kAllLanes = 0xFFFF;  // the functions without a mask warn in GCC 12
+JADRO_INLINE Vec<float> at_most(Vec<float> x, float most) {
+  return (Vec<float>)_mm512_maskz_min_ps(kAllLanes, (__m512)broadcast(most), (__m512)x);
+}
+JADRO_INLINE Vec<double> at_most(Vec<double> x, double most) {
+  return (Vec<double>)_mm512_maskz_min_pd(static_cast<__mmask8>(kAllLanes), (__m512d)broadcast(most), (__m512d)x);
+}
+JADRO_INLINE Vec<float> at_least(Vec<float> x, float least) {
+  return (Vec<float>)_mm512_maskz_max_ps(kAllLanes, (__m512)broadcast(least), (__m512)x);
+}
+JADRO_INLINE Vec<double> at_least(Vec<double> x, double least) {
+  return (Vec<double>)_mm512_maskz_max_pd(static_cast<__mmask8>(kAllLanes), (__m512d)broadcast(least), (__m512d)x);
+}
+JADRO_INLINE Vec<float> scaled(Vec<float> v, Vec<float> n) {
+  return (Vec<float>)_mm512_maskz_scalef_ps(kAllLanes, (__m512)v, (__m512)n);
+}
+JADRO_INLINE Vec<double> scaled(Vec<double> v, Vec<double> n) {
+  return (Vec<double>)_mm512_maskz_scalef_pd(static_cast<__mmask8>(kAllLanes), (__m512d)v, (__m512d)n);
+}
+template <class T>
+JADRO_INLINE Vec<T> two_to(Vec<T> n) {
+  return scaled(broadcast(T(1)), n);
+}
+#else
+template <class V, class T>
+JADRO_INLINE V at_most(V x, T most) {
+  return x > most ? broadcast(most) : x;
+}
+template <class V, class T>
+JADRO_INLINE V at_least(V x, T least) {
+  return x < least ? broadcast(least) : x;
+}
 template <class T>
 JADRO_INLINE Vec<T> power_of_two(VecInt<T> n) {
   const VecInt<T> bits = (n + ExpTraits<T>::kBias) << ExpTraits<T>::kMantissa;
@@ -308,14 +344,30 @@ JADRO_INLINE Vec<T> power_of_two(VecInt<T> n) {
   std::memcpy(&v, &bits, sizeof v);
   return v;
 }
+template <class T>
+JADRO_INLINE Vec<T> two_to(Vec<T> n) {
+  return power_of_two<T>(__builtin_convertvector(n, VecInt<T>));
+}
+template <class V>
+JADRO_INLINE V scaled(V v, V n) {
+  using T = std::remove_reference_t<decltype(v[0])>;
+  const VecInt<T> whole = __builtin_convertvector(n, VecInt<T>);
+  const VecInt<T> half = whole >> 1;  // 2^n in two factors: n reaches beyond the exponents of normal numbers
+  return v * power_of_two<T>(half) * power_of_two<T>(whole - half);
+}
+#endif
+
+template <class T>
+JADRO_INLINE Vec<T> clamp_to(Vec<T> x, T most) {
+  return at_least(at_most(x, most), -most);
+}
 
 // exp(r) - 1 and n for x = n ln2 + r.
 template <class T>
-JADRO_INLINE Vec<T> reduced_expm1(Vec<T> x, VecInt<T>* n) {
+JADRO_INLINE Vec<T> reduced_expm1(Vec<T> x, Vec<T>* n) {
   using E = ExpTraits<T>;
-  const Vec<T> whole = (x * T(1.44269504088896340736) + E::kRound) - E::kRound;
-  *n = __builtin_convertvector(whole, VecInt<T>);
-  const Vec<T> r = (x - whole * E::kLn2Hi) - whole * E::kLn2Lo;
+  *n = (x * T(1.44269504088896340736) + E::kRound) - E::kRound;
+  const Vec<T> r = (x - *n * E::kLn2Hi) - *n * E::kLn2Lo;
   constexpr double kInverseFactorial[] = {
       1.0,        1.0,         1.0 / 2,      1.0 / 6,       1.0 / 24,       1.0 / 120,       1.0 / 720,
       1.0 / 5040, 1.0 / 40320, 1.0 / 362880, 1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800};
@@ -328,12 +380,18 @@ JADRO_INLINE Vec<T> reduced_expm1(Vec<T> x, VecInt<T>* n) {
 template <class T>
 JADRO_INLINE Vec<T> vexp(Vec<T> x) {
   using E = ExpTraits<T>;
-  x = x > E::kMax ? broadcast(E::kMax) : x;
-  x = x < E::kMin ? broadcast(E::kMin) : x;
-  VecInt<T> n;
+  x = at_least(at_most(x, E::kMax), E::kMin);
+  Vec<T> n;
   const Vec<T> q = reduced_expm1<T>(x, &n);
-  const VecInt<T> half = n >> 1;  // 2^n in two factors: n reaches beyond the exponents of normal numbers
-  return (q + T(1)) * power_of_two<T>(half) * power_of_two<T>(n - half);
+  return scaled(q + T(1), n);
+}
+
+// exp(x) - 1 where exp(x) is a normal number.
+template <class T>
+JADRO_INLINE Vec<T> vexpm1(Vec<T> x) {
+  Vec<T> n;
+  const Vec<T> q = reduced_expm1<T>(x, &n), scale = two_to<T>(n);
+  return scale * q + (scale - T(1));
 }
 
 template <class T>
@@ -344,13 +402,8 @@ JADRO_INLINE Vec<T> vsigmoid(Vec<T> x) {
 // tanh(x) = e / (e + 2), e = exp(2x) - 1.
 template <class T>
 JADRO_INLINE Vec<T> vtanh(Vec<T> x) {
-  using E = ExpTraits<T>;
-  x = x > E::kTanhMax ? broadcast(E::kTanhMax) : x;
-  x = x < -E::kTanhMax ? broadcast(-E::kTanhMax) : x;
-  VecInt<T> n;
-  const Vec<T> q = reduced_expm1<T>(x + x, &n);
-  const Vec<T> scale = power_of_two<T>(n);
-  const Vec<T> e = scale * q + (scale - T(1));
+  x = clamp_to<T>(x, ExpTraits<T>::kTanhMax);
+  const Vec<T> e = vexpm1<T>(x + x);
   return e / (e + T(2));
 }
 
