@@ -165,18 +165,35 @@ class ForwardRun : LoopShare<T, C, RnnForward<T>> {
     if (a.unpacked || live.end - live.begin <= kFewRows) return step_of_few(t, live, in, in_gate, h, u);
     alignas(64) T rec[C::kGates * kMr * kNr<T>];
     pack_rows(u.at, u.row, s.output, panels, packed_h);
+    constexpr i64 kL1Bytes = 64 << 10;
+    const bool touches = (live.end - live.begin) * C::kGates * width() * static_cast<i64>(sizeof(T)) > kL1Bytes;
     for (i64 unit = units.begin; unit < units.end; unit += kNr<T>) {
       const i64 tile_width = min(kNr<T>, units.end - unit);
       for (i64 p = 0; p < panels.count; ++p) {
         const i64 r0 = panels.start(p), tile_rows = panels.size(p);
         const Micro<T> kernel =
             far_weights() ? micro_for<T, Operands::kFarB>(tile_rows, tile_width) : micro_for<T>(tile_rows, tile_width);
+        if (touches) {
+          touch_cells(t, live.begin + r0, tile_rows, unit, tile_width, {in[r0] + unit - units.begin, in.row}, in_gate);
+        }
         for (int g = 0; g < C::kGates; ++g) {
           kernel(s.output, packed_h + r0 * s.output, tile_rows, recurrent_panel(g, unit), nullptr,
                  rec + g * kMr * kNr<T>);
         }
         const Tile tile{r0, tile_rows, unit, tile_width, {rec, kNr<T>}, kMr * kNr<T>};
         cells(t, live, tile, {in[r0] + unit - units.begin, in.row}, in_gate, h);
+      }
+    }
+  }
+
+  // Asks for what the cells of a tile will read, before the products that they wait for.
+  JADRO_INLINE void touch_cells(i64 t, i64 n, i64 tile_rows, i64 unit, i64 tile_width, const Rows<T>& in,
+                                i64 in_gate) const {
+    for (i64 r = 0; r < tile_rows; ++r) {
+      for (i64 j = 0; j < tile_width; j += kLanes<T>) {
+        for (int g = 0; g < C::kGates; ++g) __builtin_prefetch(in[r] + g * in_gate + j);
+        if (C::kHasCell) __builtin_prefetch(a.cn + (n + r) * s.hidden + unit + j, 1);
+        if (a.y_new) __builtin_prefetch(a.y_new + (s.at(t) + n + r) * s.y_row + unit + j, 1);
       }
     }
   }
