@@ -226,7 +226,14 @@ void RnnDirection<T>::share_out(RnnDirection* other, Need need, Loop loop) {
     });
     return;
   }
-  const Scratch<T> scratch(std::max(need(N, H), need(N, std::min(H, panel))), all);
+  i64 most = 0;  // of any share, were the team smaller than asked for: fewer units may want more steps at a time
+  for (int parts = 1; parts <= tasks_; ++parts) {
+    for (int i = 0; i < parts; ++i) {
+      const Range units = part(H, panel, i, parts);
+      most = std::max(most, need(N, units.end - units.begin));
+    }
+  }
+  const Scratch<T> scratch(most, all);
   Barrier barriers[] = {Barrier(tasks_), Barrier(tasks_)};
   team_run(all, [&](int rank, int size, Barrier& barrier) {
     const auto run = [&](RnnDirection* d, int i, int parts, Barrier& meeting) {
