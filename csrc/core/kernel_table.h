@@ -109,7 +109,8 @@ struct Conv2dEpilogue {
 // Phases of a row that conv2d_block can interleave.
 constexpr i64 kConv2dPhases = 4;
 
-// src [n, groups*in, src_d, src_h, src_w]; w: each group's [out, depth] packed by conv2d_pack, packed_size() apart; dst
+// src [n, groups*in, src_d, src_h, src_w]; w: each group's [out, depth] packed by conv2d_pack, packed_size() apart, or
+// as it stands, for few cells: every panel of it is then packed where it is multiplied; dst
 // [n, groups*out, dst_d, dst_h, dst_w].
 template <class T>
 struct Conv2dProduct {
@@ -117,7 +118,7 @@ struct Conv2dProduct {
   const T *src, *w;
   T* dst;
   Conv2dEpilogue<T> epilogue;
-  bool direct, past_caches;
+  bool direct, past_caches, packed;
 };
 
 // dw [groups, out, depth] from src and dy [n, groups*out, grid_d, grid_h, grid_w].
@@ -182,8 +183,8 @@ struct Kernels {
   // and B's columns so.
   i64 thin_rows, thin_terms;
   void (*gemm_thin)(const Gemm<T>&, Range n);
-  i64 (*conv2d_scratch)(const Conv2dPass&, i64 cells);
-  void (*conv2d_pack)(const Conv2dPass&, const T* w, T* packed);
+  i64 (*conv2d_scratch)(const Conv2dProduct<T>&, i64 cells);
+  void (*conv2d_pack)(const Conv2dPass&, const T* w, Range panels, T* packed);
   void (*conv2d_block)(const Conv2dProduct<T>* phases, i64 count, i64 group, Range cells, Range panels, T* scratch);
   i64 (*conv2d_weight_scratch)(const Conv2dPass&, i64 columns);
   void (*conv2d_weight_block)(const Conv2dWeight<T>&, i64 group, Range cells, Range columns, T* scratch);

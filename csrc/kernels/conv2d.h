@@ -8,52 +8,56 @@
 namespace jadro {
 namespace {
 
-// One group's w [out, depth] in passes over the depth, each in panels of rows.
+// One group's w [out, depth] in passes over the depth, each in panels of rows: the panels [panels].
 template <class T>
-void conv2d_pack(const Conv2dPass& p, const T* w, T* packed) {
+void conv2d_pack(const Conv2dPass& p, const T* w, Range panels, T* packed) {
   const RowPanels rows(p.out);
   const i64 depth = p.depth(), step = p.channels * p.taps;
   for (i64 k0 = 0; k0 < depth; k0 += step) {
     const i64 kc = min(step, depth - k0);
-    for (i64 r = 0; r < rows.count; ++r) {
+    for (i64 r = panels.begin; r < panels.end; ++r) {
       pack_a(w + rows.start(r) * depth + k0, depth, 1, rows.size(r), kc, packed + k0 * p.out + rows.start(r) * kc);
     }
   }
 }
 
-// Scratch of one block: the offset of every (channel, tap) of a pass, the planes, the packed operands, and sums of
-// tiles between the passes.
+// Scratch of one block: the offset of every (channel, tap) of a pass, the planes, the packed operands, sums of tiles
+// between the passes, and a panel of filters that were not packed before.
 template <class T>
 struct Conv2dScratch {
   static constexpr i64 kSlack = kLanes<T> * kNr<T>;  // whole vectors are read and written past the end
 
-  i64 offsets, planes, columns, sums;  // elements of T
-  Conv2dScratch(i64 depth, i64 planes_size, i64 columns_size, i64 sums_size)
+  i64 offsets, planes, columns, sums, panel;  // elements of T
+  Conv2dScratch(i64 depth, i64 planes_size, i64 columns_size, i64 sums_size, i64 panel_size)
       : offsets(round_up(depth * static_cast<i64>(sizeof(i64) / sizeof(T)))),
         planes(round_up(planes_size + kSlack)),
         columns(round_up(columns_size + kSlack)),
-        sums(sums_size) {}
-  i64 total() const { return offsets + planes + columns + sums; }
+        sums(sums_size),
+        panel(round_up(panel_size)) {}
+  i64 total() const { return offsets + planes + columns + sums + panel; }
   i64* offsets_in(T* scratch) const { return reinterpret_cast<i64*>(scratch); }
   T* planes_in(T* scratch) const { return scratch + offsets; }
   T* columns_in(T* scratch) const { return scratch + offsets + planes; }
   T* sums_in(T* scratch) const { return scratch + offsets + planes + columns; }
+  T* panel_in(T* scratch) const { return scratch + offsets + planes + columns + sums; }
 
  private:
   static i64 round_up(i64 n) { return ceil_div(n, 64) * 64; }
 };
 
 template <class T>
-Conv2dScratch<T> product_scratch(const Conv2dPass& p, i64 cells) {
+Conv2dScratch<T> product_scratch(const Conv2dProduct<T>& a, i64 cells) {
+  const Conv2dPass& p = a.pass;
   const i64 depth = p.channels * p.taps;
   const i64 planes = reads_in_place(p) ? 0 : conv2d_planes_bound(p, p.channels, cells);
   // A panel of cells for each run in the worst case, where planes are read in place.
   const i64 tiles = min(kMaxCells, ceil_div(cells, kNr<T>) + cells / max(1, p.grid_w) + 2) * RowPanels(p.out).count;
-  return {depth, planes, depth * ceil_div(cells, kNr<T>) * kNr<T>, p.channels < p.in ? tiles * kMr * kNr<T> : 0};
+  return {depth, planes, depth * ceil_div(cells, kNr<T>) * kNr<T>, p.channels < p.in ? tiles * kMr * kNr<T> : 0,
+          a.packed ? 0 : kMr * depth};
 }
 template <class T>
-i64 conv2d_scratch(const Conv2dPass& p, i64 cells) {
-  return product_scratch<T>(p, cells).total();
+i64 conv2d_scratch(const Conv2dProduct<T>& a, i64 cells) {
+  return product_scratch<T>(a, cells).total();
 }
 
 // tile += sums, rows x kNr.
@@ -196,10 +200,10 @@ template <class T>
 class Conv2dOperands {
  public:
   Conv2dOperands(const Conv2dProduct<T>& product, i64 group, Range cells)
-      : a_(product), layout_(product_scratch<T>(product.pass, cells.end - cells.begin)) {
+      : a_(product), layout_(product_scratch<T>(product, cells.end - cells.begin)) {
     const Conv2dPass& p = a_.pass;
     direct_ = a_.direct && !reads_in_place(p);
-    w_ = a_.w + group * p.packed_size();
+    w_ = a_.w + group * (a_.packed ? p.packed_size() : p.out * p.depth());
   }
   bool direct() const { return direct_; }
   T* place(T* scratch) {  // gives the rest of the scratch
@@ -212,7 +216,7 @@ class Conv2dOperands {
   void load(Range channels, const Planes& planes, const T* image, const Conv2dTiles<T>& tiles) {
     const Conv2dPass& p = a_.pass;
     depth_ = (channels.end - channels.begin) * p.taps;
-    filters_ = w_ + channels.begin * p.taps * p.out;
+    filters_ = w_ + channels.begin * p.taps * (a_.packed ? p.out : 1);
     image_ = image;
     set_offsets(p, planes, channels.end - channels.begin, layout_.offsets_in(scratch_));
     if (direct_) return;
@@ -220,15 +224,25 @@ class Conv2dOperands {
     pack(tiles.runs, tiles.run_count, image_, layout_.offsets_in(scratch_), depth_, layout_.columns_in(scratch_));
   }
 
-  // tile = the channels [m, m + height) of the tile that starts with `run`.
-  JADRO_INLINE void multiply(i64 m, i64 height, i64 width, const Run& run, T* tile) const {
-    const T* const w = filters_ + m * depth_;
+  // The filters of the channels [m, m + height) to come.
+  void take_filters(i64 m, i64 height) {
+    if (a_.packed) {
+      panel_ = filters_ + m * depth_;
+      return;
+    }
+    T* const panel = layout_.panel_in(scratch_);
+    pack_a(filters_ + m * a_.pass.depth(), a_.pass.depth(), 1, height, depth_, panel);
+    panel_ = panel;
+  }
+
+  // tile = the channels whose filters were taken, `height` of them, of the tile that starts with `run`.
+  JADRO_INLINE void multiply(i64 height, i64 width, const Run& run, T* tile) const {
     if (direct_) {
-      micro_for<T, Operands::kGatheredB>(height, width)(depth_, w, height, image_ + run.base,
+      micro_for<T, Operands::kGatheredB>(height, width)(depth_, panel_, height, image_ + run.base,
                                                         layout_.offsets_in(scratch_), tile);
     } else {
-      const T* const panel = layout_.columns_in(scratch_) + run.first / kNr<T> * depth_ * kNr<T>;
-      micro_for<T>(height, width)(depth_, w, height, panel, nullptr, tile);
+      const T* const columns = layout_.columns_in(scratch_) + run.first / kNr<T> * depth_ * kNr<T>;
+      micro_for<T>(height, width)(depth_, panel_, height, columns, nullptr, tile);
     }
   }
 
@@ -237,7 +251,7 @@ class Conv2dOperands {
   const Conv2dScratch<T> layout_;
   T* scratch_ = nullptr;
   bool direct_;
-  const T *w_, *filters_ = nullptr, *image_ = nullptr;
+  const T *w_, *filters_ = nullptr, *panel_ = nullptr, *image_ = nullptr;
   i64 depth_ = 0;
 };
 
@@ -300,19 +314,30 @@ void conv2d_block(const Conv2dProduct<T>* phases, i64 count, i64 group, Range ce
     const T* const image = planes.of(src, {c0, c0 + channels}, operands[0].planes());
     for (i64 f = 0; f < count; ++f) operands[f].load({c0, c0 + channels}, planes, image, tiles);
     alignas(64) T finished[kConv2dPhases * kMr * kNr<T>];
-    tiles.for_each([&](i64 number, i64 width, i64 begin, i64 end) {
-      for (i64 r = panels.begin; r < panels.end; ++r) {
-        const i64 m = rows.start(r), height = rows.size(r);
-        for (i64 i = begin; last && i < end; ++i) sink.touch(m, height, tiles.joined[i]);
-        for (i64 f = 0; f < count; ++f) {
-          T* const sum = operands[f].sums() + (number * rows.count + r) * kMr * kNr<T>;
-          T* const done = finished + f * kMr * kNr<T>;
-          operands[f].multiply(m, height, width, tiles.joined[begin], first && !last ? sum : done);
-          if (!first) add_tile(last ? sum : done, height, last ? done : sum);
-        }
-        if (last) store_phases(sink, p, finished, count, m, height, tiles.joined, begin, end);
+    const auto take = [&](i64 r) {
+      for (i64 f = 0; f < count; ++f) operands[f].take_filters(rows.start(r), rows.size(r));
+    };
+    const auto multiply = [&](i64 r, i64 number, i64 width, i64 begin, i64 end) {
+      const i64 m = rows.start(r), height = rows.size(r);
+      for (i64 i = begin; last && i < end; ++i) sink.touch(m, height, tiles.joined[i]);
+      for (i64 f = 0; f < count; ++f) {
+        T* const sum = operands[f].sums() + (number * rows.count + r) * kMr * kNr<T>;
+        T* const done = finished + f * kMr * kNr<T>;
+        operands[f].multiply(height, width, tiles.joined[begin], first && !last ? sum : done);
+        if (!first) add_tile(last ? sum : done, height, last ? done : sum);
       }
-    });
+      if (last) store_phases(sink, p, finished, count, m, height, tiles.joined, begin, end);
+    };
+    if (phases[0].packed) {
+      tiles.for_each([&](i64 number, i64 width, i64 begin, i64 end) {
+        for (i64 r = panels.begin; r < panels.end; ++r) take(r), multiply(r, number, width, begin, end);
+      });
+    } else {
+      for (i64 r = panels.begin; r < panels.end; ++r) {
+        take(r);
+        tiles.for_each([&](i64 number, i64 width, i64 begin, i64 end) { multiply(r, number, width, begin, end); });
+      }
+    }
   }
   if (phases[0].past_caches) stream_fence();
 }
@@ -350,7 +375,7 @@ template <class T>
 Conv2dScratch<T> weight_scratch(const Conv2dPass& p, i64 columns) {
   const i64 channels = min(p.in, columns / max(1, p.taps) + 2);
   return {channels * p.taps, conv2d_planes_bound(p, channels, kKc),
-          (p.out + ceil_div(columns, kNr<T>) * kNr<T>)*kKc + Conv2dScratch<T>::kSlack, 0};
+          (p.out + ceil_div(columns, kNr<T>) * kNr<T>)*kKc + Conv2dScratch<T>::kSlack, 0, 0};
 }
 template <class T>
 i64 conv2d_weight_scratch(const Conv2dPass& p, i64 columns) {

@@ -310,16 +310,19 @@ bool winograd_block(const WinogradProduct<T>& a, i64 group, Range tiles, Range p
     });
   }
   bool finite = true;
-  const T* const u = a.u + group * ceil_div(p.out, kNr<T>) * kPoints * a.shape.u_point;
+  const i64 u_size = ceil_div(p.out, kNr<T>) * kPoints * a.shape.u_point;
+  const bool far = u_size * static_cast<i64>(sizeof(T)) > kFarBytes;
+  const T* const u = a.u + group * u_size;
   for (i64 panel = panels.begin; panel < panels.end; ++panel) {
     const i64 o = panel * kNr<T>, width = min(kNr<T>, p.out - o);
     for (int point = 0; point < kPoints; ++point) {
       const T* const columns = u + (panel * kPoints + point) * a.shape.u_point;
       for (i64 r = 0; r < tile_panels.count; ++r) {
         const i64 first = tile_panels.start(r);
-        micro_for<T, Operands::kBlockedA>(tile_panels.size(r), width)(
-            p.in, v + point * layout.v_point + first * in_lanes, 0, columns, nullptr,
-            m + point * layout.m_point + first * kNr<T>);
+        const Micro<T> multiply = far ? micro_for<T, Operands::kBlockedAFarB>(tile_panels.size(r), width)
+                                      : micro_for<T, Operands::kBlockedA>(tile_panels.size(r), width);
+        multiply(p.in, v + point * layout.v_point + first * in_lanes, 0, columns, nullptr,
+                 m + point * layout.m_point + first * kNr<T>);
       }
     }
     for (i64 j = 0; j < width; j += kN) {

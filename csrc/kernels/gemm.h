@@ -47,7 +47,7 @@ JADRO_INLINE void transpose(Vec<T>* rows) {
 }
 
 // dst[k][rows] = a[rows, k], rows <= kMr. Whole vectors are written, the lanes above the last row before what belongs
-// there: dst needs a vector of slack.
+// there, and nothing past the end.
 template <class T>
 void pack_a(const T* a, i64 row, i64 col, i64 rows, i64 k, T* dst) {
   constexpr int kN = kLanes<T>;
@@ -60,8 +60,13 @@ void pack_a(const T* a, i64 row, i64 col, i64 rows, i64 k, T* dst) {
 #pragma GCC unroll 16
         for (int i = 0; i < kN; ++i) block[i] = load(a + min(r0 + i, rows - 1) * row + p);
         transpose<T>(block);
+        T* const to = dst + p * rows + r0;
+        if (p + kN < k) {
 #pragma GCC unroll 16
-        for (int i = 0; i < kN; ++i) store(dst + (p + i) * rows + r0, block[i]);
+          for (int i = 0; i < kN; ++i) store(to + i * rows, block[i]);
+        } else {
+          for (int i = 0; i < kN; ++i) store_n(to + i * rows, block[i], min(kN, (kN - i) * rows - r0));
+        }
       }
     }
   }

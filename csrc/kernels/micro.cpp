@@ -8,7 +8,8 @@ namespace {
 template <class T, int MR, int NV, Operands kOperands>
 void micro(i64 k, const T* __restrict a, i64 a_step, const T* __restrict b, const i64* __restrict offsets,
            T* __restrict tile) {
-  constexpr bool kBlocked = kOperands == Operands::kBlockedA;
+  constexpr bool kFar = kOperands == Operands::kFarB || kOperands == Operands::kBlockedAFarB;
+  constexpr bool kBlocked = kOperands == Operands::kBlockedA || kOperands == Operands::kBlockedAFarB;
   constexpr i64 kRow = kBlocked ? kLanes<T> : 1, kAhead = 48 * kNr<T>;
   Vec<T> acc[MR][NV] = {};
   for (i64 block = 0; block < k; block += kBlocked ? kLanes<T> : k) {
@@ -20,7 +21,7 @@ void micro(i64 k, const T* __restrict a, i64 a_step, const T* __restrict b, cons
 #pragma GCC unroll 4
       for (int v = 0; v < NV; ++v) {
         row[v] = load(source + v * kLanes<T>);
-        if (kOperands == Operands::kFarB) __builtin_prefetch(source + kAhead + v * kLanes<T>);
+        if (kFar) __builtin_prefetch(source + kAhead + v * kLanes<T>);
       }
 #pragma GCC unroll 16
       for (int r = 0; r < MR; ++r) {
@@ -55,6 +56,7 @@ constexpr JADRO_TIER::MicroTable<T> make_table() {
   fill_table<T, Operands::kFarB>(table);
   fill_table<T, Operands::kGatheredB>(table);
   fill_table<T, Operands::kBlockedA>(table);
+  fill_table<T, Operands::kBlockedAFarB>(table);
   return table;
 }
 

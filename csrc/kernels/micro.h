@@ -11,7 +11,7 @@ namespace jadro {
 template <class T>
 using Micro = void (*)(i64 k, const T* a, i64 a_step, const T* b, const i64* offsets, T* tile);
 
-enum class Operands : int { kPlain, kFarB, kGatheredB, kBlockedA };
+enum class Operands : int { kPlain, kFarB, kGatheredB, kBlockedA, kBlockedAFarB };
 
 namespace {
 
@@ -29,7 +29,8 @@ constexpr int kMr = 4, kNv = 2;  // 8 + 2 + 1 of 16
 template <class T>
 constexpr int kNr = kNv * kLanes<T>;
 
-constexpr i64 kKc = 512;  // depth of one pass: a panel of A (kMr x kKc) and one of B stay near the core
+constexpr i64 kFarBytes = i64{4} << 20;  // operands larger than this are far from the core
+constexpr i64 kKc = 512;                 // depth of one pass: a panel of A (kMr x kKc) and one of B stay near the core
 
 }  // namespace
 
@@ -37,7 +38,7 @@ namespace JADRO_TIER {
 
 template <class T>
 struct MicroTable {
-  Micro<T> of[4][2][kMr];  // [operands][more than one vector of columns][rows - 1]
+  Micro<T> of[5][2][kMr];  // [operands][more than one vector of columns][rows - 1]
 };
 extern const MicroTable<float> micro_f32;
 extern const MicroTable<double> micro_f64;

@@ -223,10 +223,7 @@ class LoopShare {
   Range live_rows(i64 t) const { return {rows.begin, min(rows.end, s.rows(t))}; }
   bool normed() const { return C::kOptions && o->gain_hh; }
   // Whether every step reads the recurrent weights of these units from beyond the second-level cache.
-  bool far_weights() const {
-    constexpr i64 kBytes = i64{4} << 20;
-    return C::kGates * width() * s.output * static_cast<i64>(sizeof(T)) > kBytes;
-  }
+  bool far_weights() const { return C::kGates * width() * s.output * static_cast<i64>(sizeof(T)) > kFarBytes; }
   void meet() const {
     if (barrier) barrier->wait();
   }

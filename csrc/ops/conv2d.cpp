@@ -164,30 +164,42 @@ void multiply(const char* op, const Conv2d& s, const std::vector<Conv2dPass>& ph
   const Kernels<T>& k = kernels_of<T>();
   const Conv2dPass& p = phases[0];
   const i64 count = static_cast<i64>(phases.size());
+  const i64 panels = (p.out + k.tile_rows - 1) / k.tile_rows;
+  CellBlocks blocks(p, kBlockCells, k.tile_columns);
+  const bool ahead = blocks.count() > 1;  // filters are packed once for all blocks
   i64 packed_size = 0, depth = 0;
-  for (const Conv2dPass& f : phases) packed_size += p.groups * f.packed_size(), depth += f.depth();
+  for (const Conv2dPass& f : phases) packed_size += ahead ? p.groups * f.packed_size() : 0, depth += f.depth();
   const int threads = threads_for(p.groups * p.cells() * depth * p.out);
   const Scratch<T> packed(packed_size);
   std::vector<Conv2dProduct<T>> products;
   T* to = packed.data();
   for (i64 f = 0; f < count; ++f, to += p.groups * phases[f - 1].packed_size()) {
     const bool past = past_caches<T>(p.n * p.groups * p.out * p.dst_plane());
-    products.push_back({phases[f], src, to, dst, epilogue, direct, past});
+    products.push_back({phases[f], src, ahead ? to : w[f], dst, epilogue, direct, past, ahead});
   }
-  parallel_for(static_cast<int>(count * p.groups), threads, [&](int task, int) {
-    const Conv2dProduct<T>& a = products[task / p.groups];
-    const i64 group = task % p.groups, size = a.pass.packed_size();
-    k.conv2d_pack(a.pass, w[task / p.groups] + group * p.out * a.pass.depth(), const_cast<T*>(a.w) + group * size);
-  });
-  const i64 wanted = threads > 1 ? 2 * threads : 1, panels = (p.out + k.tile_rows - 1) / k.tile_rows;
-  CellBlocks blocks(p, kBlockCells, k.tile_columns);
-  while (p.groups * blocks.count() < wanted && blocks.halve()) {
-  }
+  const i64 wanted = threads > 1 ? 2 * threads : 1;
+  const auto split = [&](Split& rows, i64 parts) {
+    while (parts * rows.count() < wanted && rows.halve()) {
+    }
+  };
   Split rows(panels, panels, 1);
-  while (p.groups * blocks.count() * rows.count() < wanted && rows.halve()) {
+  if (ahead) {
+    Split some(panels, panels, 1);
+    split(some, p.groups);
+    parallel_for(static_cast<int>(count * p.groups * some.count()), threads, [&](int task, int) {
+      const i64 f = task / (p.groups * some.count()), group = task / some.count() % p.groups;
+      const Conv2dProduct<T>& a = products[f];
+      k.conv2d_pack(a.pass, w[f] + group * p.out * a.pass.depth(), some.range(task % some.count()),
+                    const_cast<T*>(a.w) + group * a.pass.packed_size());
+    });
+  } else {
+    split(rows, p.groups);  // every part of the filters is read once
   }
+  while (p.groups * blocks.count() * rows.count() < wanted && blocks.halve()) {
+  }
+  split(rows, p.groups * blocks.count());
   i64 need = 0;
-  for (const Conv2dPass& f : phases) need += k.conv2d_scratch(f, blocks.size());
+  for (const Conv2dProduct<T>& f : products) need += k.conv2d_scratch(f, blocks.size());
   const Scratch<T> scratch(need, threads);
   parallel_for(static_cast<int>(p.groups * blocks.count() * rows.count()), threads, [&](int task, int rank) {
     const i64 group = task / (blocks.count() * rows.count()), rest = task % (blocks.count() * rows.count());
@@ -207,7 +219,7 @@ void run_pass(const char* op, const Conv2d& s, const Conv2dPass& p, const T* src
   }
   if (choice.depthwise) {
     const Verbose<T> line(op, choice.name(), [&] { return shape_text(s); });
-    return depthwise_product<T>({{p, src, w, dst, epilogue, true, false}});
+    return depthwise_product<T>({{p, src, w, dst, epilogue, true, false, false}});
   }
   multiply<T>(op, s, {p}, src, {w}, dst, epilogue, choice.algorithm == Conv2dAlgorithm::kDirect);
 }
@@ -351,7 +363,7 @@ void backward_rows(const Conv2d& s, const Windows& part, i64 d, i64 h, const T* 
   if (by_rows) {
     const Verbose<T> line("conv2d_backward_data", choice.name(), [&] { return shape_text(s); });
     std::vector<Conv2dProduct<T>> products;
-    for (i64 f = 0; f < count; ++f) products.push_back({passes[f], dy, filters[f], dst, epilogue, true, false});
+    for (i64 f = 0; f < count; ++f) products.push_back({passes[f], dy, filters[f], dst, epilogue, true, false, false});
     return depthwise_product(products);
   }
   multiply("conv2d_backward_data", s, passes, dy, filters, dst, epilogue, choice.algorithm == Conv2dAlgorithm::kDirect);

@@ -45,8 +45,9 @@ struct Sizes {
 double direct_product(const Sizes& s) { return s.depth * (s.rows * (1.1 * s.out + 3.8) + 1.2 * s.out); }
 double depthwise_product(const Sizes& s) { return s.run * (s.out * (2.0 * s.depth + 4) + 5 * s.in); }
 double depthwise_weight(const Sizes& s) { return s.run * (s.out * (2.2 * s.depth + 4) + 5 * s.in); }
-double im2col_product(const Sizes& s) {
-  return s.depth * (s.columns * (1.1 * s.out + 2.1) + 6.0 * s.rows + 0.9 * s.out);
+double im2col_product(const Sizes& s, double element) {
+  const double far = s.depth * s.out * element > 8e6 ? 4 : 0;
+  return s.depth * (s.columns * (1.1 * s.out + 2.1) + 6.0 * s.rows + (0.9 + far) * s.out);
 }
 double im2col_weight(const Sizes& s) {
   const double width = vectors(s.depth, s.lanes);
@@ -54,22 +55,22 @@ double im2col_weight(const Sizes& s) {
 }
 
 // What a vector of transformed filters costs beyond the transform where they leave the second-level cache, or all
-// caches.
-double filter_cost(const Winograd& w, double filters, const Sizes& s, double element) {
+// caches (`far`).
+double filter_cost(const Winograd& w, double filters, const Sizes& s, double element, double far) {
   const double bytes = (w.m + 2) * (w.m + 2) * filters * s.lanes * element;
-  return bytes > 8e6 ? 24 : bytes > 3e6 ? 10 : 0;
+  return bytes > 8e6 ? far : bytes > 3e6 ? 10 : 0;
 }
 double winograd_product(const Winograd& w, const Sizes& s, double element) {
   const double in = vectors(s.in, s.lanes), out = vectors(s.out, s.lanes), tiles = w.tiles(), filters = s.in * out;
   return (w.m + 2) * (w.m + 2) *
          (1.3 * std::max(tiles, 8.0) * filters + tiles * (9.7 * in + 14.6 * out) +
-          filters * (1.0 + filter_cost(w, filters, s, element)));
+          filters * (1.0 + filter_cost(w, filters, s, element, 90)));
 }
 double winograd_weight(const Winograd& w, const Sizes& s, double element) {
   const double in = 2 * vectors(s.in, 2 * s.lanes), tiles = w.tiles(), filters = s.out * in;
   return (w.m + 2) * (w.m + 2) *
          (1.4 * tiles * filters + 8.2 * tiles * (vectors(s.in, s.lanes) + vectors(s.out, s.lanes)) +
-          filters * (9.9 + filter_cost(w, filters, s, element)));
+          filters * (9.9 + filter_cost(w, filters, s, element, 24)));
 }
 
 // A plane at a time: always where it is read in place, else where a group's planes stay in the second-level cache and
@@ -144,7 +145,7 @@ std::optional<Winograd> winograd_shape(const Conv2dPass& p, i64 m) {
 template <class T>
 Conv2dChoice choose_product(const Conv2dPass& p, Conv2dAlgorithm algorithm) {
   const Sizes s = Sizes::of<T>(p);
-  const double direct = direct_product(s), im2col = im2col_product(s), planes = depthwise_product(s);
+  const double direct = direct_product(s), im2col = im2col_product(s, sizeof(T)), planes = depthwise_product(s);
   const bool depthwise = depthwise_pays<T>(p, planes, std::min(direct, im2col));
   if (algorithm != Conv2dAlgorithm::kAuto) return forced(p, algorithm, depthwise);
   if (depthwise) return {Conv2dAlgorithm::kDirect, true, {}};
