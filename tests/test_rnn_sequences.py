@@ -232,3 +232,27 @@ def test_no_gradient_crosses_a_cut():
     assert not dx.numpy()[:4].any() and dx.numpy()[4:].all()
     (dx,) = jadro.grad(layer(x, reset=reset)[0][:4].sum(), [x])
     assert dx.numpy()[:4].all() and not dx.numpy()[4:].any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("batch", [6, 64])
+def test_large_ragged_batches_have_the_same_bits_on_any_number_of_threads(kind, batch, threads):
+    """Shares of few long rows and of many short ones: the fewer rows, the more steps of the input's projection at a
+    time."""
+    steps, inputs, hidden = 48, 8, 320
+    rng = np.random.default_rng(3)
+    layer = getattr(nn, kind)(inputs, hidden)
+    x = jadro.tensor(rng.standard_normal((steps, batch, inputs)).astype(np.float32), requires_grad=True)
+    lengths = np.minimum(rng.geometric(1 / 8, batch), steps)
+    lengths[0] = steps
+
+    def run(count):
+        threads(count)
+        layer.zero_grad()
+        x.grad = None
+        y, _ = layer(x, lengths=lengths)
+        y.sum().backward()
+        return [y.numpy().tobytes(), x.grad.numpy().tobytes(), *(p.grad.numpy().tobytes() for p in layer.parameters())]
+
+    alone = run(1)
+    assert all(run(count) == alone for count in (2, 3, 7) for _ in range(3))

@@ -213,21 +213,20 @@ void RnnDirection<T>::share_out(RnnDirection* other, Need need, Loop loop) {
   const i64 panel = kernels.tile_columns, H = sizes.hidden, P = sizes.output, N = sizes.batch;
   RnnDirection* const directions[] = {this, other};
   const int count = other ? 2 : 1, all = count * tasks_;
+  i64 most = 0;  // scratch of any share: one of fewer rows or units may want more steps at a time
   if (by_rows_) {
-    i64 rows = 0;
     for (int task = 0; task < tasks_; ++task) {
       const Range mine = batch.part(task, tasks_);
-      rows = std::max(rows, mine.end - mine.begin);
+      most = std::max(most, need(mine.end - mine.begin, H));
     }
-    const Scratch<T> scratch(need(rows, H), all);
+    const Scratch<T> scratch(most, all);
     parallel_for(all, all, [&](int task, int rank) {
       loop(*directions[task / tasks_], batch.part(task % tasks_, tasks_), Range{0, H}, Range{0, P}, scratch.at(rank),
            nullptr);
     });
     return;
   }
-  i64 most = 0;  // of any share, were the team smaller than asked for: fewer units may want more steps at a time
-  for (int parts = 1; parts <= tasks_; ++parts) {
+  for (int parts = 1; parts <= tasks_; ++parts) {  // the team may be smaller than asked for
     for (int i = 0; i < parts; ++i) {
       const Range units = part(H, panel, i, parts);
       most = std::max(most, need(N, units.end - units.begin));
