@@ -110,8 +110,8 @@ struct Conv2dEpilogue {
 constexpr i64 kConv2dPhases = 4;
 
 // src [n, groups*in, src_d, src_h, src_w]; w: each group's [out, depth] packed by conv2d_pack, packed_size() apart, or
-// as it stands, for few cells: every panel of it is then packed where it is multiplied; dst
-// [n, groups*out, dst_d, dst_h, dst_w].
+// as it stands, for few cells: every panel of it is then packed where it is multiplied; dst [n, groups*out, dst_d,
+// dst_h, dst_w].
 template <class T>
 struct Conv2dProduct {
   Conv2dPass pass;

@@ -226,7 +226,7 @@ void RnnDirection<T>::share_out(RnnDirection* other, Need need, Loop loop) {
     });
     return;
   }
-  for (int parts = 1; parts <= tasks_; ++parts) {  // the team may be smaller than asked for
+  for (int parts = 1; parts <= all; ++parts) {  // the team may be smaller than asked for
     for (int i = 0; i < parts; ++i) {
       const Range units = part(H, panel, i, parts);
       most = std::max(most, need(N, units.end - units.begin));
