@@ -86,6 +86,10 @@ struct Conv2dPass {
   i64 depths, taps;
   i64 channels;  // whose taps make one pass over the depth
   const i64 *tap_d, *tap_h, *tap_w;
+  // The filter of outgoing channel o and incoming channel c stands at group * w_group + o * w_out + c * w_in of w,
+  // w_taps elements; tap t is that at place[t]. Places ascend.
+  i64 w_group, w_out, w_in, w_taps;
+  const i64* place;
   Range reach_h, reach_w;  // from the least tap to the greatest, of all passes that share the planes
   PaddingMode padding_mode;
   i64 grid() const { return grid_d * grid_h * grid_w; }
@@ -96,6 +100,7 @@ struct Conv2dPass {
   i64 packed_size() const {
     return (out * depth() + 127) / 64 * 64;
   }  // of one group's weights, with slack for whole vectors
+  bool filters_are_rows() const { return taps == w_taps && w_in == taps; }  // an outgoing channel's, in order
 };
 
 // What a finished result of outgoing channel o becomes: y scale[o] + bias[o] + add, add shaped as dst, and with relu
@@ -109,8 +114,8 @@ struct Conv2dEpilogue {
 // Phases of a row that conv2d_block can interleave.
 constexpr i64 kConv2dPhases = 4;
 
-// src [n, groups*in, src_d, src_h, src_w]; w: each group's [out, depth] packed by conv2d_pack, packed_size() apart, or
-// as it stands, for few cells: every panel of it is then packed where it is multiplied; dst [n, groups*out, dst_d,
+// src [n, groups*in, src_d, src_h, src_w]; w: each group's filters packed by conv2d_pack, packed_size() apart, or as
+// they stand, for few cells: every panel of them is then packed where it is multiplied; dst [n, groups*out, dst_d,
 // dst_h, dst_w].
 template <class T>
 struct Conv2dProduct {

@@ -3,23 +3,11 @@
 // share a column.
 #pragma once
 
+#include "kernels/conv2d_filters.h"
 #include "kernels/conv2d_planes.h"
 
 namespace jadro {
 namespace {
-
-// One group's w [out, depth] in passes over the depth, each in panels of rows: the panels [panels].
-template <class T>
-void conv2d_pack(const Conv2dPass& p, const T* w, Range panels, T* packed) {
-  const RowPanels rows(p.out);
-  const i64 depth = p.depth(), step = p.channels * p.taps;
-  for (i64 k0 = 0; k0 < depth; k0 += step) {
-    const i64 kc = min(step, depth - k0);
-    for (i64 r = panels.begin; r < panels.end; ++r) {
-      pack_a(w + rows.start(r) * depth + k0, depth, 1, rows.size(r), kc, packed + k0 * p.out + rows.start(r) * kc);
-    }
-  }
-}
 
 // Scratch of one block: the offset of every (channel, tap) of a pass, the planes, the packed operands, sums of tiles
 // between the passes, and a panel of filters that were not packed before.
@@ -203,7 +191,7 @@ class Conv2dOperands {
       : a_(product), layout_(product_scratch<T>(product, cells.end - cells.begin)) {
     const Conv2dPass& p = a_.pass;
     direct_ = a_.direct && !reads_in_place(p);
-    w_ = a_.w + group * (a_.packed ? p.packed_size() : p.out * p.depth());
+    w_ = a_.w + group * (a_.packed ? p.packed_size() : p.w_group);
   }
   bool direct() const { return direct_; }
   T* place(T* scratch) {  // gives the rest of the scratch
@@ -215,8 +203,8 @@ class Conv2dOperands {
 
   void load(Range channels, const Planes& planes, const T* image, const Conv2dTiles<T>& tiles) {
     const Conv2dPass& p = a_.pass;
-    depth_ = (channels.end - channels.begin) * p.taps;
-    filters_ = w_ + channels.begin * p.taps * (a_.packed ? p.out : 1);
+    channels_ = channels.end - channels.begin, depth_ = channels_ * p.taps;
+    filters_ = w_ + channels.begin * (a_.packed ? p.taps * p.out : p.w_in);
     image_ = image;
     set_offsets(p, planes, channels.end - channels.begin, layout_.offsets_in(scratch_));
     if (direct_) return;
@@ -231,7 +219,7 @@ class Conv2dOperands {
       return;
     }
     T* const panel = layout_.panel_in(scratch_);
-    pack_a(filters_ + m * a_.pass.depth(), a_.pass.depth(), 1, height, depth_, panel);
+    pack_filters(a_.pass, filters_ + m * a_.pass.w_out, height, channels_, panel);
     panel_ = panel;
   }
 
@@ -252,7 +240,7 @@ class Conv2dOperands {
   T* scratch_ = nullptr;
   bool direct_;
   const T *w_, *filters_ = nullptr, *panel_ = nullptr, *image_ = nullptr;
-  i64 depth_ = 0;
+  i64 channels_ = 0, depth_ = 0;
 };
 
 // wide[rows][kNr * count] = the columns of `count` tiles in turn.

@@ -132,7 +132,7 @@ JADRO_INLINE void depthwise_cells(const Conv2dPass& p, const T* planes, i64 plan
   for (i64 c = 0; c < p.in; ++c) {
     for (i64 t = 0; t < p.taps; ++t) {
       const T* x = planes + c * plane_size + offsets[t] + q;
-      const T tap = w[c * p.taps + t];
+      const T tap = w[c * p.w_in + p.place[t]];
 #pragma GCC unroll 4
       for (int v = 0; v < V; ++v) acc[v] += tap * load(x + v * kLanes<T>);
     }
@@ -186,7 +186,7 @@ void depthwise_rows(const Conv2dProduct<T>& a, const T* run, const DepthwisePlan
   }
 }
 
-// Planes [items] of (image, group); a.w is [groups*out, in, taps] as it stands.
+// Planes [items] of (image, group); a.w as it stands.
 template <class T>
 void conv2d_depthwise(const Conv2dProduct<T>& a, Range items, T* scratch) {
   const Conv2dPass& p = a.pass;
@@ -202,7 +202,8 @@ void conv2d_depthwise(const Conv2dProduct<T>& a, Range items, T* scratch) {
       plane.fill(a.src + (first * p.in + c) * src_plane, planes + c * plane.size());
     for (i64 o = 0; o < count * p.out; ++o) {
       const i64 channel = (first * p.out + o) % (p.groups * p.out);
-      const T *const x = planes + o / p.out * layout.item_planes, *const w = a.w + channel * p.depth();
+      const T *const x = planes + o / p.out * layout.item_planes, *const w = a.w + channel / p.out * p.w_group +
+                                                                             channel % p.out * p.w_out;
       T* const run = runs + o * plane.run_size();
       for (i64 q = 0; q < cells; q += 4 * kLanes<T>) depthwise_cells(p, x, plane.size(), offsets, w, q, run);
     }

@@ -60,7 +60,7 @@ void add_row_taps(const Conv2dPass& p, const RowTaps& all, i64 first, const T* p
     for (i64 r = 0; r < taps.rows; ++r) {
       Vec<T> tap[kColumns];
 #pragma GCC unroll 4
-      for (int c = 0; c < kColumns; ++c) tap[c] = broadcast(w[r * taps.columns + first + c]);
+      for (int c = 0; c < kColumns; ++c) tap[c] = broadcast(w[p.place[r * taps.columns + first + c]]);
       const i64 top = (i + q0) * step_h + taps.h[r * taps.columns];
       const T* row = plane + top * width;
 #pragma GCC unroll 4
@@ -201,7 +201,7 @@ void three_by_three_plane(const Conv2dPass& p, const ThreeByThree& three, const 
 template <class T, class Put>
 void three_by_three_plane(const Conv2dPass& p, const ThreeByThree& three, const T* plane, const T* w, Put put) {
   T taps[9];
-  for (int t = 0; t < 9; ++t) taps[three.place[t]] = w[t];
+  for (int t = 0; t < 9; ++t) taps[three.place[t]] = w[p.place[t]];
   const auto computed = [&](i64 block) { return ceil_div(p.grid_h, block) * block; };
   const auto f = computed(kTall) <= computed(kLow)
                      ? p.step_w == 1 ? three_by_three_plane<T, 1, kTall, Put> : three_by_three_plane<T, 2, kTall, Put>
@@ -235,7 +235,7 @@ void three_by_three_products(const Conv2dPass& p, const ThreeByThree& three, con
 // --- forward, and the gradient of the data -----------------------------------------------------------------------
 
 // The planes [items] of (image, channel). With count == 2 the products are the phases of a row, in order, on one grid;
-// w is [groups*out, taps] as it stands; one channel comes into each group.
+// w as it stands; one channel comes into each group.
 template <class T>
 void conv2d_rows(const Conv2dProduct<T>* phases, i64 count, Range items) {
   const Conv2dPass& p = phases[0].pass;
@@ -246,6 +246,7 @@ void conv2d_rows(const Conv2dProduct<T>* phases, i64 count, Range items) {
   for (i64 item = items.begin; item < items.end; ++item) {
     const i64 channel = item % (p.groups * p.out);
     const T* const plane = phases[0].src + item / p.out * p.src_h * p.src_w;
+    const T* const w = phases[0].w + channel / p.out * p.w_group + channel % p.out * p.w_out;
     const T bias = e.bias ? e.bias[channel] : T(0), scale = e.scale ? e.scale[channel] : T(1);
     const i64 start = item * p.dst_h * p.dst_w;
     const auto put = [&](i64 at, Vec<T> v, i64 lanes) {
@@ -255,8 +256,7 @@ void conv2d_rows(const Conv2dProduct<T>* phases, i64 count, Range items) {
       store_n(phases[0].dst + at, v, lanes);
     };
     if (three.applies) {
-      three_by_three_plane(p, three, plane, phases[0].w + channel * 9,
-                           [&](i64 at, Vec<T> v, i64 lanes) { put(start + at, v, lanes); });
+      three_by_three_plane(p, three, plane, w, [&](i64 at, Vec<T> v, i64 lanes) { put(start + at, v, lanes); });
       continue;
     }
     for (i64 j = 0; j < p.grid_w; j += kLanes<T>) {
@@ -265,7 +265,7 @@ void conv2d_rows(const Conv2dProduct<T>* phases, i64 count, Range items) {
         Vec<T> acc[2][kRowBlock + kRowsAtOnce - 1];
         for (i64 f = 0; f < count; ++f) {
           const Conv2dPass& phase = phases[f].pass;
-          row_cells(phase, taps[f], plane, phases[f].w + channel * phase.taps, i, rows, j, acc[f]);
+          row_cells(phase, taps[f], plane, w, i, rows, j, acc[f]);
         }
         const i64 lanes = p.dst_w - j * count;
         for (i64 q = 0; q < rows; ++q) {

@@ -6,8 +6,8 @@
 #pragma once
 
 #include "core/kernel_table.h"
+#include "kernels/conv2d_filters.h"
 #include "kernels/conv2d_winograd_points.h"
-#include "kernels/gemm.h"
 
 namespace jadro {
 namespace {
@@ -153,19 +153,12 @@ void transform_source(const Winograd& s, const T* src, i64 channels, Range tiles
 
 // --- filters -----------------------------------------------------------------------------------------------------
 
-// Filters of kLanes channels of w [out, in, taps] from o and c0 on -> dst [channel][tap][lane of out].
+// dst[channel][tap][lane of out] = the filters of `outs` outgoing and `channels` incoming channels, kLanes of each at
+// most, the first of both at w.
 template <int kTaps, class T>
-void load_filters(const T* w, i64 in, i64 out, i64 o, i64 c0, T* dst) {
-  constexpr int kN = kLanes<T>;
-  const i64 depth = in * kTaps, count = min(kN, in - c0) * kTaps;
-  for (i64 k = 0; k < count; k += kN) {
-    Vec<T> block[kN];
-    for (int i = 0; i < kN; ++i) {
-      block[i] = load_n(w + min(o + i, out - 1) * depth + c0 * kTaps + k, min(kN, count - k));
-    }
-    transpose<T>(block);
-    for (int i = 0; i < kN; ++i) store(dst + (k + i) * kN, block[i]);
-  }
+void load_filters(const Conv2dPass& p, const T* w, i64 outs, i64 channels, T* dst) {
+  if (p.filters_are_rows()) return load_transposed(w, p.w_out, outs, channels * kTaps, dst);
+  for (i64 c = 0; c < channels; ++c) load_transposed(w + c * p.w_in, p.w_out, outs, kTaps, dst + c * kTaps * kLanes<T>);
 }
 
 // G g G^T of a filter whose taps, vectors, stand one after the other in memory; point p goes to u + p * u_point.
@@ -189,19 +182,20 @@ void transform_filter(const T* taps, bool flipped, T* u, i64 u_point) {
   }
 }
 
-// One group's w [out, in, taps] -> U, for the panels of kNr outgoing channels [panels]: [panel][point][in][kNr], points
+// One group's w -> U, for the panels of kNr outgoing channels [panels]: [panel][point][in][kNr], points
 // u_point apart.
 template <template <class> class F, class T>
 void winograd_pack(const Winograd& s, const T* w, Range panels, T* packed) {
   constexpr int kN = kLanes<T>, kTaps = F<T>::kTaps * F<T>::kTaps;
   const i64 in = s.pass.in, out = s.pass.out;
-  alignas(64) T taps[kTaps * kN * kN];
+  alignas(64) T taps[(kTaps + 1) * kN * kN];
   for (i64 panel = panels.begin; panel < panels.end; ++panel) {
     T* const u = packed + panel * WinogradSizes<F, T>::kPoints * s.u_point;
     for (i64 o = panel * kNr<T>; o < min(out, (panel + 1) * kNr<T>); o += kN) {
       for (i64 c0 = 0; c0 < in; c0 += kN) {
-        load_filters<kTaps>(w, in, out, o, c0, taps);
-        for (i64 c = 0; c < min(kN, in - c0); ++c) {
+        const i64 channels = min(kN, in - c0);
+        load_filters<kTaps>(s.pass, w + o * s.pass.w_out + c0 * s.pass.w_in, min(kN, out - o), channels, taps);
+        for (i64 c = 0; c < channels; ++c) {
           transform_filter<F<T>>(taps + c * kTaps * kN, s.flipped, u + (c0 + c) * kNr<T> + o % kNr<T>, s.u_point);
         }
       }

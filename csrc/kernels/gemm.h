@@ -71,6 +71,13 @@ void pack_a(const T* a, i64 row, i64 col, i64 rows, i64 k, T* dst) {
     }
   }
   for (; p < k; ++p) {
+    if (row == 1) {
+      for (i64 r = 0; r < rows; r += kN) {
+        const i64 count = min(kN, rows - r);
+        store_n(dst + p * rows + r, load_n(a + p * col + r, count), count);
+      }
+      continue;
+    }
     for (i64 r = 0; r < rows; ++r) dst[p * rows + r] = a[r * row + p * col];
   }
 }

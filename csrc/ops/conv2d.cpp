@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <memory>
 #include <vector>
 
 #include "core/cpu.h"
@@ -27,15 +26,18 @@ constexpr i64 kWeightTasks =
 using AxisTaps = std::vector<std::pair<i64, i64>>;
 
 struct Taps {
-  std::vector<i64> d, h, w;
+  std::vector<i64> d, h, w, place;
 
-  Taps(const AxisTaps& depths, const AxisTaps& rows, const AxisTaps& columns) {
+  Taps(const Conv2d& s, const AxisTaps& depths, const AxisTaps& rows, const AxisTaps& columns) {
     d.reserve(depths.size());
-    for (std::vector<i64>* taps : {&h, &w}) taps->reserve(depths.size() * rows.size() * columns.size());
+    for (std::vector<i64>* taps : {&h, &w, &place}) taps->reserve(depths.size() * rows.size() * columns.size());
     for (const auto& depth : depths) {
       d.push_back(depth.second);
       for (const auto& row : rows) {
-        for (const auto& column : columns) h.push_back(row.second), w.push_back(column.second);
+        for (const auto& column : columns) {
+          h.push_back(row.second), w.push_back(column.second);
+          place.push_back((depth.first * s.h.kernel + row.first) * s.w.kernel + column.first);
+        }
       }
     }
   }
@@ -46,7 +48,7 @@ struct Taps {
   }
   void enter(Conv2dPass& p) const {
     p.taps = static_cast<i64>(h.size()), p.depths = p.taps ? static_cast<i64>(d.size()) : 0;
-    p.tap_d = d.data(), p.tap_h = h.data(), p.tap_w = w.data();
+    p.tap_d = d.data(), p.tap_h = h.data(), p.tap_w = w.data(), p.place = place.data();
     p.reach_h = reach(h), p.reach_w = reach(w);
     const i64 most = std::max<i64>(1, kPassDepth / std::max<i64>(1, p.taps)), passes = (p.in + most - 1) / most;
     p.channels = (p.in + passes - 1) / passes;
@@ -70,7 +72,9 @@ AxisTaps forward_taps(const Conv2dAxis& a) {
   for (i64 k = 0; k < a.kernel; ++k) taps.emplace_back(k, k * a.dilation - a.before);
   return taps;
 }
-Taps forward_taps(const Conv2d& s) { return {forward_taps(s.d), forward_taps(s.h), forward_taps(s.w)}; }
+Taps forward_taps(const Conv2d& s) { return {s, forward_taps(s.d), forward_taps(s.h), forward_taps(s.w)}; }
+
+i64 kernel_size(const Conv2d& s) { return s.d.kernel * s.h.kernel * s.w.kernel; }
 
 Conv2dPass forward_pass(const Conv2d& s, const Taps& taps) {
   Conv2dPass p{};
@@ -80,6 +84,7 @@ Conv2dPass forward_pass(const Conv2d& s, const Taps& taps) {
   p.step_d = s.d.stride, p.step_h = s.h.stride, p.step_w = s.w.stride;
   p.dst_step_d = p.dst_step_h = p.dst_step_w = 1;
   p.padding_mode = s.padding_mode;
+  p.w_taps = p.w_in = kernel_size(s), p.w_out = p.in * p.w_in, p.w_group = p.out * p.w_out;
   taps.enter(p);
   flatten(p);
   return p;
@@ -158,8 +163,8 @@ void depthwise_weight(const Conv2dWeight<T>& a) {
 
 // The products of the phases of a row, or of one pass, on the engine.
 template <class T>
-void multiply(const char* op, const Conv2d& s, const std::vector<Conv2dPass>& phases, const T* src,
-              const std::vector<const T*>& w, T* dst, const Conv2dEpilogue<T>& epilogue, bool direct) {
+void multiply(const char* op, const Conv2d& s, const std::vector<Conv2dPass>& phases, const T* src, const T* w, T* dst,
+              const Conv2dEpilogue<T>& epilogue, bool direct) {
   const Verbose<T> line(op, direct ? "direct" : "im2col", [&] { return shape_text(s); });
   const Kernels<T>& k = kernels_of<T>();
   const Conv2dPass& p = phases[0];
@@ -175,7 +180,7 @@ void multiply(const char* op, const Conv2d& s, const std::vector<Conv2dPass>& ph
   T* to = packed.data();
   for (i64 f = 0; f < count; ++f, to += p.groups * phases[f - 1].packed_size()) {
     const bool past = past_caches<T>(p.n * p.groups * p.out * p.dst_plane());
-    products.push_back({phases[f], src, ahead ? to : w[f], dst, epilogue, direct, past, ahead});
+    products.push_back({phases[f], src, ahead ? to : w, dst, epilogue, direct, past, ahead});
   }
   const i64 wanted = threads > 1 ? 2 * threads : 1;
   const auto split = [&](Split& rows, i64 parts) {
@@ -189,7 +194,7 @@ void multiply(const char* op, const Conv2d& s, const std::vector<Conv2dPass>& ph
     parallel_for(static_cast<int>(count * p.groups * some.count()), threads, [&](int task, int) {
       const i64 f = task / (p.groups * some.count()), group = task / some.count() % p.groups;
       const Conv2dProduct<T>& a = products[f];
-      k.conv2d_pack(a.pass, w[f] + group * p.out * a.pass.depth(), some.range(task % some.count()),
+      k.conv2d_pack(a.pass, w + group * a.pass.w_group, some.range(task % some.count()),
                     const_cast<T*>(a.w) + group * a.pass.packed_size());
     });
   } else {
@@ -221,7 +226,7 @@ void run_pass(const char* op, const Conv2d& s, const Conv2dPass& p, const T* src
     const Verbose<T> line(op, choice.name(), [&] { return shape_text(s); });
     return depthwise_product<T>({{p, src, w, dst, epilogue, true, false, false}});
   }
-  multiply<T>(op, s, {p}, src, {w}, dst, epilogue, choice.algorithm == Conv2dAlgorithm::kDirect);
+  multiply<T>(op, s, {p}, src, w, dst, epilogue, choice.algorithm == Conv2dAlgorithm::kDirect);
 }
 
 // Part of an axis of the padded dx: its cells [begin, begin + size), 0 being the first of dx itself.
@@ -244,31 +249,6 @@ AxisTaps backward_taps(const Conv2dAxis& a, const Window& window, i64 r) {
   return taps;
 }
 
-// w [groups*out, in, kd, kh, kw] -> [groups, in, out, taps]: the filters that lead back from dy to x.
-template <class T>
-void turn_weights(const Conv2d& s, const AxisTaps& depths, const AxisTaps& rows, const AxisTaps& columns, const T* w,
-                  T* turned) {
-  constexpr i64 kChannels = 16;
-  const i64 in = s.ic / s.groups, out = s.oc / s.groups, size = s.d.kernel * s.h.kernel * s.w.kernel;
-  const i64 taps = static_cast<i64>(depths.size() * rows.size() * columns.size());
-  const i64 blocks = (in + kChannels - 1) / kChannels;
-  parallel_for(static_cast<int>(s.groups * blocks), threads_for(s.groups * in * out * taps), [&](int task, int) {
-    const i64 group = task / blocks, c0 = task % blocks * kChannels, c1 = std::min(in, c0 + kChannels);
-    for (i64 o = 0; o < out; ++o) {
-      for (i64 c = c0; c < c1; ++c) {
-        const T* from = w + ((group * out + o) * in + c) * size;
-        T* to = turned + ((group * in + c) * out + o) * taps;
-        for (const auto& depth : depths) {
-          for (const auto& row : rows) {
-            const T* const line = from + (depth.first * s.h.kernel + row.first) * s.w.kernel;
-            for (const auto& column : columns) *to++ = line[column.first];
-          }
-        }
-      }
-    }
-  });
-}
-
 template <class T>
 void bias_gradient(const Conv2d& s, const T* dy, T* db) {
   const Kernels<T>& k = kernels_of<T>();
@@ -280,22 +260,14 @@ void bias_gradient(const Conv2d& s, const T* dy, T* db) {
   });
 }
 
-// One phase of a part of the padded dx: the pass that computes it, and its filters.
-template <class T>
+// One phase of a part of the padded dx, and the pass that computes it.
 struct BackwardPhase {
   Taps taps;
-  Scratch<T> filters;
   Conv2dPass pass{};
 
-  BackwardPhase(const Conv2d& s, const Windows& part, const std::array<i64, 3>& phase, const T* w)
-      : BackwardPhase(s, part, phase, w, backward_taps(s.d, part.d, phase[0]), backward_taps(s.h, part.h, phase[1]),
-                      backward_taps(s.w, part.w, phase[2])) {}
-
- private:
-  BackwardPhase(const Conv2d& s, const Windows& part, const std::array<i64, 3>& phase, const T* w,
-                const AxisTaps& depths, const AxisTaps& rows, const AxisTaps& columns)
-      : taps(depths, rows, columns), filters(s.oc * (s.ic / s.groups) * static_cast<i64>(taps.h.size())) {
-    turn_weights(s, depths, rows, columns, w, filters.data());
+  BackwardPhase(const Conv2d& s, const Windows& part, const std::array<i64, 3>& phase)
+      : taps(s, backward_taps(s.d, part.d, phase[0]), backward_taps(s.h, part.h, phase[1]),
+             backward_taps(s.w, part.w, phase[2])) {
     const auto cells = [](i64 size, i64 first, i64 stride) { return (size - first + stride - 1) / stride; };
     Conv2dPass& p = pass;
     p.n = s.n, p.groups = s.groups, p.in = s.oc / s.groups, p.out = s.ic / s.groups;
@@ -306,6 +278,7 @@ struct BackwardPhase {
     p.dst_d = part.d.size, p.dst_h = part.h.size, p.dst_w = part.w.size;
     p.dst_step_d = s.d.stride, p.dst_step_h = s.h.stride, p.dst_step_w = s.w.stride;
     p.dst_d0 = phase[0], p.dst_h0 = phase[1], p.dst_w0 = phase[2];
+    p.w_taps = p.w_out = kernel_size(s), p.w_in = p.out * p.w_out, p.w_group = p.in * p.w_in;
     taps.enter(p);
     flatten(p);
   }
@@ -328,45 +301,45 @@ template <class T>
 void backward_rows(const Conv2d& s, const Windows& part, i64 d, i64 h, const T* dy, const T* w, T* dst,
                    const Conv2dEpilogue<T>& epilogue, Conv2dAlgorithm algorithm) {
   const i64 count = std::min(s.w.stride, part.w.size);
-  std::vector<std::unique_ptr<BackwardPhase<T>>> phases;
+  std::vector<BackwardPhase> phases;
+  phases.reserve(count);
   for (i64 f = 0; f < count; ++f) {
-    phases.push_back(std::make_unique<BackwardPhase<T>>(s, part, std::array<i64, 3>{d, h, f}, w));
+    phases.emplace_back(s, part, std::array<i64, 3>{d, h, f});
   }
   const auto most = std::max_element(phases.begin(), phases.end(),
-                                     [](const auto& a, const auto& b) { return a->pass.taps < b->pass.taps; });
+                                     [](const auto& a, const auto& b) { return a.pass.taps < b.pass.taps; });
   const bool plain = !(epilogue.bias || epilogue.scale || epilogue.add || epilogue.relu);
-  if ((*most)->pass.taps == 0 && plain) return clear_rows((*most)->pass, dst);
-  const Conv2dChoice choice = choose_product<T>((*most)->pass, algorithm);
-  const bool by_rows = choice.depthwise && conv2d_by_rows((*most)->pass) && count == 2;
+  if (most->pass.taps == 0 && plain) return clear_rows(most->pass, dst);
+  const Conv2dChoice choice = choose_product<T>(most->pass, algorithm);
+  const bool by_rows = choice.depthwise && conv2d_by_rows(most->pass) && count == 2;
   const bool together = count > 1 && count <= kConv2dPhases && (!choice.depthwise || by_rows);
-  if (!together || (*most)->pass.cells() == 0) {
+  if (!together || most->pass.cells() == 0) {
     for (const auto& f : phases) {
-      run_pass("conv2d_backward_data", s, f->pass, dy, f->filters.data(), dst, epilogue, algorithm);
+      run_pass("conv2d_backward_data", s, f.pass, dy, w, dst, epilogue, algorithm);
     }
     return;
   }
-  Conv2dPass common = (*most)->pass;  // what the phases share: the widest grid, the planes, the passes over the depth
-  common.grid_w = phases[0]->pass.grid_w;
+  Conv2dPass common = most->pass;  // what the phases share: the widest grid, the planes, the passes over the depth
+  common.grid_w = phases[0].pass.grid_w;
   for (const auto& f : phases) {
-    if (f->pass.taps == 0) continue;
-    common.reach_w.begin = std::min(common.reach_w.begin, f->pass.reach_w.begin);
-    common.reach_w.end = std::max(common.reach_w.end, f->pass.reach_w.end);
+    if (f.pass.taps == 0) continue;
+    common.reach_w.begin = std::min(common.reach_w.begin, f.pass.reach_w.begin);
+    common.reach_w.end = std::max(common.reach_w.end, f.pass.reach_w.end);
   }
   std::vector<Conv2dPass> passes;
-  std::vector<const T*> filters;
   for (const auto& f : phases) {
     Conv2dPass p = common;
-    p.taps = f->pass.taps, p.tap_h = f->pass.tap_h, p.tap_w = f->pass.tap_w, p.dst_w0 = f->pass.dst_w0;
+    p.taps = f.pass.taps, p.tap_h = f.pass.tap_h, p.tap_w = f.pass.tap_w, p.place = f.pass.place,
+    p.dst_w0 = f.pass.dst_w0;
     passes.push_back(p);
-    filters.push_back(f->filters.data());
   }
   if (by_rows) {
     const Verbose<T> line("conv2d_backward_data", choice.name(), [&] { return shape_text(s); });
     std::vector<Conv2dProduct<T>> products;
-    for (i64 f = 0; f < count; ++f) products.push_back({passes[f], dy, filters[f], dst, epilogue, true, false, false});
+    for (i64 f = 0; f < count; ++f) products.push_back({passes[f], dy, w, dst, epilogue, true, false, false});
     return depthwise_product(products);
   }
-  multiply("conv2d_backward_data", s, passes, dy, filters, dst, epilogue, choice.algorithm == Conv2dAlgorithm::kDirect);
+  multiply("conv2d_backward_data", s, passes, dy, w, dst, epilogue, choice.algorithm == Conv2dAlgorithm::kDirect);
 }
 
 // A part [n, ic, windows] of the padded dx.

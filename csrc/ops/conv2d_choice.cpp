@@ -42,12 +42,18 @@ struct Sizes {
   }
 };
 
-double direct_product(const Sizes& s) { return s.depth * (s.rows * (1.1 * s.out + 3.8) + 1.2 * s.out); }
+// Of a filter's element: to pack it, and to fetch it where filters leave the second-level cache.
+double element_cost(const Sizes& s, double near, double bytes) {
+  return s.depth * s.out * bytes > 8e6 ? near + 4 : near;
+}
+
+double direct_product(const Sizes& s, double bytes) {
+  return s.depth * (s.rows * (1.1 * s.out + 3.8) + element_cost(s, 1.2, bytes) * s.out);
+}
 double depthwise_product(const Sizes& s) { return s.run * (s.out * (2.0 * s.depth + 4) + 5 * s.in); }
 double depthwise_weight(const Sizes& s) { return s.run * (s.out * (2.2 * s.depth + 4) + 5 * s.in); }
-double im2col_product(const Sizes& s, double element) {
-  const double far = s.depth * s.out * element > 8e6 ? 4 : 0;
-  return s.depth * (s.columns * (1.1 * s.out + 2.1) + 6.0 * s.rows + (0.9 + far) * s.out);
+double im2col_product(const Sizes& s, double bytes) {
+  return s.depth * (s.columns * (1.1 * s.out + 2.1) + 6.0 * s.rows + element_cost(s, 0.9, bytes) * s.out);
 }
 double im2col_weight(const Sizes& s) {
   const double width = vectors(s.depth, s.lanes);
@@ -145,7 +151,8 @@ std::optional<Winograd> winograd_shape(const Conv2dPass& p, i64 m) {
 template <class T>
 Conv2dChoice choose_product(const Conv2dPass& p, Conv2dAlgorithm algorithm) {
   const Sizes s = Sizes::of<T>(p);
-  const double direct = direct_product(s), im2col = im2col_product(s, sizeof(T)), planes = depthwise_product(s);
+  const double direct = direct_product(s, sizeof(T)), im2col = im2col_product(s, sizeof(T)),
+               planes = depthwise_product(s);
   const bool depthwise = depthwise_pays<T>(p, planes, std::min(direct, im2col));
   if (algorithm != Conv2dAlgorithm::kAuto) return forced(p, algorithm, depthwise);
   if (depthwise) return {Conv2dAlgorithm::kDirect, true, {}};

@@ -47,7 +47,7 @@ bool winograd_product(const Winograd& shape, const T* src, const T* w, T* dst, c
   const int threads = threads_for(p.groups * p.cells() * p.depth() * p.out);
   parallel_for(static_cast<int>(p.groups * out_panels), threads, [&](int task, int) {
     const i64 group = task / out_panels, panel = task % out_panels;
-    winograd.pack(s, w + group * p.out * p.depth(), {panel, panel + 1}, u.data() + group * group_size);
+    winograd.pack(s, w + group * p.w_group, {panel, panel + 1}, u.data() + group * group_size);
   });
 
   const i64 wanted = threads > 1 ? 2 * threads : 1;
