@@ -124,6 +124,7 @@ struct Conv2dProduct {
   T* dst;
   Conv2dEpilogue<T> epilogue;
   bool direct, past_caches, packed;
+  bool cells_are_rows;  // of the product, and outgoing channels its columns: for few cells and one phase
 };
 
 // dw [groups, out, depth] from src and dy [n, groups*out, grid_d, grid_h, grid_w].

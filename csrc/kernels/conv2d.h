@@ -33,15 +33,26 @@ struct Conv2dScratch {
   static i64 round_up(i64 n) { return ceil_div(n, 64) * 64; }
 };
 
+// A tile of the product, in cells and in outgoing channels.
+template <class T>
+i64 tile_cells(const Conv2dProduct<T>& a) {
+  return a.cells_are_rows ? kMr : kNr<T>;
+}
+template <class T>
+i64 tile_channels(const Conv2dProduct<T>& a) {
+  return a.cells_are_rows ? kNr<T> : kMr;
+}
+
 template <class T>
 Conv2dScratch<T> product_scratch(const Conv2dProduct<T>& a, i64 cells) {
   const Conv2dPass& p = a.pass;
   const i64 depth = p.channels * p.taps;
   const i64 planes = reads_in_place(p) ? 0 : conv2d_planes_bound(p, p.channels, cells);
   // A panel of cells for each run in the worst case, where planes are read in place.
-  const i64 tiles = min(kMaxCells, ceil_div(cells, kNr<T>) + cells / max(1, p.grid_w) + 2) * RowPanels(p.out).count;
-  return {depth, planes, depth * ceil_div(cells, kNr<T>) * kNr<T>, p.channels < p.in ? tiles * kMr * kNr<T> : 0,
-          a.packed ? 0 : kMr * depth};
+  const i64 width = tile_cells(a), panel = tile_channels(a);
+  const i64 tiles = min(kMaxCells, ceil_div(cells, width) + cells / max(1, p.grid_w) + 2);
+  return {depth, planes, depth * ceil_div(cells, width) * width,
+          p.channels < p.in ? tiles * ceil_div(p.out, panel) * kMr * kNr<T> : 0, a.packed ? 0 : panel * depth};
 }
 template <class T>
 i64 conv2d_scratch(const Conv2dProduct<T>& a, i64 cells) {
@@ -120,14 +131,14 @@ class Conv2dStore {
   const i64 group;
 };
 
-// Columns [cells] of one pass as panels [k][kNr], from the planes; with kInPlace nothing is read past a run. No run
+// Columns [cells] of one pass as panels [k][width], from the planes; with kInPlace nothing is read past a run. No run
 // crosses a panel.
 template <class T, bool kInPlace>
-void pack_columns(const Run* runs, i64 count, const T* planes, const i64* offsets, i64 k, T* packed) {
+void pack_columns(const Run* runs, i64 count, const T* planes, const i64* offsets, i64 k, i64 width, T* packed) {
   constexpr i64 kAhead = 4;
   i64 targets[kMaxCells];
-  for (i64 r = 0; r < count; ++r) targets[r] = runs[r].first / kNr<T> * k * kNr<T> + runs[r].first % kNr<T>;
-  for (i64 p = 0; p < k; ++p, packed += kNr<T>) {
+  for (i64 r = 0; r < count; ++r) targets[r] = runs[r].first / width * k * width + runs[r].first % width;
+  for (i64 p = 0; p < k; ++p, packed += width) {
     const T* const source = planes + offsets[p];
     for (i64 r = 0; r < count; ++r) {
       const T* const from = source + runs[r].base;
@@ -150,15 +161,17 @@ JADRO_INLINE void set_offsets(const Conv2dPass& p, const Planes& planes, i64 cha
   }
 }
 
-// The cells of a block in tiles: runs [begin, end) of the planes, and of the image, where rows may join.
+// The cells of a block in tiles of `width`: runs [begin, end) of the planes, and of the image, where rows may join.
 template <class T>
 struct Conv2dTiles {
   Run runs[kMaxCells], joined[kMaxCells];
   i64 run_count = 0, joined_count = 0;
+  i64 width;
   bool one_run;  // a tile is a run, its columns read in place
 
-  Conv2dTiles(const Planes& planes, const Conv2dPass& p, bool direct) : one_run(direct) {
-    planes.for_runs(kNr<T>, !direct, [&](const Run& run) {
+  Conv2dTiles(const Planes& planes, const Conv2dPass& p, i64 tile_width, bool direct)
+      : width(tile_width), one_run(direct) {
+    planes.for_runs(width, !direct, [&](const Run& run) {
       runs[run_count++] = run;
       Run* const last = joined_count ? joined + joined_count - 1 : nullptr;
       if (!direct && last && p.dst_step_w == 1 && same_panel(*last, run) && last->n == run.n &&
@@ -170,7 +183,7 @@ struct Conv2dTiles {
     });
   }
 
-  // f(tile number, width, begin, end) for the runs [begin, end) of the image in each tile.
+  // f(tile number, cells, begin, end) for the runs [begin, end) of the image in each tile.
   template <class F>
   JADRO_INLINE void for_each(F f) const {
     for (i64 begin = 0, end = 0, tile = 0; begin < joined_count; begin = end, ++tile) {
@@ -180,7 +193,7 @@ struct Conv2dTiles {
   }
 
  private:
-  static bool same_panel(const Run& a, const Run& b) { return a.first / kNr<T> == b.first / kNr<T>; }
+  bool same_panel(const Run& a, const Run& b) const { return a.first / width == b.first / width; }
 };
 
 // The operands of one product for a block of cells.
@@ -209,7 +222,8 @@ class Conv2dOperands {
     set_offsets(p, planes, channels.end - channels.begin, layout_.offsets_in(scratch_));
     if (direct_) return;
     const auto pack = reads_in_place(p) ? pack_columns<T, true> : pack_columns<T, false>;
-    pack(tiles.runs, tiles.run_count, image_, layout_.offsets_in(scratch_), depth_, layout_.columns_in(scratch_));
+    pack(tiles.runs, tiles.run_count, image_, layout_.offsets_in(scratch_), depth_, tiles.width,
+         layout_.columns_in(scratch_));
   }
 
   // The filters of the channels [m, m + height) to come.
@@ -219,7 +233,8 @@ class Conv2dOperands {
       return;
     }
     T* const panel = layout_.panel_in(scratch_);
-    pack_filters(a_.pass, filters_ + m * a_.pass.w_out, height, channels_, panel);
+    const auto pack = a_.cells_are_rows ? pack_filter_columns<T> : pack_filter_rows<T>;
+    pack(a_.pass, filters_ + m * a_.pass.w_out, height, channels_, panel);
     panel_ = panel;
   }
 
@@ -228,6 +243,9 @@ class Conv2dOperands {
     if (direct_) {
       micro_for<T, Operands::kGatheredB>(height, width)(depth_, panel_, height, image_ + run.base,
                                                         layout_.offsets_in(scratch_), tile);
+    } else if (a_.cells_are_rows) {
+      const T* const rows = layout_.columns_in(scratch_) + run.first / kMr * depth_ * kMr;
+      micro_for<T>(width, height)(depth_, rows, kMr, panel_, nullptr, tile);
     } else {
       const T* const columns = layout_.columns_in(scratch_) + run.first / kNr<T> * depth_ * kNr<T>;
       micro_for<T>(height, width)(depth_, panel_, height, columns, nullptr, tile);
@@ -263,6 +281,18 @@ void interleave_tiles(const T* tiles, i64 count, i64 rows, T* wide) {
   }
 }
 
+// A finished tile [cells][channels] to the image.
+template <class T>
+JADRO_INLINE void store_turned(const Conv2dStore<T>& sink, const T* tile, i64 cells, i64 m, i64 channels,
+                               const Run* runs, i64 begin, i64 end) {
+  constexpr i64 kN = kLanes<T>, kPitch = (kMr + kN - 1) / kN * kN;
+  alignas(64) T turned[kNr<T> * kPitch];
+  for (i64 i = 0; i < cells; i += kN) {
+    load_transposed(tile + i * kNr<T>, kNr<T>, min(kN, cells - i), channels, kPitch, turned + i);
+  }
+  for (i64 i = begin; i < end; ++i) sink(turned + runs[i].first - runs[begin].first, kPitch, m, channels, runs[i]);
+}
+
 // Finished tiles of all phases to the image.
 template <class T>
 JADRO_INLINE void store_phases(const Conv2dStore<T>& sink, const Conv2dPass& p, const T* tiles, i64 count, i64 m,
@@ -288,12 +318,13 @@ JADRO_INLINE void store_phases(const Conv2dStore<T>& sink, const Conv2dPass& p, 
 template <class T>
 void conv2d_block(const Conv2dProduct<T>* phases, i64 count, i64 group, Range cells, Range panels, T* scratch) {
   const Conv2dPass& p = phases[0].pass;
-  const RowPanels rows(p.out);
+  const bool turned = phases[0].cells_are_rows;
+  const RowPanels rows(p.out, tile_channels(phases[0]));
   const auto operands_of = [&](i64 f) { return Conv2dOperands<T>(phases[min(f, count - 1)], group, cells); };
   Conv2dOperands<T> operands[kConv2dPhases] = {operands_of(0), operands_of(1), operands_of(2), operands_of(3)};
   for (i64 f = 0; f < count; ++f) scratch = operands[f].place(scratch);
   const Planes planes(p, cells);
-  const Conv2dTiles<T> tiles(planes, p, operands[0].direct());
+  const Conv2dTiles<T> tiles(planes, p, tile_cells(phases[0]), operands[0].direct());
   const T* const src = phases[0].src + group * p.in * p.src_plane();
   const Conv2dStore<T> sink(phases[0], group);
   for (i64 c0 = 0; c0 < p.in; c0 += p.channels) {
@@ -312,9 +343,13 @@ void conv2d_block(const Conv2dProduct<T>* phases, i64 count, i64 group, Range ce
         T* const sum = operands[f].sums() + (number * rows.count + r) * kMr * kNr<T>;
         T* const done = finished + f * kMr * kNr<T>;
         operands[f].multiply(height, width, tiles.joined[begin], first && !last ? sum : done);
-        if (!first) add_tile(last ? sum : done, height, last ? done : sum);
+        if (!first) add_tile(last ? sum : done, turned ? width : height, last ? done : sum);
       }
-      if (last) store_phases(sink, p, finished, count, m, height, tiles.joined, begin, end);
+      if (last && turned) {
+        store_turned(sink, finished, width, m, height, tiles.joined, begin, end);
+      } else if (last) {
+        store_phases(sink, p, finished, count, m, height, tiles.joined, begin, end);
+      }
     };
     if (phases[0].packed) {
       tiles.for_each([&](i64 number, i64 width, i64 begin, i64 end) {

@@ -8,10 +8,10 @@
 namespace jadro {
 namespace {
 
-// dst[i][lane] = element i < length of row `lane` of `rows` <= kLanes, of the last row in the lanes above. Whole blocks
-// of kLanes x kLanes are written.
+// dst[i * pitch + lane] = element i < length of row `lane` of `rows` <= kLanes, of the last row in the lanes above.
+// Whole blocks of kLanes x kLanes are written.
 template <class T>
-void load_transposed(const T* a, i64 row, i64 rows, i64 length, T* dst) {
+void load_transposed(const T* a, i64 row, i64 rows, i64 length, i64 pitch, T* dst) {
   constexpr int kN = kLanes<T>;
   for (i64 k = 0; k < length; k += kN) {
     Vec<T> block[kN];
@@ -19,31 +19,43 @@ void load_transposed(const T* a, i64 row, i64 rows, i64 length, T* dst) {
     for (int i = 0; i < kN; ++i) block[i] = load_n(a + min(i, rows - 1) * row + k, min(kN, length - k));
     transpose<T>(block);
 #pragma GCC unroll 16
-    for (int i = 0; i < kN; ++i) store(dst + (k + i) * kN, block[i]);
+    for (int i = 0; i < kN; ++i) store(dst + (k + i) * pitch, block[i]);
   }
 }
 
-// dst[c][tap][rows] = `rows` <= kMr outgoing channels' filters of `channels` incoming ones, the first of both at w.
+// dst[c][tap][pitch] = the filters of `outs` outgoing and `channels` incoming channels, the first of both at w: kernel
+// by kernel.
 template <class T>
-void pack_filters(const Conv2dPass& p, const T* w, i64 rows, i64 channels, T* dst) {
+void pack_kernels(const Conv2dPass& p, const T* w, i64 outs, i64 channels, i64 pitch, T* dst) {
   constexpr i64 kN = kLanes<T>, kMostTaps = 64;
-  if (p.filters_are_rows()) return pack_a(w, p.w_out, 1, rows, channels * p.taps, dst);
-  if (p.taps == 0) return;
-  if (p.w_taps == 1) return pack_a(w, p.w_out, p.w_in, rows, channels, dst);
-  alignas(64) T filters[kMostTaps * kN];
-  for (i64 c = 0; c < channels; ++c, w += p.w_in, dst += p.taps * rows) {
+  alignas(64) T kernels[kMostTaps * kN];
+  for (i64 c = 0; c < channels; ++c, w += p.w_in, dst += p.taps * pitch) {
     if (p.w_taps > kMostTaps) {
       for (i64 t = 0; t < p.taps; ++t) {
-        for (i64 r = 0; r < rows; ++r) dst[t * rows + r] = w[r * p.w_out + p.place[t]];
+        for (i64 o = 0; o < outs; ++o) dst[t * pitch + o] = w[o * p.w_out + p.place[t]];
       }
       continue;
     }
-    for (i64 r = 0; r < rows; r += kN) {
-      const i64 count = min(kN, rows - r);
-      load_transposed(w + r * p.w_out, p.w_out, count, p.w_taps, filters);
-      for (i64 t = 0; t < p.taps; ++t) store_n(dst + t * rows + r, load(filters + p.place[t] * kN), count);
+    for (i64 o = 0; p.taps > 0 && o < outs; o += kN) {
+      const i64 count = min(kN, outs - o);
+      load_transposed(w + o * p.w_out, p.w_out, count, p.w_taps, kN, kernels);
+      for (i64 t = 0; t < p.taps; ++t) store_n(dst + t * pitch + o, load(kernels + p.place[t] * kN), count);
     }
   }
+}
+
+// The same as a panel of rows, outs <= kMr, or of columns, outs <= kNr.
+template <class T>
+void pack_filter_rows(const Conv2dPass& p, const T* w, i64 outs, i64 channels, T* dst) {
+  if (p.filters_are_rows()) return pack_a(w, p.w_out, 1, outs, channels * p.taps, dst);
+  if (p.taps == 1 && p.w_taps == 1) return pack_a(w, p.w_out, p.w_in, outs, channels, dst);
+  pack_kernels(p, w, outs, channels, outs, dst);
+}
+template <class T>
+void pack_filter_columns(const Conv2dPass& p, const T* w, i64 outs, i64 channels, T* dst) {
+  if (p.filters_are_rows()) return pack_b(w, 1, p.w_out, channels * p.taps, outs, dst);
+  if (p.taps == 1 && p.w_taps == 1) return pack_b(w, p.w_in, p.w_out, channels, outs, dst);
+  pack_kernels(p, w, outs, channels, kNr<T>, dst);
 }
 
 // One group's w in passes over the depth, each in panels of rows: the panels [panels].
@@ -53,8 +65,8 @@ void conv2d_pack(const Conv2dPass& p, const T* w, Range panels, T* packed) {
   for (i64 c = 0; c < p.in; c += p.channels) {
     const i64 channels = min(p.channels, p.in - c), kc = channels * p.taps;
     for (i64 r = panels.begin; r < panels.end; ++r) {
-      pack_filters(p, w + rows.start(r) * p.w_out + c * p.w_in, rows.size(r), channels,
-                   packed + c * p.taps * p.out + rows.start(r) * kc);
+      pack_filter_rows(p, w + rows.start(r) * p.w_out + c * p.w_in, rows.size(r), channels,
+                       packed + c * p.taps * p.out + rows.start(r) * kc);
     }
   }
 }

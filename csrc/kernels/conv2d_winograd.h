@@ -157,8 +157,10 @@ void transform_source(const Winograd& s, const T* src, i64 channels, Range tiles
 // most, the first of both at w.
 template <int kTaps, class T>
 void load_filters(const Conv2dPass& p, const T* w, i64 outs, i64 channels, T* dst) {
-  if (p.filters_are_rows()) return load_transposed(w, p.w_out, outs, channels * kTaps, dst);
-  for (i64 c = 0; c < channels; ++c) load_transposed(w + c * p.w_in, p.w_out, outs, kTaps, dst + c * kTaps * kLanes<T>);
+  if (p.filters_are_rows()) return load_transposed(w, p.w_out, outs, channels * kTaps, kLanes<T>, dst);
+  for (i64 c = 0; c < channels; ++c) {
+    load_transposed(w + c * p.w_in, p.w_out, outs, kTaps, kLanes<T>, dst + c * kTaps * kLanes<T>);
+  }
 }
 
 // G g G^T of a filter whose taps, vectors, stand one after the other in memory; point p goes to u + p * u_point.

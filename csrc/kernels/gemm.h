@@ -7,11 +7,11 @@
 namespace jadro {
 namespace {
 
-// `total` rows in panels of at most kMr, as even as they can be: 64 rows are 13 13 13 13 12, never 14 14 14 14 8.
+// `total` rows in panels of at most `most`, as even as they can be: 64 rows are 13 13 13 13 12, never 14 14 14 14 8.
 struct RowPanels {
   i64 count, base, extra;
-  explicit RowPanels(i64 total)
-      : count(ceil_div(total, kMr)), base(count ? total / count : 0), extra(count ? total % count : 0) {}
+  explicit RowPanels(i64 total, i64 most = kMr)
+      : count(ceil_div(total, most)), base(count ? total / count : 0), extra(count ? total % count : 0) {}
   i64 start(i64 p) const { return p * base + min(p, extra); }
   i64 size(i64 p) const { return base + (p < extra); }
   i64 of(i64 row) const {  // the panel of a row
@@ -111,8 +111,9 @@ void pack_b(const T* b, i64 row, i64 col, i64 k, i64 columns, T* dst) {
   constexpr int kN = kLanes<T>;
   if (col == 1) {
     for (i64 p = 0; p < k; ++p, dst += kNr<T>) {
-      const T* source = b + p * row;
-      for (i64 j = 0; j < kNr<T>; ++j) dst[j] = j < columns ? source[j] : T(0);
+      for (i64 j = 0; j < kNr<T>; j += kN) {
+        store(dst + j, j < columns ? load_n(b + p * row + j, min(kN, columns - j)) : Vec<T>{});
+      }
     }
     return;
   }

@@ -161,6 +161,13 @@ void depthwise_weight(const Conv2dWeight<T>& a) {
   });
 }
 
+// Whether the product of one block has its cells as rows: where vectors of cells, but not of channels, stay part empty.
+bool cells_as_rows(const Conv2dPass& p, i64 lanes) {
+  const i64 filled = (p.cells() + lanes - 1) / lanes * lanes;
+  return p.dst_step_d == 1 && p.dst_step_h == 1 && p.dst_step_w == 1 && p.out >= 8 * lanes &&
+         9 * filled > 10 * p.cells();
+}
+
 // The products of the phases of a row, or of one pass, on the engine.
 template <class T>
 void multiply(const char* op, const Conv2d& s, const std::vector<Conv2dPass>& phases, const T* src, const T* w, T* dst,
@@ -169,9 +176,10 @@ void multiply(const char* op, const Conv2d& s, const std::vector<Conv2dPass>& ph
   const Kernels<T>& k = kernels_of<T>();
   const Conv2dPass& p = phases[0];
   const i64 count = static_cast<i64>(phases.size());
-  const i64 panels = (p.out + k.tile_rows - 1) / k.tile_rows;
   CellBlocks blocks(p, kBlockCells, k.tile_columns);
   const bool ahead = blocks.count() > 1;  // filters are packed once for all blocks
+  const bool turned = !ahead && !direct && count == 1 && cells_as_rows(p, k.lanes);
+  const i64 panel = turned ? k.tile_columns : k.tile_rows, panels = (p.out + panel - 1) / panel;
   i64 packed_size = 0, depth = 0;
   for (const Conv2dPass& f : phases) packed_size += ahead ? p.groups * f.packed_size() : 0, depth += f.depth();
   const int threads = threads_for(p.groups * p.cells() * depth * p.out);
@@ -180,7 +188,7 @@ void multiply(const char* op, const Conv2d& s, const std::vector<Conv2dPass>& ph
   T* to = packed.data();
   for (i64 f = 0; f < count; ++f, to += p.groups * phases[f - 1].packed_size()) {
     const bool past = past_caches<T>(p.n * p.groups * p.out * p.dst_plane());
-    products.push_back({phases[f], src, ahead ? to : w, dst, epilogue, direct, past, ahead});
+    products.push_back({phases[f], src, ahead ? to : w, dst, epilogue, direct, past, ahead, turned});
   }
   const i64 wanted = threads > 1 ? 2 * threads : 1;
   const auto split = [&](Split& rows, i64 parts) {
@@ -224,7 +232,7 @@ void run_pass(const char* op, const Conv2d& s, const Conv2dPass& p, const T* src
   }
   if (choice.depthwise) {
     const Verbose<T> line(op, choice.name(), [&] { return shape_text(s); });
-    return depthwise_product<T>({{p, src, w, dst, epilogue, true, false, false}});
+    return depthwise_product<T>({{p, src, w, dst, epilogue, true, false, false, false}});
   }
   multiply<T>(op, s, {p}, src, w, dst, epilogue, choice.algorithm == Conv2dAlgorithm::kDirect);
 }
@@ -336,7 +344,7 @@ void backward_rows(const Conv2d& s, const Windows& part, i64 d, i64 h, const T* 
   if (by_rows) {
     const Verbose<T> line("conv2d_backward_data", choice.name(), [&] { return shape_text(s); });
     std::vector<Conv2dProduct<T>> products;
-    for (i64 f = 0; f < count; ++f) products.push_back({passes[f], dy, w, dst, epilogue, true, false, false});
+    for (i64 f = 0; f < count; ++f) products.push_back({passes[f], dy, w, dst, epilogue, true, false, false, false});
     return depthwise_product(products);
   }
   multiply("conv2d_backward_data", s, passes, dy, w, dst, epilogue, choice.algorithm == Conv2dAlgorithm::kDirect);
