@@ -1,0 +1,207 @@
+// Depthwise convolution with 3x3 kernels straight from the rows of the image: a row of the source is loaded once for
+// all rows of a block that it reaches.
+#pragma once
+
+#include <type_traits>
+
+#include "core/kernel_table.h"
+#include "kernels/simd.h"
+
+namespace jadro {
+namespace {
+
+constexpr int kTall = kVectorBytes == 64 ? 7 : 4, kLow = 4;  // rows of a block, with the taps as many as registers hold
+
+// Taps that are 3 x 3 neighbours, from (top, left) on seen from a cell's own place: the one at place[k] of a filter
+// stands k-th of these in rows.
+struct ThreeByThree {
+  bool applies;
+  i64 top = 0, left = 0, place[9] = {}, tap[9] = {};
+
+  explicit ThreeByThree(const Conv2dPass& p) : applies(p.taps == 9 && p.dst_step_h == 1 && p.dst_step_w == 1) {
+    if (!applies) return;
+    top = min(p.tap_h[0], p.tap_h[8]), left = min(p.tap_w[0], p.tap_w[8]);
+    i64 found = 0;
+    for (i64 t = 0; t < 9; ++t) {
+      const i64 h = p.tap_h[t] - top, w = p.tap_w[t] - left;
+      if (h < 0 || h > 2 || w < 0 || w > 2) continue;
+      place[h * 3 + w] = p.place[t], tap[h * 3 + w] = t;
+      found |= i64{1} << (h * 3 + w);
+    }
+    applies = found == 0x1FF && p.step_h == p.step_w;
+  }
+};
+
+template <class T>
+alignas(64) constexpr T kZeroRow[4 * kLanes<T>] = {};
+
+// Rows top, top + 1, ... of a plane from column x on; zeros outside it.
+template <class T, int kRows>
+class SourceRows {
+ public:
+  SourceRows(const Conv2dPass& p, const T* plane, i64 top) {
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+      const bool inside = static_cast<u64>(top + r) < static_cast<u64>(p.src_h);
+      row_[r] = inside ? plane + (top + r) * p.src_w : kZeroRow<T>;
+      columns_[r] = inside ? -1 : 0;
+    }
+  }
+  JADRO_INLINE const T* operator()(int r, i64 x) const { return row_[r] + (x & columns_[r]); }
+
+ private:
+  const T* row_[kRows];
+  i64 columns_[kRows];
+};
+
+// Three neighbouring columns of a row for a vector of cells, the first at column x: zero outside [0, width), and in
+// cells beyond the first `lanes`.
+template <class T, int kStep>
+struct ThreeColumns {
+  i64 x = 0;
+  LaneMask<T> mask[3]{}, second[3]{};
+
+  ThreeColumns() = default;
+  ThreeColumns(i64 first, i64 width, i64 lanes) : x(first) {
+    for (i64 c = 0; c < 3; ++c) {
+      const i64 end = min(width - x - c, kStep * lanes);
+      mask[c] = lanes_between<T>(-x - c, end);
+      second[c] = lanes_between<T>(-x - c - kLanes<T>, end - kLanes<T>);
+    }
+  }
+  JADRO_INLINE void operator()(const T* at, Vec<T>* cells) const {
+    if constexpr (kStep == 1) {
+#pragma GCC unroll 4
+      for (int c = 0; c < 3; ++c) cells[c] = load_lanes(at + c, mask[c]);
+    } else {
+      const VecInt<T> even = 2 * lane_numbers<T>();
+      const Vec<T> a = load_lanes(at, mask[0]), b = load_lanes(at + kLanes<T>, second[0]);
+      cells[0] = __builtin_shuffle(a, b, even);
+      cells[1] = __builtin_shuffle(a, b, even + 1);
+      cells[2] = __builtin_shuffle(load_lanes(at + 2, mask[2]), load_lanes(at + 2 + kLanes<T>, second[2]), even);
+    }
+  }
+};
+
+// The columns of kVectors vectors of cells, from cell j on: the same for all rows and planes.
+template <class T, int kStep>
+struct CellColumns {
+  static constexpr i64 kVectors = 8;
+  i64 begin = 0, end = 0;
+  ThreeColumns<T, kStep> vectors[kVectors];
+
+  JADRO_INLINE void set(const Conv2dPass& p, i64 left, i64 j) {
+    if (j == begin && end > 0) return;
+    begin = j, end = min(p.grid_w, j + kVectors * kLanes<T>);
+    for_vectors<T>(end - j,
+                   [&](i64 i, i64 lanes) { vectors[i / kLanes<T>] = {(j + i) * kStep + left, p.src_w, lanes}; });
+  }
+};
+
+// f(q, k, x): row q of a block meets tap k, whose cells are x, for all of both, every row of the source loaded once.
+template <int kStep, int kBlock>
+constexpr int kBlockRows = kStep * (kBlock - 1) + 3;
+template <class T, int kStep, int kBlock, class F>
+JADRO_INLINE void for_three_by_three(const SourceRows<T, kBlockRows<kStep, kBlock>>& rows,
+                                     const ThreeColumns<T, kStep>& columns, F f) {
+#pragma GCC unroll 16
+  for (int r = 0; r < kBlockRows<kStep, kBlock>; ++r) {
+    Vec<T> x[3];
+    columns(rows(r, columns.x), x);
+#pragma GCC unroll 8
+    for (int q = 0; q < kBlock; ++q) {
+      const int row = r - kStep * q;
+      if (row < 0 || row > 2) continue;
+#pragma GCC unroll 4
+      for (int c = 0; c < 3; ++c) f(q, row * 3 + c, x[c]);
+    }
+  }
+}
+
+// Asks for what a vector of cells will need of the next kRows rows.
+template <int kRows, bool kWrite, class T>
+JADRO_INLINE void touch_rows(const T* at, i64 pitch) {
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) __builtin_prefetch(at + r * pitch, kWrite);
+}
+
+// The planes [items] of (image, channel); one channel comes into each group.
+template <class T, int kStep, int kBlock>
+void three_by_three(const Conv2dProduct<T>& a, const ThreeByThree& three, Range items) {
+  const Conv2dPass& p = a.pass;
+  const Conv2dEpilogue<T> e = a.epilogue;
+  const i64 channels = p.groups * p.out, src_w = p.src_w, height = p.grid_h, width = p.dst_w;
+  CellColumns<T, kStep> columns;
+  i64 channel = items.begin % channels;
+  for (i64 item = items.begin; item < items.end; ++item, channel = channel + 1 < channels ? channel + 1 : 0) {
+    const T* const plane = a.src + (p.out == 1 ? item : item / p.out) * p.src_h * src_w;
+    const T bias = e.bias ? e.bias[channel] : T(0), scale = e.scale ? e.scale[channel] : T(1);
+    const T* const add = e.add ? e.add + item * height * width : nullptr;
+    T* const dst = a.dst + item * height * width;
+    Vec<T> tap[9];
+    for (int k = 0; k < 9; ++k) tap[k] = broadcast(a.w[channel * p.w_out + three.place[k]]);
+    for (i64 j = 0; j < width; j = columns.end) {
+      columns.set(p, three.left, j);
+      for (i64 i = 0; i < height; i += kBlock) {
+        const SourceRows<T, kBlockRows<kStep, kBlock>> rows(p, plane, i * kStep + three.top);
+        for_vectors<T>(columns.end - j, [&](i64 x, i64 lanes) {
+          const i64 at = i * width + j + x;
+          touch_rows<kStep * kBlock, false>(plane + (i + kBlock + 1) * kStep * src_w + (j + x) * kStep, src_w);
+          touch_rows<kBlock, true>(dst + at + kBlock * width, width);
+          Vec<T> acc[kBlock] = {};
+          for_three_by_three<T, kStep, kBlock>(rows, columns.vectors[x / kLanes<T>],
+                                               [&](int q, int k, Vec<T> cells) { acc[q] += tap[k] * cells; });
+#pragma GCC unroll 8
+          for (int q = 0; q < kBlock; ++q) {
+            const i64 count = i + q < height ? lanes : 0;  // a branch here would part the sums from their loads
+            Vec<T> v = acc[q] * scale + bias;
+            if (add) v += load_n(add + at + q * width, count);
+            if (e.relu) v = v < T(0) ? Vec<T>{} : v;
+            store_n(dst + at + q * width, v, count);
+          }
+        });
+      }
+    }
+  }
+}
+template <class T>
+void three_by_three(const Conv2dProduct<T>& a, const ThreeByThree& three, Range items) {
+  const i64 rows = a.pass.grid_h, step = a.pass.step_w;
+  const bool tall = ceil_div(rows, kTall) * kTall <= ceil_div(rows, kLow) * kLow;
+  const auto f = tall        ? step == 1 ? three_by_three<T, 1, kTall> : three_by_three<T, 2, kTall>
+                 : step == 1 ? three_by_three<T, 1, kLow>
+                             : three_by_three<T, 2, kLow>;
+  f(a, three, items);
+}
+
+// sums[k] += the products of dy with x a tap on, over all cells of the grid.
+template <class T, int kStep>
+void three_by_three_products(const Conv2dPass& p, const ThreeByThree& three, CellColumns<T, kStep>& columns,
+                             const T* plane, const T* dy, Vec<T>* sums) {
+  Vec<T> acc[9];
+  for (int k = 0; k < 9; ++k) acc[k] = sums[k];
+  for (i64 j = 0; j < p.grid_w; j = columns.end) {
+    columns.set(p, three.left, j);
+    const auto add = [&](auto kBlock, i64 i) {
+      const SourceRows<T, kBlockRows<kStep, kBlock.value>> rows(p, plane, i * kStep + three.top);
+      for_vectors<T>(columns.end - j, [&](i64 x, i64 lanes) {
+        const LaneMask<T> there = lanes_between<T>(0, lanes);
+        const i64 at = j + x, next = i + kBlock.value;
+        touch_rows<kStep * kBlock.value, false>(plane + (next + 1) * kStep * p.src_w + at * kStep, p.src_w);
+        touch_rows<kBlock.value, false>(dy + next * p.grid_w + at, p.grid_w);
+        Vec<T> d[kBlock.value];
+#pragma GCC unroll 8
+        for (int q = 0; q < kBlock.value; ++q) d[q] = load_lanes(dy + (i + q) * p.grid_w + at, there);
+        for_three_by_three<T, kStep, kBlock.value>(rows, columns.vectors[x / kLanes<T>],
+                                                   [&](int q, int k, Vec<T> cells) { acc[k] += d[q] * cells; });
+      });
+    };
+    i64 i = 0;
+    for (; i + kTall <= p.grid_h; i += kTall) add(std::integral_constant<int, kTall>{}, i);
+    for (; i < p.grid_h; ++i) add(std::integral_constant<int, 1>{}, i);
+  }
+  for (int k = 0; k < 9; ++k) sums[k] = acc[k];
+}
+
+}  // namespace
+}  // namespace jadro
