@@ -100,9 +100,10 @@ void row_cells(const Conv2dPass& p, const RowTaps& taps, const T* plane, const T
 // --- forward, and the gradient of the data -----------------------------------------------------------------------
 
 // The planes [items] of (image, channel). With count == 2 the products are the phases of a row, in order, on one grid;
-// w as it stands; one channel comes into each group.
+// with 4 those of rows and columns of a 3x3 kernel of stride 2; one channel comes into each group.
 template <class T>
 void conv2d_rows(const Conv2dProduct<T>* phases, i64 count, Range items) {
+  if (count == 4) return strided_three_by_three<T, kLow>(phases, items);
   const Conv2dPass& p = phases[0].pass;
   const Conv2dEpilogue<T>& e = phases[0].epilogue;
   const RowTaps taps[2] = {RowTaps(p), RowTaps(phases[count - 1].pass)};

@@ -174,6 +174,113 @@ void three_by_three(const Conv2dProduct<T>& a, const ThreeByThree& three, Range 
   f(a, three, items);
 }
 
+// --- the gradient of the data, stride 2
+// --------------------------------------------------------------------------------
+
+// Of the two phases of an axis one is reached by a single tap, the other by two, from neighbouring cells.
+// tap[row][column] are those of the single (0) or the double (1) phase of rows and of columns.
+struct StridedThreeByThree {
+  i64 top, left, single_row, single_column;  // phases
+  i64 row_of_single = 0, column_of_single = 0;
+  i64 place[2][2][4] = {};  // of the tap that meets cell (top + k / 2, left + k % 2)
+
+  // The phases (0, 0) (0, 1) (1, 0) (1, 1) of rows and columns.
+  template <class T>
+  explicit StridedThreeByThree(const Conv2dProduct<T>* phases)
+      : top(phases[0].pass.tap_h[0]),
+        left(phases[0].pass.tap_w[0]),
+        single_row(phases[0].pass.taps < phases[2].pass.taps ? 0 : 1),
+        single_column(phases[0].pass.taps < phases[1].pass.taps ? 0 : 1) {
+    for (int f = 0; f < 4; ++f) {
+      const Conv2dPass& p = phases[f].pass;
+      for (i64 t = 0; t < p.taps; ++t) top = min(top, p.tap_h[t]), left = min(left, p.tap_w[t]);
+    }
+    for (int f = 0; f < 4; ++f) {
+      const Conv2dPass& p = phases[f].pass;
+      const i64 row = f / 2 != single_row, column = f % 2 != single_column;
+      for (i64 t = 0; t < p.taps; ++t) {
+        const i64 h = p.tap_h[t] - top, w = p.tap_w[t] - left;
+        place[row][column][2 * h + w] = p.place[t];
+        if (row == 0) row_of_single = h;
+        if (column == 0) column_of_single = w;
+      }
+    }
+  }
+};
+
+// The planes [items] of (image, channel) from the four phases.
+template <class T, int kBlock>
+void strided_three_by_three(const Conv2dProduct<T>* phases, Range items) {
+  constexpr int kN = kLanes<T>;
+  const Conv2dProduct<T>& a = phases[0];
+  const Conv2dPass& p = a.pass;
+  const StridedThreeByThree three(phases);
+  const Conv2dEpilogue<T> e = a.epilogue;
+  const i64 channels = p.groups * p.out, src_w = p.src_w, height = p.dst_h, width = p.dst_w;
+  const bool lower = three.row_of_single, right = three.column_of_single;
+  const VecInt<T> odd = lane_numbers<T>() & 1, second = three.single_column ? 1 - odd : odd;
+  const VecInt<T> low = lane_numbers<T>() / 2 + second * kN, high = low + kN / 2;
+  CellColumns<T, 1> columns;
+  for (i64 item = items.begin; item < items.end; ++item) {
+    const i64 channel = item % channels;
+    const T* const plane = a.src + (p.out == 1 ? item : item / p.out) * p.src_h * src_w;
+    const T bias = e.bias ? e.bias[channel] : T(0), scale = e.scale ? e.scale[channel] : T(1);
+    const T* const add = e.add ? e.add + item * height * width : nullptr;
+    T* const dst = a.dst + item * height * width;
+    const auto put = [&](i64 at, Vec<T> v, i64 count) {
+      v = v * scale + bias;
+      if (add) v += load_n(add + at, count);
+      if (e.relu) v = v < T(0) ? Vec<T>{} : v;
+      store_n(dst + at, v, count);
+    };
+    Vec<T> tap[2][2][4];
+    for (int k = 0; k < 16; ++k) {
+      tap[k / 8][k / 4 % 2][k % 4] = broadcast(a.w[channel * p.w_out + three.place[k / 8][k / 4 % 2][k % 4]]);
+    }
+    const Vec<T>* const once = tap[0][0] + 2 * lower + right;
+    const Vec<T>* const across = tap[0][1] + 2 * lower;
+    const Vec<T>* const down = tap[1][0] + right;
+    const Vec<T>* const all = tap[1][1];
+    for (i64 j = 0; j < p.grid_w; j = columns.end) {
+      columns.set(p, three.left, j);
+      for (i64 i = 0; i < p.grid_h; i += kBlock) {
+        const SourceRows<T, kBlock + 1> rows(p, plane, i + three.top);
+        for_vectors<T>(columns.end - j, [&](i64 x, i64) {
+          const i64 at = 2 * i * width + 2 * (j + x), lanes = width - 2 * (j + x);
+          touch_rows<kBlock, false>(plane + (i + kBlock + 1) * src_w + j + x, src_w);
+          touch_rows<2 * kBlock, true>(dst + at + 2 * kBlock * width, width);
+          const ThreeColumns<T, 1>& c = columns.vectors[x / kN];
+          const auto load_row = [&](int r, Vec<T>* cells) {
+            for (int k = 0; k < 2; ++k) cells[k] = load_lanes(rows(r, c.x) + k, c.mask[k]);
+          };
+          Vec<T> above[2], below[2];
+          load_row(0, above);
+#pragma GCC unroll 8
+          for (int q = 0; q < kBlock; ++q) {
+            load_row(q + 1, below);
+            const Vec<T>* const row = lower ? below : above;
+            const Vec<T> alone[2] = {above[right], below[right]};
+            const Vec<T> outputs[2][2] = {
+                {once[0] * row[right], across[0] * row[0] + across[1] * row[1]},
+                {down[0] * alone[0] + down[2] * alone[1],
+                 all[0] * above[0] + all[1] * above[1] + all[2] * below[0] + all[3] * below[1]}};
+            for (int phase = 0; phase < 2; ++phase) {
+              const Vec<T>* const out = outputs[phase != three.single_row];
+              const i64 to = at + (2 * q + phase) * width, count = 2 * (i + q) + phase < height ? lanes : 0;
+              put(to, __builtin_shuffle(out[0], out[1], low), min(i64{kN}, count));
+              if (count > kN) put(to + kN, __builtin_shuffle(out[0], out[1], high), min(i64{kN}, count - kN));
+            }
+            above[0] = below[0], above[1] = below[1];
+          }
+        });
+      }
+    }
+  }
+}
+
+// --- the gradient of the weight
+// ----------------------------------------------------------------------------------------
+
 // sums[k] += the products of dy with x a tap on, over all cells of the grid.
 template <class T, int kStep>
 void three_by_three_products(const Conv2dPass& p, const ThreeByThree& three, CellColumns<T, kStep>& columns,

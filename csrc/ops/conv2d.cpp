@@ -126,13 +126,13 @@ std::string shape_text(const Conv2d& s) {
          axes_text(s, &Conv2dAxis::dilation) + " g" + sizes_text({s.groups});
 }
 
-// Planes of (image, group), or rows of theirs where `phases` are read in place.
+// Planes of (image, group), or rows of theirs where `phases` are read in place: one pass, the phases of a row, or four.
 template <class T>
 void depthwise_product(const std::vector<Conv2dProduct<T>>& phases) {
   constexpr i64 kWork = 1 << 16;  // multiply-adds of a task
   const Kernels<T>& k = kernels_of<T>();
   const Conv2dPass& p = phases[0].pass;
-  const bool by_rows = conv2d_by_rows(p) && p.dst_step_w == static_cast<i64>(phases.size());
+  const bool by_rows = conv2d_by_rows(p) && (phases.size() == 4 || p.dst_step_w == static_cast<i64>(phases.size()));
   const i64 planes = p.n * p.groups * (by_rows ? p.out : 1), depth = p.depth() * (by_rows ? 1 : p.out);
   const Split items(planes, std::max<i64>(1, kWork / std::max<i64>(1, p.grid() * depth)), 1);
   const int threads = threads_for(planes * p.grid() * depth);
@@ -350,10 +350,33 @@ void backward_rows(const Conv2d& s, const Windows& part, i64 d, i64 h, const T* 
   multiply("conv2d_backward_data", s, passes, dy, w, dst, epilogue, choice.algorithm == Conv2dAlgorithm::kDirect);
 }
 
+// Depthwise 3x3 kernels of stride 2: the four phases together. False where the kernel or the choice is another.
+template <class T>
+bool backward_three_by_three(const Conv2d& s, const Windows& part, const T* dy, const T* w, T* dst,
+                             const Conv2dEpilogue<T>& epilogue, Conv2dAlgorithm algorithm) {
+  const auto fits = [](const Conv2dAxis& a, const Window& window) {
+    return a.kernel == 3 && a.stride == 2 && a.dilation == 1 && window.size > 1;
+  };
+  if (s.groups == 1 || !fits(s.h, part.h) || !fits(s.w, part.w)) return false;
+  std::vector<BackwardPhase> phases;
+  phases.reserve(4);
+  for (i64 f = 0; f < 4; ++f) phases.emplace_back(s, part, std::array<i64, 3>{0, f / 2, f % 2});
+  const auto by_rows = [&](const BackwardPhase& f) {
+    return conv2d_by_rows(f.pass) && choose_product<T>(f.pass, algorithm).depthwise;
+  };
+  if (phases[0].pass.cells() == 0 || !std::all_of(phases.begin(), phases.end(), by_rows)) return false;
+  const Verbose<T> line("conv2d_backward_data", "depthwise", [&] { return shape_text(s); });
+  std::vector<Conv2dProduct<T>> products;
+  for (const BackwardPhase& f : phases) products.push_back({f.pass, dy, w, dst, epilogue, true, false, false, false});
+  depthwise_product(products);
+  return true;
+}
+
 // A part [n, ic, windows] of the padded dx.
 template <class T>
 void backward_part(const Conv2d& s, const Windows& part, const T* dy, const T* w, T* dst,
                    const Conv2dEpilogue<T>& epilogue, Conv2dAlgorithm algorithm) {
+  if (backward_three_by_three(s, part, dy, w, dst, epilogue, algorithm)) return;
   for (i64 d = 0; d < std::min(s.d.stride, part.d.size); ++d) {
     for (i64 h = 0; h < std::min(s.h.stride, part.h.size); ++h) {
       backward_rows(s, part, d, h, dy, w, dst, epilogue, algorithm);

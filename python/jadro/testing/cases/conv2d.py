@@ -171,6 +171,8 @@ CASES = [
     Conv2dCase("groups_strided_and_dilated", 1, 8, (13, 12), 4, (3, 2), (2, 1), (2, 1, 0, 1), (2, 3), groups=4),
     Conv2dCase("groups_depthwise", 2, 17, (9, 11), 17, (3, 3), padding=(1, 1, 1, 1), groups=17),
     Conv2dCase("depthwise_strided", 1, 5, (12, 19), 5, (3, 3), (2, 2), (1, 1, 1, 1), groups=5, bias=False),
+    Conv2dCase("depthwise_strided_unpadded", 2, 3, (10, 36), 3, (3, 3), (2, 2), groups=3),
+    Conv2dCase("depthwise_strided_wide_padding", 2, 3, (7, 5), 6, (3, 3), (2, 2), (2, 2, 2, 2), groups=3),
     Conv2dCase("depthwise_tall_strided", 2, 4, (12, 13), 4, (6, 3), (2, 1), (2, 2, 1, 1), groups=4),
     Conv2dCase("depthwise_wide_strided", 2, 4, (11, 23), 4, (3, 6), (1, 2), (1, 1, 2, 2), groups=4),
     Conv2dCase("depthwise_long_rows", 1, 3, (9, 150), 3, (3, 3), padding=(1, 1, 1, 1), groups=3),
