@@ -129,28 +129,26 @@ void split_sum(const AvgPool<T>& p, const Phases<T>& s, const T* x, Range d, Ran
 
 // Rows of y[planes * od * oh, ow] from x[planes,id,ih,iw].
 template <class T>
-void avg_pool_forward(const AvgPool<T>& p, const T* x, Range rows, T* y, T* scratch, bool past_caches) {
+void avg_pool_forward(const AvgPool<T>& p, const T* x, Range rows, T* y, T* scratch) {
   const AvgPoolBuffers<T> buffers(p);
   const Phases<T>& s = buffers.forward;
-  T *const phases = scratch, *const sums = phases + max(s.row, buffers.outputs), *const waiting = sums + buffers.places;
+  T *const phases = scratch, *const sums = phases + max(s.row, buffers.outputs);
   const auto split = p.w.stride == 1 ? split_sum<T, 1> : p.w.stride == 2 ? split_sum<T, 2> : split_sum<T, 0>;
   const bool pairs = s.used && p.w.kernel == 2 && p.w.stride == 2 && p.w.pad == 0 && 2 * p.w.out <= p.w.in;
   if (s.used) std::memset(phases, 0, static_cast<std::size_t>(s.row) * sizeof(T));
-  RowWriter<T> out(y + rows.begin * p.w.out, past_caches, waiting);
   for (RowCounter at(rows.begin, p.h.out, p.d.out); at.row < rows.end; at.next()) {
+    T* const means = y + at.row * p.w.out;
     const i64 oh = at.h, od = at.d;
     const T* const volume = x + at.plane * p.d.in * p.h.in * p.w.in;
     const Range d{p.d.begin[od], p.d.end[od]}, h{p.h.begin[oh], p.h.end[oh]};
     const T count = p.d.count[od] * p.h.count[oh];
     if (pairs && d.end - d.begin == 1 && h.end - h.begin <= 4) {
-      pool_pairs(p, volume + (d.begin * p.h.in + h.begin) * p.w.in, h.end - h.begin, count, sums);
-      out.add(sums, p.w.out);
+      pool_pairs(p, volume + (d.begin * p.h.in + h.begin) * p.w.in, h.end - h.begin, count, means);
       continue;
     }
     if (s.used) {
       split(p, s, volume, d, h, sums, phases);
-      pool_columns(p, s, phases, count, sums);
-      out.add(sums, p.w.out);
+      pool_columns(p, s, phases, count, means);
       continue;
     }
     const T* row = volume + (d.begin * p.h.in + h.begin) * p.w.in;
@@ -160,13 +158,10 @@ void avg_pool_forward(const AvgPool<T>& p, const T* x, Range rows, T* y, T* scra
       }
       row = sums;
     }
-    T* const means = phases;
     for (i64 o = 0; o < p.w.out; ++o) {
       means[o] = sum_of_run(row + p.w.begin[o], p.w.end[o] - p.w.begin[o]) / (p.w.count[o] * count);
     }
-    out.add(means, p.w.out);
   }
-  out.finish();
 }
 
 // places[j] = the sum of g over the windows that see column j - pad; g[-margin ...] is 0 outside of the outputs.

@@ -21,8 +21,7 @@ JADRO_INLINE Vec<T> affine_row(Vec<T> v, const T* weight, const T* bias, i64 i, 
 // y = (x - mean) rstd weight + bias, rows of x[..,k]; row r has the weights (r % groups) k ..., weight and bias may be
 // null.
 template <class T>
-void group_norm_rows_forward(const GroupNormRows<T>& g, const T* x, Range rows, T* y, T* mean, T* rstd,
-                             bool past_caches) {
+void group_norm_rows_forward(const GroupNormRows<T>& g, const T* x, Range rows, T* y, T* mean, T* rstd) {
   for (i64 r = rows.begin; r < rows.end; ++r) {
     const T* const from = x + r * g.k;
     Moments m;
@@ -35,7 +34,7 @@ void group_norm_rows_forward(const GroupNormRows<T>& g, const T* x, Range rows, 
     const i64 first = r % g.groups * g.k;
     with_bool(g.weight != nullptr, [&](auto weighted) {
       with_bool(g.bias != nullptr, [&](auto biased) {
-        map_vectors(y + r * g.k, g.k, past_caches, [=](i64 i, i64 count) {
+        map_vectors(y + r * g.k, g.k, false, [=](i64 i, i64 count) {
           const Vec<T> v = (load_n(from + i, count) - centre) * scale + rest;
           return affine_row<T, weighted.value, biased.value>(v, g.weight + first, g.bias + first, i, count);
         });

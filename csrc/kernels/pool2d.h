@@ -17,7 +17,7 @@ struct PoolRing {
   Phases<T> phases;
   bool used;
   i64 height = 1;   // rows of a plane: a power of two
-  i64 firsts = 0;   // offset of the table of the first column in each window, or of a row of output, behind the rows
+  i64 firsts = 0;   // offset of the table of the first column in each window, behind the rows
   i64 outputs = 0;  // elements of that
 
   explicit PoolRing(const Pool2d& p)
@@ -36,7 +36,7 @@ struct PoolRing {
 template <class T>
 i64 max_pool2d_scratch(const Pool2d& p) {
   const PoolRing<T> ring(p);
-  return ring.used ? ring.firsts + 2 * ring.outputs + kWaiting : 0;
+  return ring.used ? ring.firsts + ring.outputs : 0;
 }
 
 template <class T>
@@ -289,12 +289,11 @@ bool pool_values(const Pool2d& p, const Phases<T>& s, const T* const* rows, T* p
 
 // Rows of y without indices, at most four rows of the image in a window.
 template <class T, int kStride>
-void max_pool2d_values(const Pool2d& p, const T* x, Range rows, T* y, T* scratch, bool past_caches) {
+void max_pool2d_values(const Pool2d& p, const T* x, Range rows, T* y, T* phases) {
   const PoolRing<T> ring(p);
-  T *const phases = scratch, *const row = scratch + ring.firsts, *const waiting = row + ring.outputs;
   for (i64 i = 0; i < ring.phases.row; i += kLanes<T>) store(phases + i, broadcast(T(-__builtin_inff())));
-  RowWriter<T> out(y + rows.begin * p.ow, past_caches, waiting);
   for (RowCounter at(rows.begin, p.oh, p.od); at.row < rows.end; at.next()) {
+    T* const row = y + at.row * p.ow;
     const T* const volume = x + at.plane * p.id * p.ih * p.iw;
     const Span d = span_of(at.d, p.id, p.od, p.kd, p.stride_d, p.pad_front, p.dilation_d, false);
     const Span h = span_of(at.h, p.ih, p.oh, p.kh, p.stride_h, p.pad_top, p.dilation_h, false);
@@ -309,21 +308,18 @@ void max_pool2d_values(const Pool2d& p, const T* x, Range rows, T* y, T* scratch
                  [&](auto kCount) { done = pool_values<T, kStride, kCount.value>(p, ring.phases, from, phases, row); });
     }
     if (!done) pool_windows(p, volume, d, h, row, nullptr);
-    out.add(row, p.ow);
   }
-  out.finish();
 }
 
 // Rows of y[planes * od * oh, ow] and of indices, which may be null, from x[planes,id,ih,iw].
 template <class T>
-void max_pool2d_forward(const Pool2d& p, const T* x, Range rows, T* y, std::int32_t* indices, T* scratch,
-                        bool past_caches) {
+void max_pool2d_forward(const Pool2d& p, const T* x, Range rows, T* y, std::int32_t* indices, T* scratch) {
   const PoolRing<T> ring(p);
   if (ring.used && !indices && p.kd * p.kh <= 4) {
     const auto values = p.stride_w == 1   ? max_pool2d_values<T, 1>
                         : p.stride_w == 2 ? max_pool2d_values<T, 2>
                                           : max_pool2d_values<T, 0>;
-    return values(p, x, rows, y, scratch, past_caches);
+    return values(p, x, rows, y, scratch);
   }
   const auto split = p.stride_w == 1 ? split_rows<T, 1> : p.stride_w == 2 ? split_rows<T, 2> : split_rows<T, 0>;
   if (ring.used) start_ring(p, ring, scratch);

@@ -116,9 +116,8 @@ void avg_pool_forward(const AvgPoolProblem& problem, const T* x, T* y) {
   if (problem.planes == 0) return;
   with_tables<T>(problem, [&](const AvgPool<T>& p) {
     const i64 rows = p.planes * p.d.out * p.h.out, in = p.planes * p.d.in * p.h.in * p.w.in;
-    const bool past = past_caches<T>(rows * p.w.out);
     run(p, rows, in / rows + p.w.out,
-        [&](Range r, T* scratch) { kernels_of<T>().avg_pool_forward(p, x, r, y, scratch, past); });
+        [&](Range r, T* scratch) { kernels_of<T>().avg_pool_forward(p, x, r, y, scratch); });
   });
 }
 

@@ -16,9 +16,10 @@
 namespace jadro {
 namespace {
 
-constexpr i64 kPassDepth = 640;     // of one pass over the depth of a product, about
-constexpr i64 kBlockCells = 256;    // with a pass of the depth, their packed columns take a part of the L2
-constexpr i64 kBlockColumns = 288;  // of dw in one block
+constexpr i64 kPassDepth = 640;           // of one pass over the depth of a product, about
+constexpr i64 kBlockCells = 256;          // with a pass of the depth, their packed columns take a part of the L2
+constexpr i64 kFarResult = i64{8} << 20;  // bytes from which on tiles are stored past the caches
+constexpr i64 kBlockColumns = 288;        // of dw in one block
 constexpr i64 kWeightTasks =
     8;  // dw is cut along its sums, too, until there are so many blocks: a property of the shape alone
 
@@ -187,7 +188,7 @@ void multiply(const char* op, const Conv2d& s, const std::vector<Conv2dPass>& ph
   std::vector<Conv2dProduct<T>> products;
   T* to = packed.data();
   for (i64 f = 0; f < count; ++f, to += p.groups * phases[f - 1].packed_size()) {
-    const bool past = past_caches<T>(p.n * p.groups * p.out * p.dst_plane());
+    const bool past = past_caches<T>(p.n * p.groups * p.out * p.dst_plane(), kFarResult);
     products.push_back({phases[f], src, ahead ? to : w, dst, epilogue, direct, past, ahead, turned});
   }
   const i64 wanted = threads > 1 ? 2 * threads : 1;

@@ -26,9 +26,8 @@ void rows_forward(const GroupNormForward<T>& f) {
   const i64 k = f.shape.c / f.groups, rows = f.shape.n * f.groups;
   const GroupNormRows<T> g{f.groups, k, f.weight, f.bias, f.eps};
   const Split blocks = rows_of(rows, k, false);
-  const bool past = f.x != f.y && past_caches<T>(rows * k);
   parallel_for(static_cast<int>(blocks.count()), [&](int task, int) {
-    kernels_of<T>().group_norm_rows_forward(g, f.x, blocks.range(task), f.y, f.save_mean, f.save_rstd, past);
+    kernels_of<T>().group_norm_rows_forward(g, f.x, blocks.range(task), f.y, f.save_mean, f.save_rstd);
   });
 }
 

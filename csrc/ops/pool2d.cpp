@@ -41,12 +41,10 @@ void max_pool2d_forward(const Pool2d& p, const T* x, T* y, std::int32_t* indices
   const Kernels<T>& k = kernels_of<T>();
   const Split rows(outputs, kGrain / (p.planes * p.id * p.ih * p.iw / outputs + p.ow) + 1, 1);
   const int tasks = static_cast<int>(rows.count());
-  const bool past = past_caches<T>(outputs * p.ow);
   const int threads = tasks > 1 ? num_threads() : 1;
   const Scratch<T> scratch(static_cast<std::size_t>(k.max_pool2d_scratch(p)), threads);
-  parallel_for(tasks, threads, [&](int task, int rank) {
-    k.max_pool2d_forward(p, x, rows.range(task), y, indices, scratch.at(rank), past);
-  });
+  parallel_for(tasks, threads,
+               [&](int task, int rank) { k.max_pool2d_forward(p, x, rows.range(task), y, indices, scratch.at(rank)); });
 }
 
 template <class T>

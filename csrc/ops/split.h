@@ -33,9 +33,8 @@ class Split {
 
 // Whether a result is so large that storing it past the caches is faster than keeping it there for the next kernel.
 template <class T>
-bool past_caches(i64 n) {
-  constexpr i64 kBytes = i64{8} << 20;
-  return n * static_cast<i64>(sizeof(T)) > kBytes;
+bool past_caches(i64 n, i64 bytes = i64{16} << 20) {
+  return n * static_cast<i64>(sizeof(T)) > bytes;
 }
 
 // f(range) for [0, total) in pieces of about `grain`, multiples of `unit`, which depend on the total alone.
