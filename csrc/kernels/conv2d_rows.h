@@ -3,13 +3,13 @@
 #pragma once
 
 #include "core/kernel_table.h"
+#include "kernels/conv2d_channels_3x3.h"
 #include "kernels/conv2d_rows_3x3.h"
 
 namespace jadro {
 namespace {
 
 constexpr int kRowsAtOnce = 4, kTapsAtOnce = 3, kRowBlock = 32;
-constexpr i64 kAddends = 512;
 
 // Taps of a pass in rows of `columns`, and the steps between its cells.
 struct RowTaps {
@@ -107,7 +107,11 @@ void conv2d_rows(const Conv2dProduct<T>* phases, i64 count, Range items) {
   const Conv2dPass& p = phases[0].pass;
   const Conv2dEpilogue<T>& e = phases[0].epilogue;
   const RowTaps taps[2] = {RowTaps(p), RowTaps(phases[count - 1].pass)};
-  if (const ThreeByThree three(p); three.applies) return three_by_three(phases[0], three, items);
+  if (const ThreeByThree three(p); three.applies) {
+    const bool part_empty = 2 * p.grid_w <= kLanes<T>;  // vectors along a row
+    const auto f = part_empty && ChannelPlanes<T>::fit(p) ? three_by_three_channels<T> : three_by_three<T>;
+    return f(phases[0], three, items);
+  }
   const VecInt<T> low = lane_numbers<T>() / 2 + (lane_numbers<T>() & 1) * kLanes<T>, high = low + kLanes<T> / 2;
   for (i64 item = items.begin; item < items.end; ++item) {
     const i64 channel = item % (p.groups * p.out);
@@ -190,6 +194,7 @@ void conv2d_rows_weight(const Conv2dWeight<T>& a, Range channels) {
   const Conv2dPass& p = a.pass;
   const RowTaps taps(p);
   const ThreeByThree three(p);
+  if (three.applies && ChannelPlanes<T>::fit(p)) return three_by_three_channels_weight(a, three, channels);
   CellColumns<T, 1> ones;
   CellColumns<T, 2> twos;
   for (i64 channel = channels.begin; channel < channels.end; ++channel) {

@@ -10,6 +10,7 @@
 #include "core/thread_pool.h"
 #include "core/verbose.h"
 #include "ops/conv2d_choice.h"
+#include "ops/conv2d_depthwise.h"
 #include "ops/conv2d_winograd.h"
 #include "ops/split.h"
 
@@ -125,41 +126,6 @@ std::string shape_text(const Conv2d& s) {
   return sizes_text({s.n, s.ic}) + "x" + axes_text(s, &Conv2dAxis::in) + "->" + sizes_text({s.oc}) + " k" +
          axes_text(s, &Conv2dAxis::kernel) + " s" + axes_text(s, &Conv2dAxis::stride) + " d" +
          axes_text(s, &Conv2dAxis::dilation) + " g" + sizes_text({s.groups});
-}
-
-// Planes of (image, group), or rows of theirs where `phases` are read in place: one pass, the phases of a row, or four.
-template <class T>
-void depthwise_product(const std::vector<Conv2dProduct<T>>& phases) {
-  constexpr i64 kWork = 1 << 16;  // multiply-adds of a task
-  const Kernels<T>& k = kernels_of<T>();
-  const Conv2dPass& p = phases[0].pass;
-  const bool by_rows = conv2d_by_rows(p) && (phases.size() == 4 || p.dst_step_w == static_cast<i64>(phases.size()));
-  const i64 planes = p.n * p.groups * (by_rows ? p.out : 1), depth = p.depth() * (by_rows ? 1 : p.out);
-  const Split items(planes, std::max<i64>(1, kWork / std::max<i64>(1, p.grid() * depth)), 1);
-  const int threads = threads_for(planes * p.grid() * depth);
-  const Scratch<T> scratch(by_rows ? 0 : k.conv2d_depthwise_scratch(p), threads);
-  parallel_for(static_cast<int>(items.count()), threads, [&](int task, int rank) {
-    if (by_rows) {
-      k.conv2d_rows(phases.data(), static_cast<i64>(phases.size()), items.range(task));
-    } else {
-      k.conv2d_depthwise(phases[0], items.range(task), scratch.at(rank));
-    }
-  });
-}
-
-template <class T>
-void depthwise_weight(const Conv2dWeight<T>& a) {
-  const Kernels<T>& k = kernels_of<T>();
-  const bool by_rows = conv2d_by_rows(a.pass);
-  const int threads = threads_for(a.pass.groups * a.pass.cells() * a.pass.depth() * a.pass.out);
-  const Scratch<T> scratch(by_rows ? 0 : k.conv2d_depthwise_scratch(a.pass), threads);
-  parallel_for(static_cast<int>(a.pass.groups), threads, [&](int group, int rank) {
-    if (by_rows) {
-      k.conv2d_rows_weight(a, {group * a.pass.out, (group + 1) * a.pass.out});
-    } else {
-      k.conv2d_depthwise_weight(a, {group, group + 1}, scratch.at(rank));
-    }
-  });
 }
 
 // Whether the product of one block has its cells as rows: where vectors of cells, but not of channels, stay part empty.
