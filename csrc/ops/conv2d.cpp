@@ -157,7 +157,8 @@ void multiply(const char* op, const Conv2d& s, const std::vector<Conv2dPass>& ph
     const bool past = past_caches<T>(p.n * p.groups * p.out * p.dst_plane(), kFarResult);
     products.push_back({phases[f], src, ahead ? to : w, dst, epilogue, direct, past, ahead, turned});
   }
-  const i64 wanted = threads > 1 ? 2 * threads : 1;
+  // Without packed filters every part of them repeats the packing of the cells.
+  const i64 wanted = threads == 1 ? 1 : ahead ? 2 * threads : threads;
   const auto split = [&](Split& rows, i64 parts) {
     while (parts * rows.count() < wanted && rows.halve()) {
     }
