@@ -18,8 +18,9 @@ Conv2dAlgorithm algorithm_of(const Call& call, const Conv2d& s, i64 axes, const 
     call.value_error("algorithm is '" + name + "', expected auto, direct, im2col or winograd");
   }
   call.require(winograd_serves(s), [&] {
-    return "algorithm is 'winograd', which serves images with kernels of (3, 3) and (5, 5), stride and dilation 1; "
-           "kernel " +
+    return "algorithm is 'winograd', which serves kernels of (3, 3) and (5, 5) in the last two axes, stride and "
+           "dilation "
+           "1; kernel " +
            axes_text(s, axes, &Conv2dAxis::kernel) + ", stride " + axes_text(s, axes, &Conv2dAxis::stride) +
            ", dilation " + axes_text(s, axes, &Conv2dAxis::dilation);
   });

@@ -135,10 +135,14 @@ struct Conv2dWeight {
   T* dw;
 };
 
-// A Conv2dPass over images (depth 1), of stride 1, whose r x r taps are neighbours, cut into tiles of m x m destination
-// pixels. The first tap of destination pixel (0, 0) meets source pixel (top, left).
+// A Conv2dPass of stride 1 whose r x r taps are neighbours, cut into tiles of m x m destination pixels. The first tap
+// of destination pixel (0, 0) meets source pixel (top, left). `pass` is one over slices: its images are the slices of
+// the destination's volumes, dst_d of each, and its channels are (channel of the source, depth of the taps), depths of
+// each; slice d and depth k meet the source at depth d * step_d + tap_d[k].
 struct Winograd {
   Conv2dPass pass;
+  i64 depths, step_d, src_d, dst_d;
+  const i64* tap_d;
   i64 m, r, top, left;
   bool flipped;  // the taps of w run from the last to the first
   i64 tiles_h, tiles_w;
@@ -154,6 +158,7 @@ struct WinogradProduct {
   const T *src, *u;
   T* dst;
   Conv2dEpilogue<T> epilogue;
+  const T* zeros;  // a slice that lies in the padding
 };
 
 // dw [groups*out, in, r, r] from src and dy [n, groups*out, dst_h, dst_w]; v, p: transformed source and dy of a chunk
@@ -162,7 +167,7 @@ struct WinogradProduct {
 template <class T>
 struct WinogradWeight {
   Winograd shape;
-  const T *src, *dy;
+  const T *src, *dy, *zeros;
   T *v, *p, *du, *dw;
   i64 v_point, p_point, du_point;
 };

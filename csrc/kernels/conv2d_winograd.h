@@ -1,8 +1,8 @@
-// 3x3 convolution of stride 1 by Winograd's F(m x m, 3x3): a tile of m x m results costs (m+2)^2 products a channel
-// pair instead of 9 m^2. Images are read as rows of pixels with kLanes channels side by side, so every transform works
-// on whole vectors whatever the image's width. Point p of the transformed source V and filters U meet in one matrix
-// product, M_p [tiles, out] = V_p [tiles, in] U_p [in, out]. One block of tiles at a time, so V and M stay in the
-// second-level cache.
+// 3x3 convolution of stride 1 by Winograd's F(m x m, 3x3), of images and of the slices of volumes: a tile of m x m
+// results costs (m+2)^2 products a channel pair instead of 9 m^2. Images are read as rows of pixels with kLanes
+// channels side by side, so every transform works on whole vectors whatever the image's width. Point p of the
+// transformed source V and filters U meet in one matrix product, M_p [tiles, out] = V_p [tiles, in] U_p [in, out]. One
+// block of tiles at a time, so V and M stay in the second-level cache.
 #pragma once
 
 #include "core/kernel_table.h"
@@ -40,13 +40,39 @@ JADRO_INLINE void for_segments(const Shape& s, Range tiles, Function f) {
   }
 }
 
+// The planes whose pixels fill the lanes of a vector. Lanes above the last channel repeat it.
+template <class T>
+struct LanePlanes {
+  const T* of[kLanes<T>];
+
+  // `channels` planes, `step` apart.
+  LanePlanes(const T* first, i64 step, i64 channels) {
+    for (i64 c = 0; c < kLanes<T>; ++c) of[c] = first + min(c, channels - 1) * step;
+  }
+  // Those that slice `image` of the destination needs of the group's channels [first, first + channels) of the pass.
+  LanePlanes(const Winograd& s, const T* src, const T* zeros, i64 image, i64 group, i64 first, i64 channels) {
+    const Conv2dPass& p = s.pass;
+    const i64 plane = p.src_h * p.src_w, in = p.in / s.depths;
+    if (s.depths == 1 && s.src_d == 1 && s.dst_d == 1 && s.tap_d[0] == 0) {
+      *this = {src + ((image * p.groups + group) * in + first) * plane, plane, channels};
+      return;
+    }
+    const i64 n = image / s.dst_d, d = image % s.dst_d;
+    for (i64 c = 0; c < kLanes<T>; ++c) {
+      const i64 channel = first + min(c, channels - 1);
+      const i64 z = source_cell(p.padding_mode, d * s.step_d + s.tap_d[channel % s.depths], s.src_d);
+      of[c] = z < 0 ? zeros : src + (((n * p.groups + group) * in + channel / s.depths) * s.src_d + z) * plane;
+    }
+  }
+};
+
 // The pixels of load_pixels that lie left or right of the image, as the padding shows them.
 template <class T>
-void pad_pixels(PaddingMode mode, const T* src, i64 plane, i64 width, i64 channels, i64 x, i64 count, T* dst) {
+void pad_pixels(PaddingMode mode, const LanePlanes<T>& planes, i64 row, i64 width, i64 x, i64 count, T* dst) {
   for (i64 p = 0; p < count; ++p) {
     if (x + p >= 0 && x + p < width) continue;
-    const T* const shown = src + source_cell(mode, x + p, width);
-    for (i64 c = 0; c < kLanes<T>; ++c) dst[p * kLanes<T> + c] = shown[min(c, channels - 1) * plane];
+    const i64 shown = row * width + source_cell(mode, x + p, width);
+    for (i64 c = 0; c < kLanes<T>; ++c) dst[p * kLanes<T> + c] = planes.of[c][shown];
   }
 }
 
@@ -65,6 +91,7 @@ JADRO_INLINE void touch_rows(const T* planes, i64 height, i64 width, i64 channel
 template <class T, class Shape>
 JADRO_INLINE void touch_next(const Shape& s, const TileSegment& g, i64 last, const T* image, i64 image_step, i64 height,
                              i64 width, i64 channels, i64 top, i64 tile, i64 reach) {
+  if (s.src_d > 1 || s.dst_d > 1) return;
   if (width * static_cast<i64>(sizeof(T)) > 64 || g.count < s.tiles_w || g.first + g.count >= last) return;
   if (g.i + 1 < s.tiles_h) {
     touch_rows(image, height, width, channels, (g.i + 1) * tile + top + reach, tile);
@@ -73,33 +100,33 @@ JADRO_INLINE void touch_next(const Shape& s, const TileSegment& g, i64 last, con
   }
 }
 
-// Pixels [x, x + count) of one row of `channels` <= kLanes planes -> dst [count][kLanes], outside the image what the
-// padding shows. Lanes above the last channel repeat it. Whole blocks are written: dst needs kLanes vectors of slack.
+// Pixels [x, x + count) of one row of the planes -> dst [count][kLanes], outside the image what the padding shows.
+// Whole blocks are written: dst needs kLanes vectors of slack.
 template <class T>
-JADRO_INLINE void load_pixels(PaddingMode mode, const T* src, i64 height, i64 width, i64 channels, i64 row, i64 x,
+JADRO_INLINE void load_pixels(PaddingMode mode, const LanePlanes<T>& planes, i64 height, i64 width, i64 row, i64 x,
                               i64 count, T* dst) {
   constexpr int kN = kLanes<T>;
   row = source_cell(mode, row, height);
   const bool inside = row >= 0;
   const i64 begin = inside ? min(count, max(0, -x)) : count, end = inside ? max(begin, min(count, width - x)) : count;
   for (i64 p = 0; p < begin; ++p) store(dst + p * kN, Vec<T>{});
-  const T* const source = src + row * width + x;
+  const i64 source = row * width + x;
   for (i64 p = begin; p < end; p += kN) {
     const i64 n = min(kN, end - p);
     Vec<T> block[kN];
-    if (n == kN && channels == kN) {
+    if (n == kN) {
 #pragma GCC unroll 16
-      for (int c = 0; c < kN; ++c) block[c] = load(source + c * height * width + p);
+      for (int c = 0; c < kN; ++c) block[c] = load(planes.of[c] + source + p);
     } else {
 #pragma GCC unroll 16
-      for (int c = 0; c < kN; ++c) block[c] = load_n(source + min(c, channels - 1) * height * width + p, n);
+      for (int c = 0; c < kN; ++c) block[c] = load_part(planes.of[c] + source + p, n);
     }
     transpose<T>(block);
 #pragma GCC unroll 16
     for (int i = 0; i < kN; ++i) store(dst + (p + i) * kN, block[i]);
   }
   for (i64 p = end; p < count; ++p) store(dst + p * kN, Vec<T>{});
-  if (mode != PaddingMode::kZeros) pad_pixels(mode, src + row * width, height * width, width, channels, x, count, dst);
+  if (mode != PaddingMode::kZeros) pad_pixels(mode, planes, row, width, x, count, dst);
 }
 
 // One transform applied to the columns and rows of every tile of a segment: kIn pixels -> kPoints points, tiles kStep
@@ -129,22 +156,23 @@ JADRO_INLINE void transform_rows(T* rows, i64 pitch, i64 count, Transform transf
   }
 }
 
-// The source's tiles transformed, `channels` of them from `src` (the first image's plane) on; results as in
+// The source's tiles transformed, for `channels` of the pass from the group's channel `c` on; results as in
 // transform_rows.
 template <template <class> class F, class T, class TileAt>
-void transform_source(const Winograd& s, const T* src, i64 channels, Range tiles, T* rows, i64 point_step,
-                      TileAt tile_at) {
+void transform_source(const Winograd& s, const T* src, const T* zeros, i64 group, i64 c, i64 channels, Range tiles,
+                      T* rows, i64 point_step, TileAt tile_at) {
   constexpr int kTile = F<T>::kTile, kPoints = F<T>::kPoints;
   using Sizes = WinogradSizes<F, T>;
   const Conv2dPass& p = s.pass;
   for_segments(s, tiles, [&](const TileSegment& g) {
     const i64 images = p.groups * p.in * p.src_h * p.src_w;
-    const T* const image = src + g.image * images;
+    const LanePlanes<T> planes(s, src, zeros, g.image, group, c, channels);
     const i64 width = (g.count - 1) * kTile + kPoints;
-    touch_next(s, g, tiles.end - tiles.begin, image, images, p.src_h, p.src_w, channels, s.top, kTile, kPoints - kTile);
+    touch_next(s, g, tiles.end - tiles.begin, planes.of[0], images, p.src_h, p.src_w, channels, s.top, kTile,
+               kPoints - kTile);
     for (int i = 0; i < kPoints; ++i) {
-      load_pixels(p.padding_mode, image, p.src_h, p.src_w, channels, g.i * kTile + s.top + i, g.j * kTile + s.left,
-                  width, rows + i * Sizes::kWidth * kLanes<T>);
+      load_pixels(p.padding_mode, planes, p.src_h, p.src_w, g.i * kTile + s.top + i, g.j * kTile + s.left, width,
+                  rows + i * Sizes::kWidth * kLanes<T>);
     }
     transform_rows<T, kPoints, kPoints, kTile>(rows, Sizes::kWidth, g.count, F<T>::source, point_step,
                                                [&](i64 t) { return tile_at(g.first + t); });
@@ -153,13 +181,14 @@ void transform_source(const Winograd& s, const T* src, i64 channels, Range tiles
 
 // --- filters -----------------------------------------------------------------------------------------------------
 
-// dst[channel][tap][lane of out] = the filters of `outs` outgoing and `channels` incoming channels, kLanes of each at
-// most, the first of both at w.
+// dst[channel][tap][lane of out] = the filters of `outs` outgoing channels, the first at w, and the incoming channels
+// of the pass [first, first + channels), kLanes of each at most.
 template <int kTaps, class T>
-void load_filters(const Conv2dPass& p, const T* w, i64 outs, i64 channels, T* dst) {
-  if (p.filters_are_rows()) return load_transposed(w, p.w_out, outs, channels * kTaps, kLanes<T>, dst);
-  for (i64 c = 0; c < channels; ++c) {
-    load_transposed(w + c * p.w_in, p.w_out, outs, kTaps, kLanes<T>, dst + c * kTaps * kLanes<T>);
+void load_filters(const Winograd& s, const T* w, i64 outs, i64 first, i64 channels, T* dst) {
+  const Conv2dPass& p = s.pass;
+  if (p.filters_are_rows()) return load_transposed(w + first * kTaps, p.w_out, outs, channels * kTaps, kLanes<T>, dst);
+  for (i64 c = first; c < first + channels; ++c, dst += kTaps * kLanes<T>) {
+    load_transposed(w + c / s.depths * p.w_in + c % s.depths * kTaps, p.w_out, outs, kTaps, kLanes<T>, dst);
   }
 }
 
@@ -196,7 +225,7 @@ void winograd_pack(const Winograd& s, const T* w, Range panels, T* packed) {
     for (i64 o = panel * kNr<T>; o < min(out, (panel + 1) * kNr<T>); o += kN) {
       for (i64 c0 = 0; c0 < in; c0 += kN) {
         const i64 channels = min(kN, in - c0);
-        load_filters<kTaps>(s.pass, w + o * s.pass.w_out + c0 * s.pass.w_in, min(kN, out - o), channels, taps);
+        load_filters<kTaps>(s, w + o * s.pass.w_out, min(kN, out - o), c0, channels, taps);
         for (i64 c = 0; c < channels; ++c) {
           transform_filter<F<T>>(taps + c * kTaps * kN, s.flipped, u + (c0 + c) * kNr<T> + o % kNr<T>, s.u_point);
         }
@@ -227,7 +256,7 @@ bool winograd_results(const WinogradProduct<T>& a, i64 channel, i64 channels, Ra
                       T* rows) {
   constexpr int kN = kLanes<T>, kTile = F<T>::kTile, kPoints = F<T>::kPoints;
   const Conv2dPass& p = a.shape.pass;
-  const i64 plane = p.dst_h * p.dst_w, pitch = WinogradSizes<F, T>::kWidth;
+  const i64 slice = p.dst_h * p.dst_w, plane = a.shape.dst_d * slice, pitch = WinogradSizes<F, T>::kWidth;
   const Conv2dEpilogue<T>& e = a.epilogue;
   const Vec<T> bias = e.bias ? load_n(e.bias + channel, channels) : Vec<T>{};
   const Vec<T> scale = e.scale ? load_n(e.scale + channel, channels) : broadcast(T(1));
@@ -255,11 +284,11 @@ bool winograd_results(const WinogradProduct<T>& a, i64 channel, i64 channels, Ra
       }
     }
     const i64 height = min(kTile, p.dst_h - g.i * kTile), width = min(g.count * kTile, p.dst_w - g.j * kTile);
-    const i64 start = (g.image * p.groups * p.out + channel) * plane + g.i * kTile * p.dst_w + g.j * kTile;
+    const i64 images = p.groups * p.out * plane, depth = g.image % a.shape.dst_d, last = tiles.end - tiles.begin;
+    const i64 planes = g.image / a.shape.dst_d * images + channel * plane + depth * slice;
+    const i64 start = planes + g.i * kTile * p.dst_w + g.j * kTile;
     T* const image = a.dst + start;
     const T* const add = e.add ? e.add + start : nullptr;
-    const i64 images = p.groups * p.out * plane, planes = g.image * images + channel * plane,
-              last = tiles.end - tiles.begin;
     touch_next<T>(a.shape, g, last, a.dst + planes, images, p.dst_h, p.dst_w, channels, 0, kTile, 0);
     if (e.add) touch_next(a.shape, g, last, e.add + planes, images, p.dst_h, p.dst_w, channels, 0, kTile, 0);
     for (i64 i = 0; i < height; ++i) {
@@ -299,11 +328,11 @@ bool winograd_block(const WinogradProduct<T>& a, i64 group, Range tiles, Range p
   T *const v = scratch, *const m = layout.m(scratch), *const rows = layout.rows(scratch);
   const RowPanels tile_panels(count);
   for (i64 c = 0; c < p.in; c += kN) {
-    const T* const src = a.src + (group * p.in + c) * p.src_h * p.src_w;
-    transform_source<F>(a.shape, src, min(kN, p.in - c), tiles, rows, layout.v_point, [&](i64 tile) {
+    const auto at = [&](i64 tile) {
       const i64 panel = tile_panels.of(tile), first = tile_panels.start(panel);
       return v + first * in_lanes + c * tile_panels.size(panel) + (tile - first) * kN;
-    });
+    };
+    transform_source<F>(a.shape, a.src, a.zeros, group, c, min(kN, p.in - c), tiles, rows, layout.v_point, at);
   }
   bool finite = true;
   const i64 u_size = ceil_div(p.out, kNr<T>) * kPoints * a.shape.u_point;
@@ -339,21 +368,22 @@ void winograd_weight_transform(const WinogradWeight<T>& a, i64 group, Range chun
   const Conv2dPass& p = a.shape.pass;
   const i64 size = chunk.end - chunk.begin, offset = tiles.begin - chunk.begin;
   for (i64 c = 0; c < p.in; c += kN) {
-    const T* const src = a.src + (group * p.in + c) * p.src_h * p.src_w;
     T* const v = a.v + (c / kNr<T> * size + offset) * kNr<T> + c % kNr<T>;
-    transform_source<F>(a.shape, src, min(kN, p.in - c), tiles, rows, a.v_point,
+    transform_source<F>(a.shape, a.src, a.zeros, group, c, min(kN, p.in - c), tiles, rows, a.v_point,
                         [&](i64 tile) { return v + tile * kNr<T>; });
   }
   for (i64 o = 0; o < p.out; o += kN) {
-    const T* const dy = a.dy + (group * p.out + o) * p.dst_h * p.dst_w;
+    const i64 slice = p.dst_h * p.dst_w, plane = a.shape.dst_d * slice, images = p.groups * p.out * plane;
+    const i64 channels = min(kN, p.out - o);
     T* const to = a.p + o * size + offset * kN;
     for_segments(a.shape, tiles, [&](const TileSegment& g) {
-      const i64 images = p.groups * p.out * p.dst_h * p.dst_w;
-      const T* const image = dy + g.image * images;
-      touch_next(a.shape, g, tiles.end - tiles.begin, image, images, p.dst_h, p.dst_w, min(kN, p.out - o), 0, kTile, 0);
+      const i64 n = g.image / a.shape.dst_d, d = g.image % a.shape.dst_d;
+      const T* const dy = a.dy + n * images + (group * p.out + o) * plane + d * slice;
+      const LanePlanes<T> planes(dy, plane, channels);
+      touch_next(a.shape, g, tiles.end - tiles.begin, dy, images, p.dst_h, p.dst_w, channels, 0, kTile, 0);
       for (int i = 0; i < kTile; ++i) {
-        load_pixels(PaddingMode::kZeros, image, p.dst_h, p.dst_w, min(kN, p.out - o), g.i * kTile + i, g.j * kTile,
-                    g.count * kTile, rows + i * WinogradSizes<F, T>::kWidth * kN);
+        load_pixels(PaddingMode::kZeros, planes, p.dst_h, p.dst_w, g.i * kTile + i, g.j * kTile, g.count * kTile,
+                    rows + i * WinogradSizes<F, T>::kWidth * kN);
       }
       transform_rows<T, kTile, kPoints, kTile>(rows, WinogradSizes<F, T>::kWidth, g.count, F<T>::cotangent, a.p_point,
                                                [&](i64 t) { return to + (g.first + t) * kN; });

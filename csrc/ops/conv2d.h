@@ -8,10 +8,10 @@ namespace jadro {
 
 enum class Conv2dAlgorithm { kAuto, kDirect, kIm2col, kWinograd };
 
-// Winograd's form has images, filters of 3x3 or 5x5, stride 1 and dilation 1.
+// Winograd's form has filters of 3x3 or 5x5, whatever their depth, stride 1 and dilation 1.
 inline bool winograd_serves(const Conv2d& s) {
-  return s.d.in == 1 && s.d.kernel == 1 && s.d.out == 1 && s.d.before == 0 && (s.h.kernel == 3 || s.h.kernel == 5) &&
-         s.w.kernel == s.h.kernel && s.h.stride == 1 && s.w.stride == 1 && s.h.dilation == 1 && s.w.dilation == 1;
+  const auto plain = [](const Conv2dAxis& a) { return a.stride == 1 && a.dilation == 1; };
+  return (s.h.kernel == 3 || s.h.kernel == 5) && s.w.kernel == s.h.kernel && plain(s.d) && plain(s.h) && plain(s.w);
 }
 
 template <class T>

@@ -67,15 +67,16 @@ double filter_cost(const Winograd& w, double filters, const Sizes& s, double ele
   return bytes > 8e6 ? far : bytes > 3e6 ? 10 : 0;
 }
 double winograd_product(const Winograd& w, const Sizes& s, double element) {
-  const double in = vectors(s.in, s.lanes), out = vectors(s.out, s.lanes), tiles = w.tiles(), filters = s.in * out;
+  const double channels = w.pass.in, in = vectors(channels, s.lanes), out = vectors(s.out, s.lanes);
+  const double tiles = w.tiles(), filters = channels * out;
   return (w.m + 2) * (w.m + 2) *
          (1.3 * std::max(tiles, 8.0) * filters + tiles * (9.7 * in + 14.6 * out) +
           filters * (1.0 + filter_cost(w, filters, s, element, 90)));
 }
 double winograd_weight(const Winograd& w, const Sizes& s, double element) {
-  const double in = 2 * vectors(s.in, 2 * s.lanes), tiles = w.tiles(), filters = s.out * in;
+  const double channels = w.pass.in, in = 2 * vectors(channels, 2 * s.lanes), tiles = w.tiles(), filters = s.out * in;
   return (w.m + 2) * (w.m + 2) *
-         (1.4 * tiles * filters + 8.2 * tiles * (vectors(s.in, s.lanes) + vectors(s.out, s.lanes)) +
+         (1.4 * tiles * filters + 8.2 * tiles * (vectors(channels, s.lanes) + vectors(s.out, s.lanes)) +
           filters * (9.9 + filter_cost(w, filters, s, element, 24)));
 }
 
@@ -91,7 +92,7 @@ bool depthwise_pays(const Conv2dPass& p, double cost, double engine) {
 Conv2dChoice forced(const Conv2dPass& p, Conv2dAlgorithm algorithm, bool depthwise) {
   Conv2dChoice choice{algorithm, depthwise && algorithm == Conv2dAlgorithm::kDirect, {}};
   if (algorithm == Conv2dAlgorithm::kWinograd) {
-    choice.winograd = *winograd_shape(p, p.taps == 25 || (p.dst_h <= 2 && p.dst_w <= 2) ? 2 : 4);
+    choice.winograd = *winograd_shape(p, p.taps == 25 * p.depths || (p.dst_h <= 2 && p.dst_w <= 2) ? 2 : 4);
   }
   return choice;
 }
@@ -127,17 +128,21 @@ bool conv2d_by_rows(const Conv2dPass& p) {
 }
 
 std::optional<Winograd> winograd_shape(const Conv2dPass& p, i64 m) {
-  const i64 r = p.taps == 9 ? 3 : p.taps == 25 && m == 2 ? 5 : 0, last = p.taps - 1;
-  if (r == 0 || p.src_d != 1 || p.dst_d != 1 || p.tap_d[0] != 0 || p.step_h != 1 || p.step_w != 1 ||
-      p.dst_step_h != 1 || p.dst_step_w != 1)
+  const i64 taps = p.depths > 0 ? p.taps / p.depths : 0, last = taps - 1;  // of one depth: those of all are alike
+  const i64 r = taps == 9 ? 3 : taps == 25 && m == 2 ? 5 : 0;
+  if (r == 0 || p.step_h != 1 || p.step_w != 1 || p.dst_step_d != 1 || p.dst_step_h != 1 || p.dst_step_w != 1 ||
+      p.w_taps != p.taps)
     return {};
   const i64 sign = p.tap_w[1] - p.tap_w[0];
   if (sign != 1 && sign != -1) return {};
-  for (i64 t = 0; t <= last; ++t) {
+  for (i64 t = 0; t < taps; ++t) {
     if (p.tap_h[t] != p.tap_h[0] + sign * (t / r) || p.tap_w[t] != p.tap_w[0] + sign * (t % r)) return {};
   }
   Winograd s{};
   s.pass = p;
+  s.pass.n *= p.dst_d, s.pass.in *= p.depths;
+  s.pass.src_d = s.pass.grid_d = s.pass.dst_d = s.pass.step_d = 1;
+  s.depths = p.depths, s.step_d = p.step_d, s.src_d = p.src_d, s.dst_d = p.dst_d, s.tap_d = p.tap_d;
   s.m = m;
   s.r = r;
   s.flipped = sign < 0;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 
 #include "core/cpu.h"
 #include "core/memory.h"
@@ -32,6 +33,18 @@ i64 lanes_of(i64 channels) {
   return (channels + lanes - 1) / lanes * lanes;
 }
 
+// A slice of zeros, where slices of the source can lie in the padding.
+template <class T>
+struct PaddingSlice : Scratch<T> {
+  explicit PaddingSlice(const Winograd& s) : Scratch<T>(size(s)) { std::memset(this->data(), 0, size(s) * sizeof(T)); }
+
+ private:
+  static std::size_t size(const Winograd& s) {
+    const bool image = s.depths == 1 && s.src_d == s.dst_d && s.tap_d[0] == 0;
+    return image || s.pass.padding_mode != PaddingMode::kZeros ? 0 : s.pass.src_h * s.pass.src_w;
+  }
+};
+
 }  // namespace
 
 template <class T>
@@ -59,7 +72,8 @@ bool winograd_product(const Winograd& shape, const T* src, const T* w, T* dst, c
   while (p.groups * tiles.count() * columns.count() < wanted && columns.halve()) {
   }
   const Scratch<T> scratch(winograd.scratch(s, tiles.size()), threads);
-  const WinogradProduct<T> product{s, src, u.data(), dst, epilogue};
+  const PaddingSlice<T> zeros(s);
+  const WinogradProduct<T> product{s, src, u.data(), dst, epilogue, zeros.data()};
   const i64 tasks = tiles.count() * columns.count();
   std::atomic<bool> finite{true};
   parallel_for(static_cast<int>(p.groups * tasks), threads, [&](int task, int rank) {
@@ -152,7 +166,8 @@ bool winograd_weight(const Winograd& s, const T* src, const T* dy, T* dw) {
   const int threads = threads_for(p.groups * p.cells() * p.depth() * p.out);
   const bool by_tiles = plan.tasks >= kLeastTasks;
   WinogradWeight<T> a{};
-  a.shape = s, a.src = src, a.dy = dy, a.dw = dw;
+  const PaddingSlice<T> zeros(s);
+  a.shape = s, a.src = src, a.dy = dy, a.zeros = zeros.data(), a.dw = dw;
   a.du_point = p.out * plan.in_lanes + kernels_of<T>().lanes;
   const Scratch<T> du(s.points() * a.du_point * (by_tiles ? plan.tasks : 1));
   a.du = du.data();

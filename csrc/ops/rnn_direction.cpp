@@ -4,11 +4,6 @@
 namespace jadro {
 namespace {
 
-Range part(i64 total, i64 unit, i64 i, i64 parts) {
-  const i64 units = (total + unit - 1) / unit;
-  return {std::min(total, units * i / parts * unit), std::min(total, units * (i + 1) / parts * unit)};
-}
-
 i64 round_up(i64 n, i64 unit) { return (n + unit - 1) / unit * unit; }
 
 // The biases of the input's side: b_ih + b_hh, but for the GRU's n, whose b_hh stands apart, in `apart`. Those of layer
@@ -228,7 +223,7 @@ void RnnDirection<T>::share_out(RnnDirection* other, Need need, Loop loop) {
   }
   for (int parts = 1; parts <= all; ++parts) {  // the team may be smaller than asked for
     for (int i = 0; i < parts; ++i) {
-      const Range units = part(H, panel, i, parts);
+      const Range units = part_of(H, panel, i, parts);
       most = std::max(most, need(N, units.end - units.begin));
     }
   }
@@ -236,7 +231,7 @@ void RnnDirection<T>::share_out(RnnDirection* other, Need need, Loop loop) {
   Barrier barriers[] = {Barrier(tasks_), Barrier(tasks_)};
   team_run(all, [&](int rank, int size, Barrier& barrier) {
     const auto run = [&](RnnDirection* d, int i, int parts, Barrier& meeting) {
-      loop(*d, Range{0, N}, part(H, panel, i, parts), part(P, panel, i, parts), scratch.at(rank),
+      loop(*d, Range{0, N}, part_of(H, panel, i, parts), part_of(P, panel, i, parts), scratch.at(rank),
            parts > 1 ? &meeting : nullptr);
     };
     if (size == all) return run(directions[rank / tasks_], rank % tasks_, tasks_, barriers[rank / tasks_]);

@@ -5,17 +5,9 @@
 
 #include "core/thread_pool.h"
 #include "core/verbose.h"
+#include "ops/split.h"
 
 namespace jadro {
-namespace {
-
-Range part(i64 total, i64 unit, i64 i, i64 parts) {
-  const i64 units = (total + unit - 1) / unit;
-  return {std::min(total, units * i / parts * unit), std::min(total, units * (i + 1) / parts * unit)};
-}
-
-}  // namespace
-
 template <class T>
 RnnStepper<T>::RnnStepper(const RnnSizes& sizes, T* h, T* c, T* y)
     : batch_(1, sizes.batch, 1, nullptr, nullptr), h_(h) {
@@ -101,11 +93,11 @@ void RnnStepper<T>::step(const T* x) {
     run_layers({0, N}, {0, H}, {0, P}, scratch_->data(), nullptr);
   } else if (by_rows_) {
     parallel_for(tasks_, [&](int task, int) {
-      run_layers(part(N, 1, task, tasks_), {0, H}, {0, P}, scratch_->at(task), nullptr);
+      run_layers(part_of(N, 1, task, tasks_), {0, H}, {0, P}, scratch_->at(task), nullptr);
     });
   } else {
     team_run(tasks_, [&](int rank, int size, Barrier& barrier) {
-      run_layers({0, N}, part(H, panel, rank, size), part(P, panel, rank, size), scratch_->at(rank),
+      run_layers({0, N}, part_of(H, panel, rank, size), part_of(P, panel, rank, size), scratch_->at(rank),
                  size > 1 ? &barrier : nullptr);
     });
   }

@@ -31,6 +31,12 @@ class Split {
   i64 total_, unit_, size_ = 0;
 };
 
+// The i-th of `parts` even parts of [0, total), cut at multiples of `unit`; some are empty where there are fewer units.
+static inline Range part_of(i64 total, i64 unit, i64 i, i64 parts) {
+  const i64 units = (total + unit - 1) / unit, begin = units * i / parts * unit, end = units * (i + 1) / parts * unit;
+  return {begin < total ? begin : total, end < total ? end : total};
+}
+
 // Whether a result is so large that storing it past the caches is faster than keeping it there for the next kernel.
 template <class T>
 bool past_caches(i64 n, i64 bytes = i64{16} << 20) {

@@ -51,7 +51,7 @@ class Conv2dCase(Case):
 
     @property
     def winograd_serves(self) -> bool:
-        return self.kernel in ((3, 3), (5, 5)) and (self.stride, self.dilation) == ((1, 1), (1, 1))
+        return self.kernel[-2:] in ((3, 3), (5, 5)) and {*self.stride, *self.dilation} == {1}
 
     @property
     def weight(self) -> Sizes:
@@ -218,6 +218,12 @@ CASES = [
     Conv2dCase("volume_padding_beyond_the_kernel", 1, 2, (2, 3, 2), 3, (2, 2, 2), padding=(3, 4, 2, 3, 4, 2)),
     Conv2dCase("volume_many_channels", 1, 67, (3, 4, 5), 35, (3, 3, 3), padding=(1,) * 6),
     Conv2dCase("volume_rows_past_the_block", 1, 2, (3, 4, 300), 3, (2, 2, 3), padding=(0, 1, 1, 0, 1, 1)),
+    Conv2dCase("volume_tiles", 2, 18, (5, 9, 19), 33, (3, 3, 3), padding=(1,) * 6),
+    Conv2dCase("volume_tiles_deep", 1, 3, (7, 6, 8), 17, (4, 3, 3), padding=(2, 3, 1, 1, 1, 1), groups=1),
+    Conv2dCase("volume_tiles_flat", 2, 4, (3, 9, 8), 6, (1, 3, 3), padding=(1, 0, 1, 1, 0, 2), groups=2),
+    Conv2dCase("volume_tiles_five", 1, 5, (4, 9, 8), 6, (2, 5, 5), padding=(0, 1, 2, 2, 2, 2)),
+    Conv2dCase("volume_tiles_add", 1, 6, (4, 9, 8), 18, (3, 3, 3), padding=(1,) * 6, relu=True, scale=True, add=True),
+    Conv2dCase("volume_tiles_strided_depth", 1, 6, (7, 9, 8), 18, (3, 3, 3), (2, 1, 1), (1,) * 6),
     Conv2dCase("volume_depthwise", 2, 5, (4, 6, 7), 5, (3, 3, 3), padding=(1,) * 6, groups=5),
     Conv2dCase("volume_depthwise_strided", 1, 4, (7, 8, 9), 8, (3, 2, 3), (2, 1, 2), (1, 1, 0, 1, 2, 0), groups=4),
     Conv2dCase("volume_depthwise_dilated", 1, 3, (6, 5, 9), 3, (2, 3, 2), (1, 2, 1), (1,) * 6, (3, 1, 2), groups=3),
