@@ -243,8 +243,8 @@ def _check_algorithm(call: str, algorithm: str, kernel: Sizes, strides: Sizes, d
         raise ValueError(f"{call}: algorithm is {algorithm!r}, expected one of {', '.join(ALGORITHMS)}")
     if algorithm == "winograd" and (kernel[-2:] not in WINOGRAD_KERNELS or {*strides, *dilations} != {1}):
         raise ValueError(
-            f"{call}: algorithm is 'winograd', which serves kernels of (3, 3) and (5, 5) in the last two axes, stride and "
-            f"dilation 1; kernel {kernel}, stride {strides}, dilation {dilations}"
+            f"{call}: algorithm is 'winograd', which serves kernels of (3, 3) and (5, 5) in the last two axes, stride "
+            f"and dilation 1; kernel {kernel}, stride {strides}, dilation {dilations}"
         )
 
 
