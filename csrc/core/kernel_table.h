@@ -97,9 +97,8 @@ struct Conv2dPass {
   i64 dst_plane() const { return dst_d * dst_h * dst_w; }
   i64 cells() const { return n * grid(); }
   i64 depth() const { return in * taps; }
-  i64 packed_size() const {
-    return (out * depth() + 127) / 64 * 64;
-  }  // of one group's weights, with slack for whole vectors
+  // Of one group's filters, with slack for whole vectors.
+  i64 packed_size() const { return (out * depth() + 127) / 64 * 64; }
   bool filters_are_rows() const { return taps == w_taps && w_in == taps; }  // an outgoing channel's, in order
 };
 

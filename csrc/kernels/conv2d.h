@@ -365,8 +365,7 @@ void conv2d_block(const Conv2dProduct<T>* phases, i64 count, i64 group, Range ce
   if (phases[0].past_caches) stream_fence();
 }
 
-// --- the gradient of the weight: dw = dy columns^T, depth of the product = cells
-// ---------------------------------------------
+// --- the gradient of the weight: dw = dy columns^T, cells are the depth of the product -------------------------------
 
 // The (channel, tap) rows `offsets` of the planes, transposed into panels [cell][kNr] of `width` columns.
 template <class T>

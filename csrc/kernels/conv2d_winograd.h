@@ -12,8 +12,8 @@
 namespace jadro {
 namespace {
 
-constexpr i64 kSegment =
-    14;  // tiles of a row that are transformed together: their pixels stay in the first-level cache
+// Tiles of a row that are transformed together: their pixels stay in the first-level cache.
+constexpr i64 kSegment = 14;
 
 template <template <class> class F, class T>
 struct WinogradSizes {
@@ -357,8 +357,7 @@ bool winograd_block(const WinogradProduct<T>& a, i64 group, Range tiles, Range p
   return finite;
 }
 
-// --- the gradient of the weight: dU_p [out, in] = P_p [tiles, out]^T V_p [tiles, in]
-// --------------------------------------
+// --- the gradient of the weight: dU_p [out, in] = P_p [tiles, out]^T V_p [tiles, in] ---------------------------------
 
 // V as [point][panel of kNr incoming channels][tile][kNr], P as [point][kLanes of out][tile][kLanes], of the chunk
 // [chunk]; those of the tiles [tiles] inside it.

@@ -21,8 +21,8 @@ constexpr i64 kPassDepth = 640;           // of one pass over the depth of a pro
 constexpr i64 kBlockCells = 256;          // with a pass of the depth, their packed columns take a part of the L2
 constexpr i64 kFarResult = i64{8} << 20;  // bytes from which on tiles are stored past the caches
 constexpr i64 kBlockColumns = 288;        // of dw in one block
-constexpr i64 kWeightTasks =
-    8;  // dw is cut along its sums, too, until there are so many blocks: a property of the shape alone
+// dw is cut along its sums, too, until there are so many blocks: a property of the shape alone.
+constexpr i64 kWeightTasks = 8;
 
 // Elements of the kernel along one axis, and where in the source each stands from a cell's own place.
 using AxisTaps = std::vector<std::pair<i64, i64>>;
