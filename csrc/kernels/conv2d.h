@@ -286,7 +286,7 @@ template <class T>
 JADRO_INLINE void store_turned(const Conv2dStore<T>& sink, const T* tile, i64 cells, i64 m, i64 channels,
                                const Run* runs, i64 begin, i64 end) {
   constexpr i64 kN = kLanes<T>, kPitch = (kMr + kN - 1) / kN * kN;
-  alignas(64) T turned[kNr<T> * kPitch];
+  alignas(64) T turned[kNr<T> * kPitch + kN];  // whole vectors are read from where a run starts
   for (i64 i = 0; i < cells; i += kN) {
     load_transposed(tile + i * kNr<T>, kNr<T>, min(kN, cells - i), channels, kPitch, turned + i);
   }
