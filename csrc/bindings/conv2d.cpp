@@ -19,8 +19,7 @@ Conv2dAlgorithm algorithm_of(const Call& call, const Conv2d& s, i64 axes, const 
   }
   call.require(winograd_serves(s), [&] {
     return "algorithm is 'winograd', which serves kernels of (3, 3) and (5, 5) in the last two axes, stride and "
-           "dilation "
-           "1; kernel " +
+           "dilation 1; kernel " +
            axes_text(s, axes, &Conv2dAxis::kernel) + ", stride " + axes_text(s, axes, &Conv2dAxis::stride) +
            ", dilation " + axes_text(s, axes, &Conv2dAxis::dilation);
   });

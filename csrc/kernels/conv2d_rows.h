@@ -103,9 +103,8 @@ void row_cells(const Conv2dPass& p, const RowTaps& taps, const T* plane, const T
 // with 4 those of rows and columns of a 3x3 kernel of stride 2; one channel comes into each group.
 template <class T>
 void conv2d_rows(const Conv2dProduct<T>* phases, i64 count, Range items) {
-  if (count == 4) return strided_three_by_three<T, kLow>(phases, items);
+  if (count == 4) return strided_three_by_three(phases, items);
   const Conv2dPass& p = phases[0].pass;
-  const Conv2dEpilogue<T>& e = phases[0].epilogue;
   const RowTaps taps[2] = {RowTaps(p), RowTaps(phases[count - 1].pass)};
   if (const ThreeByThree three(p); three.applies) {
     const bool part_empty = 2 * p.grid_w <= kLanes<T>;  // vectors along a row
@@ -117,14 +116,7 @@ void conv2d_rows(const Conv2dProduct<T>* phases, i64 count, Range items) {
     const i64 channel = item % (p.groups * p.out);
     const T* const plane = phases[0].src + item / p.out * p.src_h * p.src_w;
     const T* const w = phases[0].w + channel * p.w_out;
-    const T bias = e.bias ? e.bias[channel] : T(0), scale = e.scale ? e.scale[channel] : T(1);
-    const i64 start = item * p.dst_h * p.dst_w;
-    const auto put = [&](i64 at, Vec<T> v, i64 lanes) {
-      v = v * scale + bias;
-      if (e.add) v += load_n(e.add + at, lanes);
-      if (e.relu) v = v < T(0) ? Vec<T>{} : v;
-      store_n(phases[0].dst + at, v, lanes);
-    };
+    const PlaneStore<T> put(phases[0], item, channel);
     for (i64 j = 0; j < p.grid_w; j += kLanes<T>) {
       for (i64 i = 0; i < p.grid_h; i += kRowBlock) {
         const i64 rows = min(kRowBlock, p.grid_h - i);
@@ -135,7 +127,7 @@ void conv2d_rows(const Conv2dProduct<T>* phases, i64 count, Range items) {
         }
         const i64 lanes = p.dst_w - j * count;
         for (i64 q = 0; q < rows; ++q) {
-          const i64 at = start + ((i + q) * p.dst_step_h + p.dst_h0) * p.dst_w + j * count;
+          const i64 at = ((i + q) * p.dst_step_h + p.dst_h0) * p.dst_w + j * count;
           if (count == 1) {
             put(at, acc[0][q], min(kLanes<T>, lanes));
             continue;

@@ -119,6 +119,31 @@ JADRO_INLINE void for_three_by_three(const SourceRows<T, kBlockRows<kStep, kBloc
   }
 }
 
+// Results of one plane, number `item` of (image, channel), through the epilogue.
+template <class T>
+class PlaneStore {
+ public:
+  PlaneStore(const Conv2dProduct<T>& a, i64 item, i64 channel)
+      : bias_(a.epilogue.bias ? a.epilogue.bias[channel] : T(0)),
+        scale_(a.epilogue.scale ? a.epilogue.scale[channel] : T(1)),
+        add_(a.epilogue.add ? a.epilogue.add + item * a.pass.dst_plane() : nullptr),
+        relu_(a.epilogue.relu),
+        dst_(a.dst + item * a.pass.dst_plane()) {}
+  JADRO_INLINE T* at(i64 pixel) const { return dst_ + pixel; }
+  JADRO_INLINE void operator()(i64 pixel, Vec<T> v, i64 count) const {
+    v = v * scale_ + bias_;
+    if (add_) v += load_n(add_ + pixel, count);
+    if (relu_) v = v < T(0) ? Vec<T>{} : v;
+    store_n(dst_ + pixel, v, count);
+  }
+
+ private:
+  T bias_, scale_;
+  const T* add_;
+  bool relu_;
+  T* dst_;
+};
+
 // Asks for what a vector of cells will need of the next kRows rows.
 template <int kRows, bool kWrite, class T>
 JADRO_INLINE void touch_rows(const T* at, i64 pitch) {
@@ -130,15 +155,12 @@ JADRO_INLINE void touch_rows(const T* at, i64 pitch) {
 template <class T, int kStep, int kBlock>
 void three_by_three(const Conv2dProduct<T>& a, const ThreeByThree& three, Range items) {
   const Conv2dPass& p = a.pass;
-  const Conv2dEpilogue<T> e = a.epilogue;
   const i64 channels = p.groups * p.out, src_w = p.src_w, height = p.grid_h, width = p.dst_w;
   CellColumns<T, kStep> columns;
   i64 channel = items.begin % channels;
   for (i64 item = items.begin; item < items.end; ++item, channel = channel + 1 < channels ? channel + 1 : 0) {
     const T* const plane = a.src + (p.out == 1 ? item : item / p.out) * p.src_h * src_w;
-    const T bias = e.bias ? e.bias[channel] : T(0), scale = e.scale ? e.scale[channel] : T(1);
-    const T* const add = e.add ? e.add + item * height * width : nullptr;
-    T* const dst = a.dst + item * height * width;
+    const PlaneStore<T> put(a, item, channel);
     Vec<T> tap[9];
     for (int k = 0; k < 9; ++k) tap[k] = broadcast(a.w[channel * p.w_out + three.place[k]]);
     for (i64 j = 0; j < width; j = columns.end) {
@@ -148,17 +170,14 @@ void three_by_three(const Conv2dProduct<T>& a, const ThreeByThree& three, Range 
         for_vectors<T>(columns.end - j, [&](i64 x, i64 lanes) {
           const i64 at = i * width + j + x;
           touch_rows<kStep * kBlock, false>(plane + (i + kBlock + 1) * kStep * src_w + (j + x) * kStep, src_w);
-          touch_rows<kBlock, true>(dst + at + kBlock * width, width);
+          touch_rows<kBlock, true>(put.at(at + kBlock * width), width);
           Vec<T> acc[kBlock] = {};
           for_three_by_three<T, kStep, kBlock>(rows, columns.vectors[x / kLanes<T>],
                                                [&](int q, int k, Vec<T> cells) { acc[q] += tap[k] * cells; });
 #pragma GCC unroll 8
           for (int q = 0; q < kBlock; ++q) {
-            const i64 count = i + q < height ? lanes : 0;  // a branch here would part the sums from their loads
-            Vec<T> v = acc[q] * scale + bias;
-            if (add) v += load_n(add + at + q * width, count);
-            if (e.relu) v = v < T(0) ? Vec<T>{} : v;
-            store_n(dst + at + q * width, v, count);
+            // Below the plane no lane: a branch here would part the sums from their loads.
+            put(at + q * width, acc[q], i + q < height ? lanes : 0);
           }
         });
       }
@@ -175,11 +194,10 @@ void three_by_three(const Conv2dProduct<T>& a, const ThreeByThree& three, Range 
   f(a, three, items);
 }
 
-// --- the gradient of the data, stride 2
-// --------------------------------------------------------------------------------
+// --- the gradient of the data, stride 2 ------------------------------------------------------------------------------
 
 // Of the two phases of an axis one is reached by a single tap, the other by two, from neighbouring cells.
-// tap[row][column] are those of the single (0) or the double (1) phase of rows and of columns.
+// place[row][column] are those of the single (0) or the double (1) phase of rows and of columns.
 struct StridedThreeByThree {
   i64 top, left, single_row, single_column;  // phases
   i64 row_of_single = 0, column_of_single = 0;
@@ -210,13 +228,12 @@ struct StridedThreeByThree {
 };
 
 // The planes [items] of (image, channel) from the four phases.
-template <class T, int kBlock>
+template <class T>
 void strided_three_by_three(const Conv2dProduct<T>* phases, Range items) {
-  constexpr int kN = kLanes<T>;
+  constexpr int kN = kLanes<T>, kBlock = kLow;
   const Conv2dProduct<T>& a = phases[0];
   const Conv2dPass& p = a.pass;
   const StridedThreeByThree three(phases);
-  const Conv2dEpilogue<T> e = a.epilogue;
   const i64 channels = p.groups * p.out, src_w = p.src_w, height = p.dst_h, width = p.dst_w;
   const bool lower = three.row_of_single, right = three.column_of_single;
   const VecInt<T> odd = lane_numbers<T>() & 1, second = three.single_column ? 1 - odd : odd;
@@ -225,15 +242,7 @@ void strided_three_by_three(const Conv2dProduct<T>* phases, Range items) {
   for (i64 item = items.begin; item < items.end; ++item) {
     const i64 channel = item % channels;
     const T* const plane = a.src + (p.out == 1 ? item : item / p.out) * p.src_h * src_w;
-    const T bias = e.bias ? e.bias[channel] : T(0), scale = e.scale ? e.scale[channel] : T(1);
-    const T* const add = e.add ? e.add + item * height * width : nullptr;
-    T* const dst = a.dst + item * height * width;
-    const auto put = [&](i64 at, Vec<T> v, i64 count) {
-      v = v * scale + bias;
-      if (add) v += load_n(add + at, count);
-      if (e.relu) v = v < T(0) ? Vec<T>{} : v;
-      store_n(dst + at, v, count);
-    };
+    const PlaneStore<T> put(a, item, channel);
     Vec<T> tap[2][2][4];
     for (int k = 0; k < 16; ++k) {
       tap[k / 8][k / 4 % 2][k % 4] = broadcast(a.w[channel * p.w_out + three.place[k / 8][k / 4 % 2][k % 4]]);
@@ -249,7 +258,7 @@ void strided_three_by_three(const Conv2dProduct<T>* phases, Range items) {
         for_vectors<T>(columns.end - j, [&](i64 x, i64) {
           const i64 at = 2 * i * width + 2 * (j + x), lanes = width - 2 * (j + x);
           touch_rows<kBlock, false>(plane + (i + kBlock + 1) * src_w + j + x, src_w);
-          touch_rows<2 * kBlock, true>(dst + at + 2 * kBlock * width, width);
+          touch_rows<2 * kBlock, true>(put.at(at + 2 * kBlock * width), width);
           const ThreeColumns<T, 1>& c = columns.vectors[x / kN];
           const auto load_row = [&](int r, Vec<T>* cells) {
             for (int k = 0; k < 2; ++k) cells[k] = load_lanes(rows(r, c.x) + k, c.mask[k]);
@@ -279,8 +288,7 @@ void strided_three_by_three(const Conv2dProduct<T>* phases, Range items) {
   }
 }
 
-// --- the gradient of the weight
-// ----------------------------------------------------------------------------------------
+// --- the gradient of the weight --------------------------------------------------------------------------------------
 
 // sums[k] += the products of dy with x a tap on, over all cells of the grid.
 template <class T, int kStep>

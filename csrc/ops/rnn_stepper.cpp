@@ -8,6 +8,7 @@
 #include "ops/split.h"
 
 namespace jadro {
+
 template <class T>
 RnnStepper<T>::RnnStepper(const RnnSizes& sizes, T* h, T* c, T* y)
     : batch_(1, sizes.batch, 1, nullptr, nullptr), h_(h) {
