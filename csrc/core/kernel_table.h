@@ -238,7 +238,8 @@ struct Kernels {
   i64 (*softmax_items)(const Softmax&);
   void (*softmax_forward)(const Softmax&, const T* x, Range items, T* y);
   void (*softmax_backward)(const Softmax&, const T* dy, const T* y, Range items, T* dx);
-  void (*group_norm_rows_forward)(const GroupNormRows<T>&, const T* x, Range rows, T* y, T* mean, T* rstd);
+  void (*group_norm_rows_forward)(const GroupNormRows<T>&, const T* x, Range rows, T* y, T* mean, T* rstd,
+                                  bool past_caches);
   void (*group_norm_rows_backward)(const GroupNormRows<T>&, const T* dy, const T* x, Range rows, const T* mean,
                                    const T* rstd, T* dx, T* dweight, T* dbias, bool past_caches);
   i64 (*max_pool2d_scratch)(const Pool2d&);

@@ -148,10 +148,11 @@ struct Softmax {
   bool log;
 };
 
-// Rows of k numbers, normalised one by one; row r has the weights and biases (r % groups) k ..., which may be null.
+// Rows of k channels of s numbers, normalised one by one; row r has the weights and biases (r % groups) k ..., one a
+// channel, which may be null.
 template <class T>
 struct GroupNormRows {
-  i64 groups, k;
+  i64 groups, k, s;
   const T *weight, *bias;
   double eps;
 };

@@ -64,8 +64,38 @@ struct Two {
   }
 };
 
-// out(c, sum, sum) of the Two that body(offset, count, p) gives for the vectors of each channel's items. Four sums in
-// turn hide the latency of addition.
+// Four sums in turn hide the latency of addition.
+template <class T>
+struct FourSums {
+  Two<T> s0{}, s1{}, s2{}, s3{};
+
+  // Of body(offset, count) for the vectors of [at, at + size).
+  template <class Body>
+  JADRO_INLINE void add(i64 at, i64 size, Body body) {
+    constexpr i64 kN = kLanes<T>;
+    i64 i = at;
+    const i64 end = at + size;
+    for (; i + 4 * kN <= end; i += 4 * kN) {
+      s0 += body(i, kN);
+      s1 += body(i + kN, kN);
+      s2 += body(i + 2 * kN, kN);
+      s3 += body(i + 3 * kN, kN);
+    }
+    if (i + kN <= end) s0 += body(i, kN), i += kN;
+    if (i + kN <= end) s1 += body(i, kN), i += kN;
+    if (i + kN <= end) s2 += body(i, kN), i += kN;
+    if (i < end) s3 += body(i, end - i);
+  }
+  JADRO_INLINE Two<T> total() const {
+    Two<T> a = s0, b = s2;
+    a += s1;
+    b += s3;
+    a += b;
+    return a;
+  }
+};
+
+// out(c, sum, sum) of the Two that body(offset, count, p) gives for the vectors of each channel's items.
 template <class T, class Read, class Body, class Out>
 JADRO_INLINE void sum_channels(const BatchNorm& b, Range channels, Range items, Read read, Body body, Out out) {
   constexpr i64 kN = kLanes<T>;
@@ -73,45 +103,28 @@ JADRO_INLINE void sum_channels(const BatchNorm& b, Range channels, Range items, 
     for_vectors<T>(channels.end - channels.begin, [&](i64 i, i64 count) {
       const i64 c = channels.begin + i;
       const auto p = read(ChannelLanes<T>{c, count});
-      Two<T> s0{}, s1{}, s2{}, s3{};
+      FourSums<T> sums;
       i64 n = items.begin;
       for (; n + 4 <= items.end; n += 4) {
-        s0 += body(n * b.c + c, count, p);
-        s1 += body((n + 1) * b.c + c, count, p);
-        s2 += body((n + 2) * b.c + c, count, p);
-        s3 += body((n + 3) * b.c + c, count, p);
+        sums.s0 += body(n * b.c + c, count, p);
+        sums.s1 += body((n + 1) * b.c + c, count, p);
+        sums.s2 += body((n + 2) * b.c + c, count, p);
+        sums.s3 += body((n + 3) * b.c + c, count, p);
       }
-      for (; n < items.end; ++n) s0 += body(n * b.c + c, count, p);
-      s0 += s1;
-      s2 += s3;
-      s0 += s2;
+      for (; n < items.end; ++n) sums.s0 += body(n * b.c + c, count, p);
+      const Two<T> s = sums.total();
       for (i64 lane = 0; lane < kN; ++lane) {
-        if (lane < count) out(c + lane, s0.a[lane], s0.b[lane]);
+        if (lane < count) out(c + lane, s.a[lane], s.b[lane]);
       }
     });
     return;
   }
   for (i64 c = channels.begin; c < channels.end; ++c) {
     const auto p = read(SameChannel<T>{c});
-    Two<T> s0{}, s1{}, s2{}, s3{};
-    for_runs(b, c, items, [&](i64 at, i64 size) {
-      i64 i = at;
-      const i64 end = at + size;
-      for (; i + 4 * kN <= end; i += 4 * kN) {
-        s0 += body(i, kN, p);
-        s1 += body(i + kN, kN, p);
-        s2 += body(i + 2 * kN, kN, p);
-        s3 += body(i + 3 * kN, kN, p);
-      }
-      if (i + kN <= end) s0 += body(i, kN, p), i += kN;
-      if (i + kN <= end) s1 += body(i, kN, p), i += kN;
-      if (i + kN <= end) s2 += body(i, kN, p), i += kN;
-      if (i < end) s3 += body(i, end - i, p);
-    });
-    s0 += s1;
-    s2 += s3;
-    s0 += s2;
-    out(c, sum_lanes<T>(s0.a), sum_lanes<T>(s0.b));
+    FourSums<T> sums;
+    for_runs(b, c, items, [&](i64 at, i64 size) { sums.add(at, size, [&](i64 i, i64 n) { return body(i, n, p); }); });
+    const Two<T> s = sums.total();
+    out(c, sum_lanes<T>(s.a), sum_lanes<T>(s.b));
   }
 }
 

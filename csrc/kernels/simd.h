@@ -128,40 +128,41 @@ template <class T>
 JADRO_INLINE Vec<T> load_part(const T* p, i64 count) {
   return load_lanes(p, lanes_between<T>(0, count));
 }
-// f over all lanes, by halves.
-template <class T, class F>
+// f over all lanes, by halves: the compiler must see each shuffle as a constant.
+template <class T, int kHalf = kLanes<T> / 2, class F>
 JADRO_INLINE T reduce_lanes(Vec<T> v, F f) {
-#pragma GCC unroll 4
-  for (int half = kLanes<T> / 2; half > 0; half /= 2) {
+  if constexpr (kHalf == 0) {
+    return v[0];
+  } else {
     VecInt<T> other;
-    for (int i = 0; i < kLanes<T>; ++i) other[i] = (i + half) % kLanes<T>;
-    v = f(v, __builtin_shuffle(v, other));
+    for (int i = 0; i < kLanes<T>; ++i) other[i] = (i + kHalf) % kLanes<T>;
+    return reduce_lanes<T, kHalf / 2>(f(v, __builtin_shuffle(v, other)), f);
   }
-  return v[0];
 }
 template <class T>
 JADRO_INLINE T sum_lanes(Vec<T> v) {
   return reduce_lanes<T>(v, [](Vec<T> a, Vec<T> b) { return a + b; });
 }
-// Lane i becomes the sum over the lanes of v[i]; each sum is taken in the same order.
-template <class T>
+// Lane i becomes the sum over the lanes of v[i]; each sum is taken in the same order. On the way v[k] has the sums of
+// kStep vectors, one in each lane of a period.
+template <class T, int kStep = 1>
 JADRO_INLINE Vec<T> sum_each(Vec<T>* v) {
   constexpr int kN = kLanes<T>;
-#pragma GCC unroll 4
-  for (int left = kN / 2; left > 0; left /= 2) {  // v[k] has the sums of `step` vectors, one in each lane of a period
-    const int step = kN / 2 / left;
+  if constexpr (kStep == kN) {
+    return v[0];
+  } else {
     VecInt<T> near, far;
     for (int i = 0; i < kN; ++i) {
-      near[i] = (i / step % 2) * kN + i / (2 * step) * (2 * step) + i % step;
-      far[i] = near[i] + step;
+      near[i] = (i / kStep % 2) * kN + i / (2 * kStep) * (2 * kStep) + i % kStep;
+      far[i] = near[i] + kStep;
     }
 #pragma GCC unroll 8
-    for (int k = 0; k < left; ++k) {
+    for (int k = 0; k < kN / 2 / kStep; ++k) {
       const Vec<T> a = v[2 * k], b = v[2 * k + 1];
       v[k] = __builtin_shuffle(a, b, near) + __builtin_shuffle(a, b, far);
     }
+    return sum_each<T, kStep * 2>(v);
   }
-  return v[0];
 }
 // a > b ? a : b, so b where one of them is NaN. One instruction, also beside a use of a > b, where the compiler makes
 // it two.

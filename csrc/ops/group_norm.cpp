@@ -10,33 +10,36 @@
 namespace jadro {
 namespace {
 
-constexpr i64 kGrain = 1 << 15, kMostBlocks = 64;
+constexpr i64 kGrain = 1 << 14, kMostBlocks = 64;
 
 // Every channel of every row as a channel of its own: what batch norm's kernels see.
 BatchNorm channels_of(const BatchNorm& shape) { return {1, shape.n * shape.c, shape.s}; }
 
-// Rows whose channels are single numbers, in blocks; few where each sums the gradients of weights.
-Split rows_of(i64 rows, i64 k, bool sums) {
-  const i64 size = kGrain / k + 1, least = sums ? rows / kMostBlocks + 1 : 1;
-  return Split(rows, size > least ? size : least, 1);
+// Rows in blocks; few where each sums the gradients of weights.
+Split rows_of(i64 rows, i64 size, bool sums) {
+  constexpr i64 kRow = 128;  // what the work of a row comes to besides its numbers
+  const i64 block = kGrain / (size + kRow) + 1, least = sums ? rows / kMostBlocks + 1 : 1;
+  return Split(rows, block > least ? block : least, 1);
 }
 
 template <class T>
 void rows_forward(const GroupNormForward<T>& f) {
-  const i64 k = f.shape.c / f.groups, rows = f.shape.n * f.groups;
-  const GroupNormRows<T> g{f.groups, k, f.weight, f.bias, f.eps};
-  const Split blocks = rows_of(rows, k, false);
+  const i64 k = f.shape.c / f.groups, size = k * f.shape.s, rows = f.shape.n * f.groups;
+  const GroupNormRows<T> g{f.groups, k, f.shape.s, f.weight, f.bias, f.eps};
+  // Results of layer norm are not stored past the caches: that is slower where nothing else is.
+  const bool past = f.shape.s > 1 && f.x != f.y && past_caches<T>(rows * size);
+  const Split blocks = rows_of(rows, size, false);
   parallel_for(static_cast<int>(blocks.count()), [&](int task, int) {
-    kernels_of<T>().group_norm_rows_forward(g, f.x, blocks.range(task), f.y, f.save_mean, f.save_rstd);
+    kernels_of<T>().group_norm_rows_forward(g, f.x, blocks.range(task), f.y, f.save_mean, f.save_rstd, past);
   });
 }
 
 template <class T>
 void rows_backward(const GroupNormBackward<T>& b) {
-  const i64 c = b.shape.c, k = c / b.groups, rows = b.shape.n * b.groups;
-  const GroupNormRows<T> g{b.groups, k, b.weight, nullptr, 0};
-  const bool summed = b.dweight || b.dbias, past = past_caches<T>(rows * k);
-  const Split blocks = rows_of(rows, k, summed);
+  const i64 c = b.shape.c, k = c / b.groups, size = k * b.shape.s, rows = b.shape.n * b.groups;
+  const GroupNormRows<T> g{b.groups, k, b.shape.s, b.weight, nullptr, 0};
+  const bool summed = b.dweight || b.dbias, past = past_caches<T>(rows * size);
+  const Split blocks = rows_of(rows, size, summed);
   const Scratch<T> sums(static_cast<std::size_t>(summed ? 2 * c * blocks.count() : 0));  // dweight, dbias of each block
   parallel_for(static_cast<int>(blocks.count()), [&](int task, int) {
     T* const dw = summed ? sums.data() + 2 * c * task : nullptr;
@@ -178,20 +181,28 @@ void channels_backward(const GroupNormBackward<T>& b) {
   }
 }
 
+// Whether each row is normalised whole, by one thread: where there are enough of them, or little to do.
+bool by_rows(const BatchNorm& shape, i64 groups) {
+  constexpr i64 kRows = 16, kSmall = 1 << 16;
+  return shape.s == 1 || shape.n * groups >= kRows || shape.n * shape.c * shape.s <= kSmall;
+}
+
 }  // namespace
 
 template <class T>
 void group_norm_forward(const GroupNormForward<T>& f) {
-  const Verbose<T> line("group_norm_forward", f.shape.s == 1 ? "rows" : "channels",
+  const bool rows = by_rows(f.shape, f.groups) && !(f.running_mean && f.running_var);
+  const Verbose<T> line("group_norm_forward", rows ? "rows" : "channels",
                         [&] { return sizes_text({f.shape.n, f.groups, f.shape.c / f.groups, f.shape.s}); });
-  f.shape.s == 1 ? rows_forward(f) : channels_forward(f);
+  rows ? rows_forward(f) : channels_forward(f);
 }
 
 template <class T>
 void group_norm_backward(const GroupNormBackward<T>& b) {
-  const Verbose<T> line("group_norm_backward", b.shape.s == 1 ? "rows" : "channels",
+  const bool rows = by_rows(b.shape, b.groups);
+  const Verbose<T> line("group_norm_backward", rows ? "rows" : "channels",
                         [&] { return sizes_text({b.shape.n, b.groups, b.shape.c / b.groups, b.shape.s}); });
-  b.shape.s == 1 ? rows_backward(b) : channels_backward(b);
+  rows ? rows_backward(b) : channels_backward(b);
 }
 
 template void group_norm_forward<float>(const GroupNormForward<float>&);
