@@ -261,23 +261,17 @@ class Conv2dOperands {
   i64 channels_ = 0, depth_ = 0;
 };
 
-// wide[rows][kNr * count] = the columns of `count` tiles in turn.
-template <class T>
-void interleave_tiles(const T* tiles, i64 count, i64 rows, T* wide) {
-  for (i64 r = 0; r < rows; ++r, tiles += kNr<T>, wide += kNr<T> * count) {
-    if (count == 2) {
-      const VecInt<T> low = lane_numbers<T>() / 2 + (lane_numbers<T>() & 1) * kLanes<T>, high = low + kLanes<T> / 2;
+// wide[rows][kNr * kCount] = the columns of kCount tiles in turn.
+template <class T, int kCount>
+void interleave_tiles(const T* tiles, i64 rows, T* wide) {
+  for (i64 i = 0; i < rows * kNr<T>; i += kLanes<T>, wide += kLanes<T> * kCount) {
+    Vec<T> v[kCount];
 #pragma GCC unroll 4
-      for (i64 i = 0; i < kNr<T>; i += kLanes<T>) {
-        const Vec<T> even = load(tiles + i), odd = load(tiles + kMr * kNr<T> + i);
-        store(wide + 2 * i, __builtin_shuffle(even, odd, low));
-        store(wide + 2 * i + kLanes<T>, __builtin_shuffle(even, odd, high));
-      }
-      continue;
-    }
-    for (i64 f = 0; f < count; ++f) {
-      for (i64 i = 0; i < kNr<T>; ++i) wide[i * count + f] = tiles[f * kMr * kNr<T> + i];
-    }
+    for (int f = 0; f < kCount; ++f) v[f] = load(tiles + f * kMr * kNr<T> + i);
+    store(wide, in_turn<T, kCount, 0>(v));
+    store(wide + kLanes<T>, in_turn<T, kCount, 1>(v));
+    if constexpr (kCount > 2) store(wide + 2 * kLanes<T>, in_turn<T, kCount, 2>(v));
+    if constexpr (kCount > 3) store(wide + 3 * kLanes<T>, in_turn<T, kCount, 3>(v));
   }
 }
 
@@ -298,7 +292,10 @@ template <class T>
 JADRO_INLINE void store_phases(const Conv2dStore<T>& sink, const Conv2dPass& p, const T* tiles, i64 count, i64 m,
                                i64 height, const Run* runs, i64 begin, i64 end) {
   alignas(64) T wide[kConv2dPhases * kMr * kNr<T>];
-  if (count > 1) interleave_tiles(tiles, count, height, wide);
+  static_assert(kConv2dPhases == 4);
+  if (count == 2) interleave_tiles<T, 2>(tiles, height, wide);
+  if (count == 3) interleave_tiles<T, 3>(tiles, height, wide);
+  if (count == 4) interleave_tiles<T, 4>(tiles, height, wide);
   for (i64 i = begin; i < end; ++i) {
     Run run = runs[i];
     const i64 column = run.first - runs[begin].first;

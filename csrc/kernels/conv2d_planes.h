@@ -51,6 +51,36 @@ void pad_row(PaddingMode mode, const T* row, i64 width, const Columns& c, T* dst
   show(max(begin, min(columns, width - c.left)), columns);
 }
 
+// split_row of `rows` rows by vectors, the same lanes of every row; row r is shown(r) of the plane, zeros below 0.
+template <class T, int kStep, class Shown>
+void split_rows(const T* plane, i64 width, i64 rows, const Columns& c, i64 pitch, T* dst, const Shown& shown) {
+  for_vectors<T>(c.length, [&](i64 k, i64 count) {
+    const i64 x = c.left + kStep * k;
+    LaneMask<T> inside[kStep];
+#pragma GCC unroll 4
+    for (int i = 0; i < kStep; ++i) {
+      inside[i] = lanes_between<T>(-x - i * kLanes<T>, width - x - i * kLanes<T>);
+    }
+    for (i64 r = 0; r < rows; ++r) {
+      const i64 at = shown(r);
+      T* const to = dst + r * pitch + k;
+      Vec<T> v[kStep] = {};
+      if (at >= 0) {
+#pragma GCC unroll 4
+        for (int i = 0; i < kStep; ++i) v[i] = load_lanes(plane + at * width + x + i * kLanes<T>, inside[i]);
+      }
+      store_n(to, every<T, kStep, 0>(v), count);
+      if (c.phases > 1) store_n(to + c.phase, every<T, kStep, 1>(v), count);
+      if constexpr (kStep > 2) {
+        if (c.phases > 2) store_n(to + 2 * c.phase, every<T, kStep, 2>(v), count);
+      }
+      if constexpr (kStep > 3) {
+        if (c.phases > 3) store_n(to + 3 * c.phase, every<T, kStep, 3>(v), count);
+      }
+    }
+  });
+}
+
 // Rows h, h + step_h, ... of a source plane to `rows` rows of dst, `pitch` apart; rows and columns outside the plane as
 // the padding shows them, without a plane zeros.
 template <class T>
@@ -58,27 +88,17 @@ void padded_rows(const Conv2dPass& p, const T* plane, i64 h, i64 step_h, i64 row
                  T* dst) {
   const i64 width = p.src_w;
   const auto shown = [&](i64 r) { return plane ? source_cell(p.padding_mode, h + r * step_h, p.src_h) : -1; };
-  if (c.step == 2) {
-    for_vectors<T>(c.length, [&](i64 k, i64 count) {  // the same lanes of every row
-      const i64 x = c.left + 2 * k, y = x + kLanes<T>;
-      const LaneMask<T> at_x = lanes_between<T>(-x, width - x), at_y = lanes_between<T>(-y, width - y);
-      for (i64 r = 0; r < rows; ++r) {
-        const i64 at = shown(r);
-        Vec<T> a{}, b{};
-        if (at >= 0) {
-          const T* const row = plane + at * width;
-          a = load_lanes(row + x, at_x), b = load_lanes(row + y, at_y);
-        }
-        T* const to = dst + r * pitch + k;
-        store_n(to, __builtin_shuffle(a, b, 2 * lane_numbers<T>()), count);
-        if (c.phases > 1) store_n(to + c.phase, __builtin_shuffle(a, b, 2 * lane_numbers<T>() + 1), count);
-      }
-    });
+  const bool whole = c.step >= 2 && c.step <= 4;
+  if (whole) {
+    const auto split = c.step == 2   ? split_rows<T, 2, decltype(shown)>
+                       : c.step == 3 ? split_rows<T, 3, decltype(shown)>
+                                     : split_rows<T, 4, decltype(shown)>;
+    split(plane, width, rows, c, pitch, dst, shown);
   }
   for (i64 r = 0; r < rows; ++r, dst += pitch) {
     const i64 at = shown(r);
     const T* const row = at < 0 ? dst : plane + at * width;
-    if (c.step != 2) split_row(row, at < 0 ? 0 : width, c, dst);
+    if (!whole) split_row(row, at < 0 ? 0 : width, c, dst);
     if (at >= 0 && p.padding_mode != PaddingMode::kZeros) pad_row(p.padding_mode, row, width, c, dst);
   }
 }

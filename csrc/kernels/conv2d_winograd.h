@@ -21,7 +21,7 @@ struct WinogradSizes {
   static constexpr i64 kWidth =
       kSegment * F<T>::kTile + F<T>::kTaps - 1 + kLanes<T>;  // pixels of a segment's row, with slack
 
-  static i64 lanes(i64 channels) { return ceil_div(channels, kLanes<T>) * kLanes<T>; }
+  static i64 lanes(i64 channels) { return whole_vectors<T>(channels); }
   static i64 rows() { return F<T>::kPoints * kWidth * kLanes<T>; }
 };
 

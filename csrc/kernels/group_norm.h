@@ -1,5 +1,5 @@
-// Group normalisation (Wu and He 2018) of rows that are whole groups, each normalised by itself. Layer norm is this with
-// channels of one number; instance norm has rows of one channel.
+// Group normalisation (Wu and He 2018) of rows that are whole groups, each normalised by itself. Layer norm is this
+// with channels of one number; instance norm has rows of one channel.
 #pragma once
 
 #include "kernels/batch_norm.h"
@@ -146,8 +146,8 @@ void group_norm_rows_backward(const GroupNormRows<T>& g, const T* dy, const T* x
       BatchNormSums whole{0, 0};
       for (i64 c = 0; c < g.k; ++c) {
         const T* const grad = dy + r * size + c * g.s;
-        const BatchNormSums sums = row_sums(g.s, x + r * size + c * g.s, mean[r],
-                                            [=](i64 i, i64 count) { return load_n(grad + i, count); });
+        const BatchNormSums sums =
+            row_sums(g.s, x + r * size + c * g.s, mean[r], [=](i64 i, i64 count) { return load_n(grad + i, count); });
         whole.dy += sums.dy * weight_of(c), whole.dy_x += sums.dy_x * weight_of(c);
         if (!dweight) continue;
         dweight[group * g.k + c] += static_cast<T>(sums.dy_x * rstd[r]);

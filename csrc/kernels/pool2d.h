@@ -26,7 +26,7 @@ struct PoolRing {
     if (!used) return;
     while (height < min((p.kh - 1) * p.dilation_h + 1, p.ih)) height *= 2;
     firsts = phases.row * height * p.kd;
-    outputs = ceil_div(p.ow, kLanes<T>) * kLanes<T>;
+    outputs = whole_vectors<T>(p.ow);
   }
 
   // Where row h of plane `slot` of the window is kept.
@@ -36,7 +36,7 @@ struct PoolRing {
 template <class T>
 i64 max_pool2d_scratch(const Pool2d& p) {
   const PoolRing<T> ring(p);
-  return ring.used ? ring.firsts + ring.outputs : 0;
+  return ring.used ? ring.firsts + ring.outputs : p.ow > 1 ? 2 * whole_vectors<T>(p.iw) : 0;
 }
 
 template <class T>
@@ -182,12 +182,8 @@ void pool_run(const T* x, i64 at, i64 size, Best<T>* best) {
   best->value = any_lane<T>(nans) ? T(__builtin_nanf("")) : max_lanes<T>(top);
   const VecInt<T> wins = any_lane<T>(nans) ? nans : top == broadcast(best->value);
   const Int<T> most = sizeof(T) == 4 ? Int<T>(INT32_MAX) : Int<T>(INT64_MAX);
-  VecInt<T> places = wins ? index : VecInt<T>{} + most;
-  for (int half = kLanes<T> / 2; half > 0; half /= 2) {
-    const VecInt<T> other = __builtin_shuffle(places, (lane_numbers<T>() + half) % kLanes<T>);
-    places = other < places ? other : places;
-  }
-  best->index = places[0];
+  const VecInt<T> places = wins ? index : VecInt<T>{} + most;
+  best->index = reduce_lanes<T>(places, [](VecInt<T> a, VecInt<T> b) { return a < b ? a : b; });
   best->value = x[best->index];  // the very zero or NaN
 }
 
@@ -209,6 +205,46 @@ JADRO_INLINE Best<T> pool_window(const Pool2d& p, const T* x, Span d, Span h, Sp
     }
   }
   return best;
+}
+
+// Many windows of one row of output at once: the largest of each column and where it stands, in best, then each
+// window's columns. False, and nothing done, for a NaN.
+template <class T>
+bool pool_columns(const Pool2d& p, const T* x, Span d, Span h, T* best, T* y, std::int32_t* indices) {
+  T* const where = best + whole_vectors<T>(p.iw);
+  VecInt<T> nan{};
+  for_vectors<T>(p.iw, [&](i64 i, i64 count) {
+    Vec<T> top = broadcast(T(-__builtin_inff()));
+    VecInt<T> place{};
+    for (i64 z = d.begin; z < d.end; z += d.step) {
+      for (i64 r = h.begin; r < h.end; r += h.step) {
+        const i64 at = (z * p.ih + r) * p.iw + i;
+        const bool first = z == d.begin && r == h.begin;
+        const Vec<T> v = load_n(x + at, count);
+        const VecInt<T> here = lane_numbers<T>() + static_cast<Int<T>>(at);
+        nan |= v != v;
+        place = first ? here : v > top ? here : place;
+        top = first ? v : maximum<T>(v, top);
+      }
+    }
+    store(best + i, top);
+    std::memcpy(where + i, &place, sizeof place);
+  });
+  if (any_lane<T>(nan)) return false;
+  for (i64 ow = 0; ow < p.ow; ++ow) {
+    const Span w = span_of(ow, p.iw, p.ow, p.kw, p.stride_w, p.pad_left, p.dilation_w, p.adaptive);
+    T value = -__builtin_inff();
+    Int<T> place = -1;
+    for (i64 c = max(0, w.begin); c < w.end; c += w.step) {
+      Int<T> at;
+      std::memcpy(&at, where + c, sizeof at);
+      if (place >= 0 && (best[c] < value || (best[c] == value && at > place))) continue;
+      value = best[c], place = at;
+    }
+    y[ow] = place < 0 ? value : x[place];
+    if (indices) indices[ow] = static_cast<std::int32_t>(place);
+  }
+  return true;
 }
 
 // The windows of one row of output, one by one.
@@ -318,10 +354,14 @@ void max_pool2d_forward(const Pool2d& p, const T* x, Range rows, T* y, std::int3
   if (ring.used && !indices && p.kd * p.kh <= 4) {
     const auto values = p.stride_w == 1   ? max_pool2d_values<T, 1>
                         : p.stride_w == 2 ? max_pool2d_values<T, 2>
+                        : p.stride_w == 3 ? max_pool2d_values<T, 3>
                                           : max_pool2d_values<T, 0>;
     return values(p, x, rows, y, scratch);
   }
-  const auto split = p.stride_w == 1 ? split_rows<T, 1> : p.stride_w == 2 ? split_rows<T, 2> : split_rows<T, 0>;
+  const auto split = p.stride_w == 1   ? split_rows<T, 1>
+                     : p.stride_w == 2 ? split_rows<T, 2>
+                     : p.stride_w == 3 ? split_rows<T, 3>
+                                       : split_rows<T, 0>;
   if (ring.used) start_ring(p, ring, scratch);
   i64 filled = 0, nan = -1;  // rows of the planes that the ring has seen; no NaN is in those from nan + 1 on
   i64 slab = rows.begin / p.oh, oh = rows.begin % p.oh;
@@ -344,7 +384,10 @@ void max_pool2d_forward(const Pool2d& p, const T* x, Range rows, T* y, std::int3
     T* const out = y + r * p.ow;
     std::int32_t* const index = indices ? indices + r * p.ow : nullptr;
     if (!ring.used) {
-      pool_windows(p, volume, d, h, out, index);
+      const bool rows = d.begin >= 0 && h.begin >= 0 && (d.begin + d.step < d.end || h.begin + h.step < h.end);
+      if (p.ow == 1 || !rows || !pool_columns(p, volume, d, h, scratch, out, index)) {
+        pool_windows(p, volume, d, h, out, index);
+      }
       continue;
     }
     const i64 begin = oh * p.stride_h - p.pad_top;

@@ -22,7 +22,7 @@ struct Phases {
   i64 taps[kMostTaps];   // offset of each tap from the column of its output
 
   Phases(i64 in, i64 out, i64 kernel, i64 step, i64 pad, i64 dilation)
-      : used(out >= kLanes<T> / 4 && step <= kFarthest && kernel > 0 && kernel <= kMostTaps), stride(step) {
+      : used(out >= 2 && step <= kFarthest && kernel > 0 && kernel <= kMostTaps), stride(step) {
     if (!used) return;
     const i64 last = max(pad + in, (out - 1) * stride + (kernel - 1) * dilation + 1);
     width = (ceil_div(ceil_div(last, stride), kLanes<T>) + 2) * kLanes<T>;
@@ -33,18 +33,20 @@ struct Phases {
 };
 
 // The row at(i, left), i from 0 in steps of a vector and left = in - i, into the phases at `to`. Whole vectors are
-// written: lanes from `left` on must hold what the padding does. kStride is the stride, 0 for any.
+// written: lanes from `left` on must hold what the padding does. kStride is the stride, 0 for those above 3.
 template <class T, int kStride, class At>
 JADRO_INLINE void split_row(const Phases<T>& s, i64 in, T* to, At at) {
   constexpr i64 kN = kLanes<T>;
   if constexpr (kStride == 1) {
     for (i64 i = 0; i < in; i += kN) store(to + s.first[0] + i, at(i, in - i));
-  } else if constexpr (kStride == 2) {
-    T *const even = to + s.first[0], *const odd = to + s.first[1];
-    for (i64 i = 0; 2 * i < in; i += kN) {
-      const Vec<T> a = at(2 * i, in - 2 * i), b = at(2 * i + kN, in - 2 * i - kN);
-      store(even + i, __builtin_shuffle(a, b, 2 * lane_numbers<T>()));
-      store(odd + i, __builtin_shuffle(a, b, 2 * lane_numbers<T>() + 1));
+  } else if constexpr (kStride > 1) {
+    for (i64 i = 0; kStride * i < in; i += kN) {
+      Vec<T> v[kStride];
+#pragma GCC unroll 3
+      for (int k = 0; k < kStride; ++k) v[k] = at(kStride * i + k * kN, in - kStride * i - k * kN);
+      store(to + s.first[0] + i, every<T, kStride, 0>(v));
+      store(to + s.first[1] + i, every<T, kStride, 1>(v));
+      if constexpr (kStride > 2) store(to + s.first[2] + i, every<T, kStride, 2>(v));
     }
   } else {
     i64 phase = 0, place = 0;

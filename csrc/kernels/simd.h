@@ -129,8 +129,8 @@ JADRO_INLINE Vec<T> load_part(const T* p, i64 count) {
   return load_lanes(p, lanes_between<T>(0, count));
 }
 // f over all lanes, by halves: the compiler must see each shuffle as a constant.
-template <class T, int kHalf = kLanes<T> / 2, class F>
-JADRO_INLINE T reduce_lanes(Vec<T> v, F f) {
+template <class T, int kHalf = kLanes<T> / 2, class V, class F>
+JADRO_INLINE auto reduce_lanes(V v, F f) {
   if constexpr (kHalf == 0) {
     return v[0];
   } else {
@@ -267,6 +267,32 @@ JADRO_INLINE void map_vectors(T* y, i64 n, bool past_caches, F f) {
 JADRO_INLINE i64 min(i64 a, i64 b) { return a < b ? a : b; }
 JADRO_INLINE i64 max(i64 a, i64 b) { return a > b ? a : b; }
 JADRO_INLINE i64 ceil_div(i64 a, i64 b) { return (a + b - 1) / b; }
+template <class T>
+JADRO_INLINE i64 whole_vectors(i64 n) {  // n, rounded up to
+  return ceil_div(n, kLanes<T>) * kLanes<T>;
+}
+
+// Lanes kPhase, kPhase + kStep, ... of kStep vectors in a row.
+template <class T, int kStep, int kPhase>
+JADRO_INLINE Vec<T> every(const Vec<T>* v) {
+  constexpr int kN = kLanes<T>;
+  const VecInt<T> lane = lane_numbers<T>(), at = lane * kStep + kPhase;
+  Vec<T> found = __builtin_shuffle(v[0], v[1], at < 2 * kN ? at : lane);
+  if constexpr (kStep > 2) found = __builtin_shuffle(found, v[2], (at >= 2 * kN) & (at < 3 * kN) ? at - kN : lane);
+  if constexpr (kStep > 3) found = __builtin_shuffle(found, v[3], at >= 3 * kN ? at - 2 * kN : lane);
+  return found;
+}
+
+// Vector kPart of the lanes of kCount vectors in turn.
+template <class T, int kCount, int kPart>
+JADRO_INLINE Vec<T> in_turn(const Vec<T>* v) {
+  constexpr int kN = kLanes<T>;
+  const VecInt<T> lane = lane_numbers<T>(), of = (lane + kPart * kN) % kCount, at = (lane + kPart * kN) / kCount + kN;
+  Vec<T> woven = __builtin_shuffle(v[0], v[1], of == 1 ? at : at - kN);
+  if constexpr (kCount > 2) woven = __builtin_shuffle(woven, v[2], of == 2 ? at : lane);
+  if constexpr (kCount > 3) woven = __builtin_shuffle(woven, v[3], of == 3 ? at : lane);
+  return woven;
+}
 
 // The product of the lower halves of 64-bit lanes.
 JADRO_INLINE Words multiply_halves(Words a, Words b) {
