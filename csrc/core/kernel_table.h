@@ -202,6 +202,9 @@ struct Kernels {
   i64 (*conv2d_depthwise_scratch)(const Conv2dPass&);
   void (*conv2d_depthwise)(const Conv2dProduct<T>&, Range items, T* scratch);
   void (*conv2d_depthwise_weight)(const Conv2dWeight<T>&, Range groups, T* scratch);
+  bool (*conv2d_by_channels)(const Conv2dPass&, bool weight);
+  void (*conv2d_channels)(const Conv2dProduct<T>&, Range items);
+  void (*conv2d_channels_weight)(const Conv2dWeight<T>&, Range channels);
   void (*conv2d_rows)(const Conv2dProduct<T>* phases, i64 count, Range items);
   void (*conv2d_rows_weight)(const Conv2dWeight<T>&, Range channels);
   WinogradKernels<T> winograd23, winograd43, winograd25;

@@ -57,7 +57,7 @@ class DepthwisePlane {
   }
 
  private:
-  static constexpr i64 kSlack = 64;  // whole vectors, four at a time, are read and written past the end
+  static constexpr i64 kSlack = 128;  // whole vectors, eight at a time, are read and written past the end
 
   i64 phase() const { return slices_ * slice(); }  // distance of the phases
 
@@ -121,23 +121,20 @@ i64 conv2d_depthwise_scratch(const Conv2dPass& p) {
   return DepthwiseScratch<T>(p, DepthwisePlane(p)).total();
 }
 
-// Four vectors of a run from q on: the sum over channels and taps of w x.
-template <class T>
+// V vectors of a run from q on: the sum over channels and taps of w x.
+template <class T, int V>
 JADRO_INLINE void depthwise_cells(const Conv2dPass& p, const T* planes, i64 plane_size, const i64* offsets, const T* w,
                                   i64 q, T* run) {
-  constexpr int V = 4;
-  Vec<T> acc[V];
-#pragma GCC unroll 4
-  for (int v = 0; v < V; ++v) acc[v] = Vec<T>{};
+  Vec<T> acc[V] = {};
   for (i64 c = 0; c < p.in; ++c) {
     for (i64 t = 0; t < p.taps; ++t) {
       const T* x = planes + c * plane_size + offsets[t] + q;
       const T tap = w[c * p.w_in + p.place[t]];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int v = 0; v < V; ++v) acc[v] += tap * load(x + v * kLanes<T>);
     }
   }
-#pragma GCC unroll 4
+#pragma GCC unroll 8
   for (int v = 0; v < V; ++v) store(run + q + v * kLanes<T>, acc[v]);
 }
 
@@ -205,7 +202,11 @@ void conv2d_depthwise(const Conv2dProduct<T>& a, Range items, T* scratch) {
       const T *const x = planes + o / p.out * layout.item_planes, *const w = a.w + channel / p.out * p.w_group +
                                                                              channel % p.out * p.w_out;
       T* const run = runs + o * plane.run_size();
-      for (i64 q = 0; q < cells; q += 4 * kLanes<T>) depthwise_cells(p, x, plane.size(), offsets, w, q, run);
+      i64 q = 0;  // eight vectors hide the latency of the sums
+      for (; q + 4 * kLanes<T> < cells; q += 8 * kLanes<T>) {
+        depthwise_cells<T, 8>(p, x, plane.size(), offsets, w, q, run);
+      }
+      if (q < cells) depthwise_cells<T, 4>(p, x, plane.size(), offsets, w, q, run);
     }
     for (i64 o = 0; o < count * p.out; ++o) {
       depthwise_rows(a, runs + o * plane.run_size(), plane, first * p.out + o);

@@ -3,8 +3,7 @@
 #pragma once
 
 #include "core/kernel_table.h"
-#include "kernels/conv2d_channels_3x3.h"
-#include "kernels/conv2d_rows_3x3.h"
+#include "kernels/conv2d_rows_square.h"
 
 namespace jadro {
 namespace {
@@ -99,6 +98,48 @@ void row_cells(const Conv2dPass& p, const RowTaps& taps, const T* plane, const T
 
 // --- forward, and the gradient of the data -----------------------------------------------------------------------
 
+// Planes of one row, several vectors of it at a time.
+template <class T, int kStep>
+void conv2d_one_row(const Conv2dProduct<T>& a, Range items) {
+  constexpr i64 kN = kLanes<T>, kAtOnce = 4;
+  const Conv2dPass& p = a.pass;
+  const i64 left = p.reach_w.begin, right = p.reach_w.end, start = p.dst_h0 * p.dst_w;
+  for (i64 item = items.begin; item < items.end; ++item) {
+    const i64 channel = item % (p.groups * p.out);
+    const T* const row = a.src + (item / p.out * p.src_h + p.tap_h[0]) * p.src_w;
+    const T* const w = a.w + channel * p.w_out;
+    const PlaneStore<T> put(a, item, channel);
+    for (i64 j = 0; j < p.grid_w; j += kAtOnce * kN) {
+      Vec<T> acc[kAtOnce] = {};
+      const i64 x = j * kStep;
+      if (x + left >= 0 && x + right + kAtOnce * kStep * kN <= p.src_w) {
+        for (i64 t = 0; t < p.taps; ++t) {
+          const Vec<T> tap = broadcast(w[p.place[t]]);
+          const T* const from = row + x + p.tap_w[t];
+#pragma GCC unroll 4
+          for (int q = 0; q < kAtOnce; ++q) {
+            Vec<T> v = load(from + q * kStep * kN);
+            if constexpr (kStep == 2) {
+              v = __builtin_shuffle(v, load(from + (2 * q + 1) * kN), 2 * lane_numbers<T>());
+            }
+            acc[q] += tap * v;
+          }
+        }
+      } else {
+        for (i64 t = 0; t < p.taps; ++t) {
+          const Vec<T> tap = broadcast(w[p.place[t]]);
+          for (i64 q = 0; q < kAtOnce; ++q) {
+            acc[q] += tap * RowCells<T, kStep>(x + q * kStep * kN + p.tap_w[t], p.src_w, kN)(row);
+          }
+        }
+      }
+      for (i64 q = 0; q < kAtOnce && j + q * kN < p.grid_w; ++q) {
+        put(start + j + q * kN, acc[q], min(kN, p.grid_w - j - q * kN));
+      }
+    }
+  }
+}
+
 // The planes [items] of (image, channel). With count == 2 the products are the phases of a row, in order, on one grid;
 // with 4 those of rows and columns of a 3x3 kernel of stride 2; one channel comes into each group.
 template <class T>
@@ -106,10 +147,10 @@ void conv2d_rows(const Conv2dProduct<T>* phases, i64 count, Range items) {
   if (count == 4) return strided_three_by_three(phases, items);
   const Conv2dPass& p = phases[0].pass;
   const RowTaps taps[2] = {RowTaps(p), RowTaps(phases[count - 1].pass)};
-  if (const ThreeByThree three(p); three.applies) {
-    const bool part_empty = 2 * p.grid_w <= kLanes<T>;  // vectors along a row
-    const auto f = part_empty && ChannelPlanes<T>::fit(p) ? three_by_three_channels<T> : three_by_three<T>;
-    return f(phases[0], three, items);
+  if (const ThreeByThree three(p); three.applies) return three_by_three(phases[0], three, items);
+  if (count == 1 && conv2d_square(phases[0], items)) return;
+  if (count == 1 && p.grid_h == 1 && taps[0].rows == 1 && p.tap_h[0] >= 0 && p.tap_h[0] < p.src_h) {
+    return p.step_w == 1 ? conv2d_one_row<T, 1>(phases[0], items) : conv2d_one_row<T, 2>(phases[0], items);
   }
   const VecInt<T> low = lane_numbers<T>() / 2 + (lane_numbers<T>() & 1) * kLanes<T>, high = low + kLanes<T> / 2;
   for (i64 item = items.begin; item < items.end; ++item) {
@@ -186,7 +227,6 @@ void conv2d_rows_weight(const Conv2dWeight<T>& a, Range channels) {
   const Conv2dPass& p = a.pass;
   const RowTaps taps(p);
   const ThreeByThree three(p);
-  if (three.applies && ChannelPlanes<T>::fit(p)) return three_by_three_channels_weight(a, three, channels);
   CellColumns<T, 1> ones;
   CellColumns<T, 2> twos;
   for (i64 channel = channels.begin; channel < channels.end; ++channel) {

@@ -13,25 +13,28 @@ namespace {
 constexpr int kTall = kVectorBytes == 64 ? 7 : 4, kLow = 4;  // rows of a block, with the taps as many as registers hold
 constexpr i64 kAddends = 512;  // products that a lane of a gradient adds up before the exact sum
 
-// Taps that are 3 x 3 neighbours, from (top, left) on seen from a cell's own place: the one at place[k] of a filter
+// Taps that are K x K neighbours, from (top, left) on seen from a cell's own place: the one at place[k] of a filter
 // stands k-th of these in rows.
-struct ThreeByThree {
+template <int K>
+struct Square {
+  static constexpr int kTaps = K * K;
   bool applies;
-  i64 top = 0, left = 0, place[9] = {}, tap[9] = {};
+  i64 top = 0, left = 0, place[kTaps] = {}, tap[kTaps] = {};
 
-  explicit ThreeByThree(const Conv2dPass& p) : applies(p.taps == 9 && p.dst_step_h == 1 && p.dst_step_w == 1) {
+  explicit Square(const Conv2dPass& p) : applies(p.taps == kTaps && p.dst_step_h == 1 && p.dst_step_w == 1) {
     if (!applies) return;
-    top = min(p.tap_h[0], p.tap_h[8]), left = min(p.tap_w[0], p.tap_w[8]);
-    i64 found = 0;
-    for (i64 t = 0; t < 9; ++t) {
+    top = min(p.tap_h[0], p.tap_h[kTaps - 1]), left = min(p.tap_w[0], p.tap_w[kTaps - 1]);
+    u64 found = 0;
+    for (i64 t = 0; t < kTaps; ++t) {
       const i64 h = p.tap_h[t] - top, w = p.tap_w[t] - left;
-      if (h < 0 || h > 2 || w < 0 || w > 2) continue;
-      place[h * 3 + w] = p.place[t], tap[h * 3 + w] = t;
-      found |= i64{1} << (h * 3 + w);
+      if (h < 0 || h >= K || w < 0 || w >= K) continue;
+      place[h * K + w] = p.place[t], tap[h * K + w] = t;
+      found |= u64{1} << (h * K + w);
     }
-    applies = found == 0x1FF && p.step_h == p.step_w;
+    applies = found == (u64{1} << kTaps) - 1 && p.step_h == p.step_w;
   }
 };
+using ThreeByThree = Square<3>;
 
 template <class T>
 alignas(64) constexpr T kZeroRow[4 * kLanes<T>] = {};

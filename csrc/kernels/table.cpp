@@ -12,6 +12,7 @@ KernelTable make_table() {
   JADRO_TIER::set_avg_pool(table);
   JADRO_TIER::set_batch_norm(table);
   JADRO_TIER::set_conv2d(table);
+  JADRO_TIER::set_conv2d_channels(table);
   JADRO_TIER::set_conv2d_depthwise(table);
   JADRO_TIER::set_conv2d_rows(table);
   JADRO_TIER::set_conv2d_winograd(table);

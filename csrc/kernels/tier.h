@@ -14,6 +14,7 @@ void set_optim(KernelTable&);
 void set_avg_pool(KernelTable&);
 void set_batch_norm(KernelTable&);
 void set_conv2d(KernelTable&);
+void set_conv2d_channels(KernelTable&);
 void set_conv2d_depthwise(KernelTable&);
 void set_conv2d_rows(KernelTable&);
 void set_conv2d_winograd(KernelTable&);

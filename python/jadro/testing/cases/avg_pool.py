@@ -103,6 +103,8 @@ CASES = [
     AvgPoolCase("divisor", 2, 3, (11, 12), (3, 3), (2, 2), (1, 1, 1, 1), divisor=-7),
     AvgPoolCase("stride_one", 1, 2, (6, 35), (3, 3), (1, 1), (1, 1, 1, 1)),
     AvgPoolCase("stride_three", 1, 2, (13, 41), (4, 5), (3, 3), (1, 2, 2, 0), counts=True),
+    AvgPoolCase("stride_three_few_rows", 2, 3, (12, 101), (3, 3), (3, 3)),
+    AvgPoolCase("few_columns", 2, 9, (7, 7), (2, 2), (2, 2)),
     AvgPoolCase("stride_beyond_the_kernel", 1, 2, (13, 44), (2, 3), (4, 5)),
     AvgPoolCase("stride_beyond_the_phases", 1, 2, (13, 70), (2, 12), (4, 11)),
     AvgPoolCase("kernel_beyond_the_taps", 1, 2, (40, 90), (36, 40), (1, 2)),
