@@ -97,8 +97,8 @@ struct Conv2dPass {
   i64 dst_plane() const { return dst_d * dst_h * dst_w; }
   i64 cells() const { return n * grid(); }
   i64 depth() const { return in * taps; }
-  // Of one group's filters, with slack for whole vectors.
-  i64 packed_size() const { return (out * depth() + 127) / 64 * 64; }
+  // Of one group's filters in panels, those of columns `width` wide, with slack for whole vectors.
+  i64 packed_size(i64 width = 1) const { return ((out + width - 1) / width * width * depth() + 127) / 64 * 64; }
   bool filters_are_rows() const { return taps == w_taps && w_in == taps; }  // an outgoing channel's, in order
 };
 
@@ -123,7 +123,7 @@ struct Conv2dProduct {
   T* dst;
   Conv2dEpilogue<T> epilogue;
   bool direct, past_caches, packed;
-  bool cells_are_rows;  // of the product, and outgoing channels its columns: for few cells and one phase
+  bool cells_are_rows;  // of the product, and outgoing channels its columns: for one phase
 };
 
 // dw [groups, out, depth] from src and dy [n, groups*out, grid_d, grid_h, grid_w].
@@ -194,7 +194,7 @@ struct Kernels {
   i64 thin_rows, thin_terms;
   void (*gemm_thin)(const Gemm<T>&, Range n);
   i64 (*conv2d_scratch)(const Conv2dProduct<T>&, i64 cells);
-  void (*conv2d_pack)(const Conv2dPass&, const T* w, Range panels, T* packed);
+  void (*conv2d_pack)(const Conv2dPass&, const T* w, bool columns, Range panels, T* packed);
   void (*conv2d_block)(const Conv2dProduct<T>* phases, i64 count, i64 group, Range cells, Range panels, T* scratch);
   i64 (*conv2d_weight_scratch)(const Conv2dPass&, i64 columns);
   void (*conv2d_weight_block)(const Conv2dWeight<T>&, i64 group, Range cells, Range columns, T* scratch);

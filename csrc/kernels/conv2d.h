@@ -51,7 +51,8 @@ Conv2dScratch<T> product_scratch(const Conv2dProduct<T>& a, i64 cells) {
   // A panel of cells for each run in the worst case, where planes are read in place.
   const i64 width = tile_cells(a), panel = tile_channels(a);
   const i64 tiles = min(kMaxCells, ceil_div(cells, width) + cells / max(1, p.grid_w) + 2);
-  return {depth, planes, depth * ceil_div(cells, width) * width,
+  const bool in_place = a.direct && !reads_in_place(p);
+  return {depth, planes, in_place ? 0 : depth * ceil_div(cells, width) * width,
           p.channels < p.in ? tiles * ceil_div(p.out, panel) * kMr * kNr<T> : 0, a.packed ? 0 : panel * depth};
 }
 template <class T>
@@ -169,18 +170,22 @@ struct Conv2dTiles {
   i64 width;
   bool one_run;  // a tile is a run, its columns read in place
 
-  Conv2dTiles(const Planes& planes, const Conv2dPass& p, i64 tile_width, bool direct)
+  Conv2dTiles(const Planes& planes, const Conv2dPass& p, i64 tile_width, bool direct, bool rows)
       : width(tile_width), one_run(direct) {
-    planes.for_runs(width, !direct, [&](const Run& run) {
-      runs[run_count++] = run;
-      Run* const last = joined_count ? joined + joined_count - 1 : nullptr;
-      if (!direct && last && p.dst_step_w == 1 && same_panel(*last, run) && last->n == run.n &&
-          last->pixel + last->count == run.pixel) {
-        last->count += run.count;
-      } else {
-        joined[joined_count++] = run;
-      }
-    });
+    planes.for_runs(width,
+                    !direct ? Cut::kAligned
+                    : rows  ? Cut::kEven
+                            : Cut::kWhole,
+                    [&](const Run& run) {
+                      runs[run_count++] = run;
+                      Run* const last = joined_count ? joined + joined_count - 1 : nullptr;
+                      if (!direct && last && p.dst_step_w == 1 && same_panel(*last, run) && last->n == run.n &&
+                          last->pixel + last->count == run.pixel) {
+                        last->count += run.count;
+                      } else {
+                        joined[joined_count++] = run;
+                      }
+                    });
   }
 
   // f(tile number, cells, begin, end) for the runs [begin, end) of the image in each tile.
@@ -204,7 +209,8 @@ class Conv2dOperands {
       : a_(product), layout_(product_scratch<T>(product, cells.end - cells.begin)) {
     const Conv2dPass& p = a_.pass;
     direct_ = a_.direct && !reads_in_place(p);
-    w_ = a_.w + group * (a_.packed ? p.packed_size() : p.w_group);
+    width_ = ChannelPanels<T>(p.out, a_.cells_are_rows).width();
+    w_ = a_.w + group * (a_.packed ? p.packed_size(a_.cells_are_rows ? kNr<T> : 1) : p.w_group);
   }
   bool direct() const { return direct_; }
   T* place(T* scratch) {  // gives the rest of the scratch
@@ -217,7 +223,7 @@ class Conv2dOperands {
   void load(Range channels, const Planes& planes, const T* image, const Conv2dTiles<T>& tiles) {
     const Conv2dPass& p = a_.pass;
     channels_ = channels.end - channels.begin, depth_ = channels_ * p.taps;
-    filters_ = w_ + channels.begin * (a_.packed ? p.taps * p.out : p.w_in);
+    filters_ = w_ + channels.begin * (a_.packed ? p.taps * width_ : p.w_in);
     image_ = image;
     set_offsets(p, planes, channels.end - channels.begin, layout_.offsets_in(scratch_));
     if (direct_) return;
@@ -240,7 +246,10 @@ class Conv2dOperands {
 
   // tile = the channels whose filters were taken, `height` of them, of the tile that starts with `run`.
   JADRO_INLINE void multiply(i64 height, i64 width, const Run& run, T* tile) const {
-    if (direct_) {
+    if (direct_ && a_.cells_are_rows) {
+      micro_for<T, Operands::kGatheredA>(width, height)(depth_, image_ + run.base, 0, panel_,
+                                                        layout_.offsets_in(scratch_), tile);
+    } else if (direct_) {
       micro_for<T, Operands::kGatheredB>(height, width)(depth_, panel_, height, image_ + run.base,
                                                         layout_.offsets_in(scratch_), tile);
     } else if (a_.cells_are_rows) {
@@ -258,7 +267,7 @@ class Conv2dOperands {
   T* scratch_ = nullptr;
   bool direct_;
   const T *w_, *filters_ = nullptr, *panel_ = nullptr, *image_ = nullptr;
-  i64 channels_ = 0, depth_ = 0;
+  i64 width_, channels_ = 0, depth_ = 0;
 };
 
 // wide[rows][kNr * kCount] = the columns of kCount tiles in turn.
@@ -316,12 +325,12 @@ template <class T>
 void conv2d_block(const Conv2dProduct<T>* phases, i64 count, i64 group, Range cells, Range panels, T* scratch) {
   const Conv2dPass& p = phases[0].pass;
   const bool turned = phases[0].cells_are_rows;
-  const RowPanels rows(p.out, tile_channels(phases[0]));
+  const ChannelPanels<T> rows(p.out, turned);
   const auto operands_of = [&](i64 f) { return Conv2dOperands<T>(phases[min(f, count - 1)], group, cells); };
   Conv2dOperands<T> operands[kConv2dPhases] = {operands_of(0), operands_of(1), operands_of(2), operands_of(3)};
   for (i64 f = 0; f < count; ++f) scratch = operands[f].place(scratch);
   const Planes planes(p, cells);
-  const Conv2dTiles<T> tiles(planes, p, tile_cells(phases[0]), operands[0].direct());
+  const Conv2dTiles<T> tiles(planes, p, tile_cells(phases[0]), operands[0].direct(), turned);
   const T* const src = phases[0].src + group * p.in * p.src_plane();
   const Conv2dStore<T> sink(phases[0], group);
   for (i64 c0 = 0; c0 < p.in; c0 += p.channels) {
@@ -337,7 +346,7 @@ void conv2d_block(const Conv2dProduct<T>* phases, i64 count, i64 group, Range ce
       const i64 m = rows.start(r), height = rows.size(r);
       for (i64 i = begin; last && i < end; ++i) sink.touch(m, height, tiles.joined[i]);
       for (i64 f = 0; f < count; ++f) {
-        T* const sum = operands[f].sums() + (number * rows.count + r) * kMr * kNr<T>;
+        T* const sum = operands[f].sums() + (number * rows.count() + r) * kMr * kNr<T>;
         T* const done = finished + f * kMr * kNr<T>;
         operands[f].multiply(height, width, tiles.joined[begin], first && !last ? sum : done);
         if (!first) add_tile(last ? sum : done, turned ? width : height, last ? done : sum);
@@ -420,7 +429,7 @@ void conv2d_weight_block(const Conv2dWeight<T>& a, i64 group, Range cells, Range
     const i64 k = chunk.end - chunk.begin;
     const Planes planes(p, chunk);
     i64 run_count = 0;
-    planes.for_runs(k, false, [&](const Run& run) { runs[run_count++] = run; });
+    planes.for_runs(k, Cut::kWhole, [&](const Run& run) { runs[run_count++] = run; });
     const T* const image = planes.of(src, channels, layout.planes_in(scratch));
     set_offsets(p, planes, channels.end - channels.begin, offsets);
     pack_columns_transposed(runs, run_count, k, image, offsets + columns.begin % p.taps, width, packed_columns);

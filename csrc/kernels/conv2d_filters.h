@@ -58,15 +58,33 @@ void pack_filter_columns(const Conv2dPass& p, const T* w, i64 outs, i64 channels
   pack_kernels(p, w, outs, channels, kNr<T>, dst);
 }
 
-// One group's w in passes over the depth, each in panels of rows: the panels [panels].
+// The outgoing channels of a product in panels: rows of it, as even as they can be, or columns, kNr in all but the
+// last.
 template <class T>
-void conv2d_pack(const Conv2dPass& p, const T* w, Range panels, T* packed) {
-  const RowPanels rows(p.out);
+class ChannelPanels {
+ public:
+  ChannelPanels(i64 channels, bool columns) : rows_(channels), channels_(channels), columns_(columns) {}
+  i64 count() const { return columns_ ? ceil_div(channels_, kNr<T>) : rows_.count; }
+  i64 start(i64 r) const { return columns_ ? r * kNr<T> : rows_.start(r); }
+  i64 size(i64 r) const { return columns_ ? min(kNr<T>, channels_ - r * kNr<T>) : rows_.size(r); }
+  i64 width() const { return columns_ ? count() * kNr<T> : channels_; }  // of all panels
+
+ private:
+  RowPanels rows_;
+  i64 channels_;
+  bool columns_;
+};
+
+// One group's w in passes over the depth, each in panels: the panels [panels].
+template <class T>
+void conv2d_pack(const Conv2dPass& p, const T* w, bool columns, Range panels, T* packed) {
+  const ChannelPanels<T> all(p.out, columns);
+  const auto pack = columns ? pack_filter_columns<T> : pack_filter_rows<T>;
   for (i64 c = 0; c < p.in; c += p.channels) {
     const i64 channels = min(p.channels, p.in - c), kc = channels * p.taps;
     for (i64 r = panels.begin; r < panels.end; ++r) {
-      pack_filter_rows(p, w + rows.start(r) * p.w_out + c * p.w_in, rows.size(r), channels,
-                       packed + c * p.taps * p.out + rows.start(r) * kc);
+      pack(p, w + all.start(r) * p.w_out + c * p.w_in, all.size(r), channels,
+           packed + c * p.taps * all.width() + all.start(r) * kc);
     }
   }
 }

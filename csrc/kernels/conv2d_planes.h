@@ -117,6 +117,10 @@ struct Run {
   i64 n, pixel;  // image, and pixel of the destination
 };
 
+// How the cells of a row are cut into runs: at the multiples of a panel of the whole block, or each row by itself, into
+// whole panels and a rest or into even parts.
+enum class Cut { kAligned, kWhole, kEven };
+
 // Whether every cell is one pixel of the source, in the same order: no copy is needed.
 JADRO_INLINE bool reads_in_place(const Conv2dPass& p) {
   const auto single = [](const Range& reach) { return reach.begin == 0 && reach.end == 0; };
@@ -165,10 +169,9 @@ class Planes {
     return dst;
   }
 
-  // Calls f for the runs of the block in order, none longer than `panel` cells and, with `aligned`, none across a
-  // multiple of it.
+  // Calls f for the runs of the block in order, none longer than `panel` cells.
   template <class F>
-  void for_runs(i64 panel, bool aligned, F f) const {
+  void for_runs(i64 panel, Cut cut, F f) const {
     i64 slice_row = 0;  // rows of the planes before this slice's
     i64 row = (first_slice() * p_.grid_h + first_row(first_slice())) * p_.grid_w;  // cell of the row's start
     for_slices([&](i64 image, i64 depth, i64 first_row, i64 end_row) {
@@ -177,7 +180,9 @@ class Planes {
         const i64 end = min(cells_.end, row + p_.grid_w);
         for (i64 cell = max(cells_.begin, row); cell < end;) {
           const i64 first = cell - cells_.begin, j = cell - row;
-          const i64 count = min(end - cell, aligned ? panel - first % panel : panel);
+          const i64 left = end - cell, count = cut == Cut::kEven
+                                                   ? ceil_div(left, ceil_div(left, panel))
+                                                   : min(left, cut == Cut::kAligned ? panel - first % panel : panel);
           const i64 base = in_place_ ? image * p_.groups * p_.in * size_ + j
                                      : (slice_row + (i - first_row) * row_step_) * pitch_ + j - j_low_;
           f(Run{first, count, base, image, (dst_rows + i * p_.dst_step_h) * p_.dst_w + j * p_.dst_step_w + p_.dst_w0});

@@ -16,7 +16,8 @@ void micro(i64 k, const T* __restrict a, i64 a_step, const T* __restrict b, cons
     const i64 end = kBlocked ? min(k, block + kLanes<T>) : k;
 #pragma GCC unroll 2
     for (i64 p = block; p < end; ++p) {
-      const T* source = kOperands == Operands::kGatheredB ? b + offsets[p] : b + p * kNr<T>;
+      const T* const source = kOperands == Operands::kGatheredB ? b + offsets[p] : b + p * kNr<T>;
+      const T* const column = kOperands == Operands::kGatheredA ? a + offsets[p] : a;
       Vec<T> row[NV];
 #pragma GCC unroll 4
       for (int v = 0; v < NV; ++v) {
@@ -26,9 +27,9 @@ void micro(i64 k, const T* __restrict a, i64 a_step, const T* __restrict b, cons
 #pragma GCC unroll 16
       for (int r = 0; r < MR; ++r) {
 #pragma GCC unroll 4
-        for (int v = 0; v < NV; ++v) acc[r][v] += a[r * kRow] * row[v];
+        for (int v = 0; v < NV; ++v) acc[r][v] += column[r * kRow] * row[v];
       }
-      a += kBlocked ? 1 : a_step;
+      a += kOperands == Operands::kGatheredA ? 0 : kBlocked ? 1 : a_step;
     }
     if (kBlocked) a += (MR - 1) * kLanes<T>;
   }
@@ -54,6 +55,7 @@ constexpr JADRO_TIER::MicroTable<T> make_table() {
   JADRO_TIER::MicroTable<T> table{};
   fill_table<T, Operands::kPlain>(table);
   fill_table<T, Operands::kFarB>(table);
+  fill_table<T, Operands::kGatheredA>(table);
   fill_table<T, Operands::kGatheredB>(table);
   fill_table<T, Operands::kBlockedA>(table);
   fill_table<T, Operands::kBlockedAFarB>(table);

@@ -5,13 +5,13 @@
 
 namespace jadro {
 
-// tile[rows][kNr] = A B. Column p of A stands at a + p * a_step, its rows side by side; or, blocked, A stands in blocks
-// [kLanes of k][rows][kLanes], and a_step means nothing. Row p of B stands at b + p * kNr; or, gathered, at b +
-// offsets[p]. B that is far comes from beyond the second-level cache and is asked for ahead.
+// tile[rows][kNr] = A B. Column p of A stands at a + p * a_step, its rows side by side; or, gathered, at a +
+// offsets[p]; or, blocked, A stands in blocks [kLanes of k][rows][kLanes]. Row p of B stands at b + p * kNr; or,
+// gathered, at b + offsets[p]. B that is far comes from beyond the second-level cache and is asked for ahead.
 template <class T>
 using Micro = void (*)(i64 k, const T* a, i64 a_step, const T* b, const i64* offsets, T* tile);
 
-enum class Operands : int { kPlain, kFarB, kGatheredB, kBlockedA, kBlockedAFarB };
+enum class Operands : int { kPlain, kFarB, kGatheredA, kGatheredB, kBlockedA, kBlockedAFarB };
 
 namespace {
 
@@ -38,7 +38,7 @@ namespace JADRO_TIER {
 
 template <class T>
 struct MicroTable {
-  Micro<T> of[5][2][kMr];  // [operands][more than one vector of columns][rows - 1]
+  Micro<T> of[6][2][kMr];  // [operands][more than one vector of columns][rows - 1]
 };
 extern const MicroTable<float> micro_f32;
 extern const MicroTable<double> micro_f64;

@@ -138,22 +138,26 @@ bool cells_as_rows(const Conv2dPass& p, i64 lanes) {
 // The products of the phases of a row, or of one pass, on the engine.
 template <class T>
 void multiply(const char* op, const Conv2d& s, const std::vector<Conv2dPass>& phases, const T* src, const T* w, T* dst,
-              const Conv2dEpilogue<T>& epilogue, bool direct) {
+              const Conv2dEpilogue<T>& epilogue, const Conv2dChoice& choice) {
+  const bool direct = choice.algorithm == Conv2dAlgorithm::kDirect,
+             rows_of_cells = choice.cells_are_rows && phases.size() == 1;
   const Verbose<T> line(op, direct ? "direct" : "im2col", [&] { return shape_text(s); });
   const Kernels<T>& k = kernels_of<T>();
   const Conv2dPass& p = phases[0];
   const i64 count = static_cast<i64>(phases.size());
-  CellBlocks blocks(p, kBlockCells, k.tile_columns);
+  const bool by_rows = rows_of_cells && p.grid_w < kBlockCells;  // tiles of cells end with a row
+  CellBlocks blocks(p, kBlockCells, by_rows ? p.grid_w : k.tile_columns);
   const bool ahead = blocks.count() > 1;  // filters are packed once for all blocks
-  const bool turned = !ahead && !direct && count == 1 && cells_as_rows(p, k.lanes);
+  const bool turned = rows_of_cells || (!ahead && !direct && count == 1 && cells_as_rows(p, k.lanes));
   const i64 panel = turned ? k.tile_columns : k.tile_rows, panels = (p.out + panel - 1) / panel;
   i64 packed_size = 0, depth = 0;
-  for (const Conv2dPass& f : phases) packed_size += ahead ? p.groups * f.packed_size() : 0, depth += f.depth();
+  const i64 width = turned ? panel : 1;
+  for (const Conv2dPass& f : phases) packed_size += ahead ? p.groups * f.packed_size(width) : 0, depth += f.depth();
   const int threads = threads_for(p.groups * p.cells() * depth * p.out);
   const Scratch<T> packed(packed_size);
   std::vector<Conv2dProduct<T>> products;
   T* to = packed.data();
-  for (i64 f = 0; f < count; ++f, to += p.groups * phases[f - 1].packed_size()) {
+  for (i64 f = 0; f < count; ++f, to += p.groups * phases[f - 1].packed_size(width)) {
     const bool past = past_caches<T>(p.n * p.groups * p.out * p.dst_plane(), kFarResult);
     products.push_back({phases[f], src, ahead ? to : w, dst, epilogue, direct, past, ahead, turned});
   }
@@ -170,8 +174,8 @@ void multiply(const char* op, const Conv2d& s, const std::vector<Conv2dPass>& ph
     parallel_for(static_cast<int>(count * p.groups * some.count()), threads, [&](int task, int) {
       const i64 f = task / (p.groups * some.count()), group = task / some.count() % p.groups;
       const Conv2dProduct<T>& a = products[f];
-      k.conv2d_pack(a.pass, w + group * a.pass.w_group, some.range(task % some.count()),
-                    const_cast<T*>(a.w) + group * a.pass.packed_size());
+      k.conv2d_pack(a.pass, w + group * a.pass.w_group, turned, some.range(task % some.count()),
+                    const_cast<T*>(a.w) + group * a.pass.packed_size(width));
     });
   } else {
     split(rows, p.groups);  // every part of the filters is read once
@@ -202,7 +206,7 @@ void run_pass(const char* op, const Conv2d& s, const Conv2dPass& p, const T* src
     const Verbose<T> line(op, choice.name(), [&] { return shape_text(s); });
     return depthwise_product<T>({{p, src, w, dst, epilogue, true, false, false, false}});
   }
-  multiply<T>(op, s, {p}, src, w, dst, epilogue, choice.algorithm == Conv2dAlgorithm::kDirect);
+  multiply<T>(op, s, {p}, src, w, dst, epilogue, choice);
 }
 
 // Part of an axis of the padded dx: its cells [begin, begin + size), 0 being the first of dx itself.
@@ -315,7 +319,7 @@ void backward_rows(const Conv2d& s, const Windows& part, i64 d, i64 h, const T* 
     for (i64 f = 0; f < count; ++f) products.push_back({passes[f], dy, w, dst, epilogue, true, false, false, false});
     return depthwise_product(products);
   }
-  multiply("conv2d_backward_data", s, passes, dy, w, dst, epilogue, choice.algorithm == Conv2dAlgorithm::kDirect);
+  multiply("conv2d_backward_data", s, passes, dy, w, dst, epilogue, choice);
 }
 
 // Depthwise 3x3 kernels of stride 2: the four phases together. False where the kernel or the choice is another.

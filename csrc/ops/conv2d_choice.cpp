@@ -1,6 +1,7 @@
 #include "ops/conv2d_choice.h"
 
 #include <algorithm>
+#include <limits>
 
 #include "core/cpu.h"
 
@@ -9,8 +10,10 @@ namespace {
 
 constexpr i64 kDepthwiseElements = 1 << 18;  // of scratch at most
 
-// Costs in cycles of one core, a multiply-add of vectors each. The constants are a least-squares fit to the times of
-// 130 layers of 3 to 512 channels and 4 to 56 pixels a side (rms error 10 to 16 %).
+// Costs in cycles of one core, a multiply-add of vectors each. The constants of the products are a least-squares fit to
+// the times of 240 drawn layers of 1 to 512 channels, 4 to 112 pixels a side and kernels up to 7x7 (median error 12 %;
+// the pick is on the average 1 % slower than the fastest) and of 150 for Winograd, those of the gradients of the weight
+// to 130.
 
 double vectors(double n, double lanes) { return static_cast<double>(static_cast<i64>((n + lanes - 1) / lanes)); }
 
@@ -25,9 +28,19 @@ double run_length(const Conv2dPass& p) {
   return static_cast<double>(rows * (p.grid_w + reach(p.tap_w, p.taps, p.step_w)));
 }
 
+// Vectors of the planes that a product copies: all but those that are read in place.
+double plane_vectors(const Conv2dPass& p, double lanes) {
+  const i64 high = p.reach_h.end - p.reach_h.begin + 1, wide = p.reach_w.end - p.reach_w.begin + 1;
+  if (p.taps == 1 && p.step_h == 1 && p.step_w == 1) return 0;
+  const i64 rows = p.grid_h * std::min(p.step_h, high) + high;
+  return p.in * p.n * p.grid_d * p.depths * rows * std::min(p.step_w, wide) *
+         vectors(p.grid_w + (wide - 1) / p.step_w, lanes);
+}
+
 struct Sizes {
   // columns: vectors of cells; rows: of cells, row by row; run: of each image with what lies between its rows
   double lanes, in, out, depth, cells, columns, rows, run;
+  double planes;  // vectors of the copied planes
   template <class T>
   static Sizes of(const Conv2dPass& p) {
     const double lanes = kernels_of<T>().lanes, cells = p.cells();
@@ -38,46 +51,58 @@ struct Sizes {
             cells,
             vectors(cells, lanes),
             double(p.n * p.grid_d * p.grid_h) * vectors(p.grid_w, lanes),
-            p.n * vectors(run_length(p), lanes)};
+            p.n * vectors(run_length(p), lanes),
+            plane_vectors(p, lanes)};
   }
 };
 
 // Of a filter's element: to pack it, and to fetch it where filters leave the second-level cache.
 double element_cost(const Sizes& s, double near, double bytes) {
-  return s.depth * s.out * bytes > 8e6 ? near + 4 : near;
+  return s.depth * s.out * bytes > 8e6 ? near + 1 : near;
 }
 
 double direct_product(const Sizes& s, double bytes) {
-  return s.depth * (s.rows * (1.1 * s.out + 3.8) + element_cost(s, 1.2, bytes) * s.out);
+  return s.depth * (s.rows * (1.5 * s.out + 1.8) + element_cost(s, 1.0, bytes) * s.out) + 24 * s.planes;
 }
-double depthwise_product(const Sizes& s) { return s.run * (s.out * (2.0 * s.depth + 4) + 5 * s.in); }
+// The same with cells as rows of the product and outgoing channels as its columns: tiles of `tile` cells of a row at
+// most, by two vectors of channels or by one; each row costs the broadcast of a cell, and few cells the latency of
+// sums.
+double turned_product(const Conv2dPass& p, const Sizes& s, double tile, double bytes) {
+  const double across = vectors(p.grid_w, tile), cells = p.grid_w / across;
+  const double tiles = across * (p.n * p.grid_d * p.grid_h), out = vectors(s.out, s.lanes), pairs = vectors(out - 1, 2);
+  const double single = out - 2 * pairs;
+  const double pair_cost = std::max({2 * cells, cells + 3, 8.0}), single_cost = std::max(cells + 2, 8.0);
+  return tiles * (1.4 * s.depth * (pairs * pair_cost + single * single_cost) + 470 * (pairs + single)) + 24 * s.planes +
+         s.depth * element_cost(s, 1.0, bytes) * s.out;
+}
+double depthwise_product(const Sizes& s) { return s.run * (s.out * (2.7 * s.depth + 5.5) + 7 * s.in); }
 double depthwise_weight(const Sizes& s) { return s.run * (s.out * (2.2 * s.depth + 4) + 5 * s.in); }
 double im2col_product(const Sizes& s, double bytes) {
-  return s.depth * (s.columns * (1.1 * s.out + 2.1) + 6.0 * s.rows + element_cost(s, 0.9, bytes) * s.out);
+  return s.depth * (1.3 * s.columns * s.out + 12.9 * s.rows + element_cost(s, 0.75, bytes) * s.out) + 24 * s.planes;
 }
 double im2col_weight(const Sizes& s) {
   const double width = vectors(s.depth, s.lanes);
   return s.cells * (width * (1.15 * s.out + 10.7) + 6.8 * vectors(s.out, s.lanes)) + 9.9 * s.out * width;
 }
 
+double points(const Winograd& w) { return static_cast<double>((w.m + w.r - 1) * (w.m + w.r - 1)); }  // of a tile
+
 // What a vector of transformed filters costs beyond the transform where they leave the second-level cache, or all
 // caches (`far`).
-double filter_cost(const Winograd& w, double filters, const Sizes& s, double element, double far) {
-  const double bytes = (w.m + 2) * (w.m + 2) * filters * s.lanes * element;
-  return bytes > 8e6 ? far : bytes > 3e6 ? 10 : 0;
+double filter_cost(const Winograd& w, double filters, const Sizes& s, double element, double near, double far) {
+  const double bytes = points(w) * filters * s.lanes * element;
+  return bytes > 8e6 ? far : bytes > 3e6 ? near : 0;
 }
 double winograd_product(const Winograd& w, const Sizes& s, double element) {
   const double channels = w.pass.in, in = vectors(channels, s.lanes), out = vectors(s.out, s.lanes);
   const double tiles = w.tiles(), filters = channels * out;
-  return (w.m + 2) * (w.m + 2) *
-         (1.3 * std::max(tiles, 8.0) * filters + tiles * (9.7 * in + 14.6 * out) +
-          filters * (1.0 + filter_cost(w, filters, s, element, 90)));
+  return 5e4 + points(w) * (1.5 * std::max(tiles, 8.0) * filters + tiles * (17.7 * in + 17.4 * out) +
+                            filters * (31 + filter_cost(w, filters, s, element, 8, 11)));
 }
 double winograd_weight(const Winograd& w, const Sizes& s, double element) {
   const double channels = w.pass.in, in = 2 * vectors(channels, 2 * s.lanes), tiles = w.tiles(), filters = s.out * in;
-  return (w.m + 2) * (w.m + 2) *
-         (1.4 * tiles * filters + 8.2 * tiles * (vectors(channels, s.lanes) + vectors(s.out, s.lanes)) +
-          filters * (9.9 + filter_cost(w, filters, s, element, 24)));
+  return points(w) * (1.4 * tiles * filters + 8.2 * tiles * (vectors(channels, s.lanes) + vectors(s.out, s.lanes)) +
+                      filters * (9.9 + filter_cost(w, filters, s, element, 10, 24)));
 }
 
 // A plane at a time: always where it is read in place, else where a group's planes stay in the second-level cache and
@@ -156,14 +181,22 @@ std::optional<Winograd> winograd_shape(const Conv2dPass& p, i64 m) {
 template <class T>
 Conv2dChoice choose_product(const Conv2dPass& p, Conv2dAlgorithm algorithm) {
   const Sizes s = Sizes::of<T>(p);
+  // Cells as rows must be neighbours where they are stored; where they are read in place, packing them costs less.
+  const bool apart = p.dst_step_w > 1 || s.planes == 0;
+  const double never = std::numeric_limits<double>::infinity();
   const double direct = direct_product(s, sizeof(T)), im2col = im2col_product(s, sizeof(T)),
-               planes = depthwise_product(s);
-  const bool depthwise = depthwise_pays<T>(p, planes, std::min(direct, im2col));
-  if (algorithm != Conv2dAlgorithm::kAuto) return forced(p, algorithm, depthwise);
+               turned = apart ? never : turned_product(p, s, kernels_of<T>().tile_rows, sizeof(T));
+  const double least = std::min({direct, turned, im2col});
+  const bool depthwise = depthwise_pays<T>(p, depthwise_product(s), least);
+  if (algorithm != Conv2dAlgorithm::kAuto) {
+    Conv2dChoice choice = forced(p, algorithm, depthwise);
+    choice.cells_are_rows = algorithm == Conv2dAlgorithm::kDirect && turned < direct;
+    return choice;
+  }
   if (depthwise) return {Conv2dAlgorithm::kDirect, true, {}};
-  const Conv2dChoice engine{direct < im2col ? Conv2dAlgorithm::kDirect : Conv2dAlgorithm::kIm2col, false, {}};
-  return with_winograd<T>(p, engine, std::min(direct, im2col),
-                          [&](const Winograd& w) { return winograd_product(w, s, sizeof(T)); });
+  const Conv2dChoice engine{
+      least == im2col ? Conv2dAlgorithm::kIm2col : Conv2dAlgorithm::kDirect, false, {}, turned == least};
+  return with_winograd<T>(p, engine, least, [&](const Winograd& w) { return winograd_product(w, s, sizeof(T)); });
 }
 
 template <class T>

@@ -20,6 +20,7 @@ struct Conv2dChoice {
   Conv2dAlgorithm algorithm;
   bool depthwise;
   Winograd winograd;
+  bool cells_are_rows = false;  // of the direct product
   const char* name() const;
 };
 

@@ -67,9 +67,13 @@ bool winograd_product(const Winograd& shape, const T* src, const T* w, T* dst, c
   const i64 tile_bytes = s.points() * lanes_of<T>(p.in) * static_cast<i64>(sizeof(T));
   const i64 rows = std::clamp<i64>(kBlockBytes / tile_bytes / k.tile_rows, 1, kPanelsOfTiles) * k.tile_rows;
   Split tiles(s.tiles(), rows, 1), columns(out_panels, out_panels, 1);
-  while (p.groups * tiles.count() < wanted && tiles.halve()) {
+  // Every block of tiles reads all filters of its columns: blocks of more than one panel first, then columns.
+  const auto few = [&] { return p.groups * tiles.count() * columns.count() < wanted; };
+  while (few() && tiles.size() > k.tile_rows && tiles.halve()) {
   }
-  while (p.groups * tiles.count() * columns.count() < wanted && columns.halve()) {
+  while (few() && columns.halve()) {
+  }
+  while (few() && tiles.halve()) {
   }
   const Scratch<T> scratch(winograd.scratch(s, tiles.size()), threads);
   const PaddingSlice<T> zeros(s);
