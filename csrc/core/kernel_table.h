@@ -191,7 +191,7 @@ struct Kernels {
   void (*gemm_block)(const Gemm<T>&, Range m, Range n, T* scratch);
   // Most rows of A, or terms of the sums, for gemm_thin. It wants B with contiguous rows, or, for few rows of A, those
   // and B's columns so.
-  i64 thin_rows, thin_terms;
+  i64 thin_rows, dot_rows, thin_terms;
   void (*gemm_thin)(const Gemm<T>&, Range n);
   i64 (*conv2d_scratch)(const Conv2dProduct<T>&, i64 cells);
   void (*conv2d_pack)(const Conv2dPass&, const T* w, bool columns, Range panels, T* packed);

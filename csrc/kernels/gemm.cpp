@@ -14,6 +14,7 @@ void set(Kernels<T>& k) {
   k.gemm_scratch = gemm_scratch<T>;
   k.gemm_block = gemm_block<T>;
   k.thin_rows = kThinRows;
+  k.dot_rows = kDotRows;
   k.thin_terms = kThinTerms;
   k.gemm_thin = gemm_thin<T>;
   k.sum_rows = sum_rows<T>;

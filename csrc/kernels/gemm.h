@@ -224,12 +224,13 @@ void gemm_block(const Gemm<T>& g, Range m, Range n, T* scratch) {
   }
 }
 
-// Rows of A that are multiplied without packing B: it would cost more than the product. So would that of a product of
-// so few terms.
-constexpr i64 kThinRows = 4, kThinTerms = 4;
+// Rows of A that are multiplied without packing B: it would cost more than the product. Dot products read B again for
+// each of them, near the core. So would that of a product of so few terms.
+constexpr i64 kThinRows = 4, kDotRows = 12, kThinTerms = 4;
 
-// C's columns j .. j + count, at most kLanes, of row m: products of a row of A with columns of B that are contiguous.
-template <class T>
+// C's columns j .. j + count, at most kLanes, of row m: products of a row of A with columns of B that are contiguous,
+// and that come from afar for the first row.
+template <class T, bool kFirst>
 JADRO_INLINE void dots(const Gemm<T>& g, i64 m, i64 j, i64 count) {
   constexpr int kN = kLanes<T>;
   const T* const a = g.a + m * g.a_row;
@@ -241,7 +242,7 @@ JADRO_INLINE void dots(const Gemm<T>& g, i64 m, i64 j, i64 count) {
     const Vec<T> ap = load(a + p);
 #pragma GCC unroll 16
     for (int i = 0; i < kN; ++i) {
-      __builtin_prefetch(b[i] + p + kN * g.b_col);  // the next columns: these are too many runs for the hardware
+      if (kFirst) __builtin_prefetch(b[i] + p + kN * g.b_col);  // the next columns: too many runs for the hardware
       part[i] += ap * load(b[i] + p);
     }
   }
@@ -290,7 +291,9 @@ template <class T>
 void gemm_thin(const Gemm<T>& g, Range columns) {
   if (g.b_row == 1 && g.a_col == 1 && !(g.k == 1 && g.b_col == 1)) {
     for (i64 j = columns.begin; j < columns.end; j += kLanes<T>) {
-      for (i64 m = 0; m < g.m; ++m) dots(g, m, j, min(kLanes<T>, columns.end - j));
+      const i64 count = min(kLanes<T>, columns.end - j);
+      dots<T, true>(g, 0, j, count);
+      for (i64 m = 1; m < g.m; ++m) dots<T, false>(g, m, j, count);
     }
     return;
   }

@@ -17,10 +17,15 @@ constexpr i64 kBlockRows = 1024, kBlockColumns = 512;
 constexpr i64 kThinColumns = 64, kThinRows = 32;  // of a piece, at least
 
 template <class T>
-bool is_thin(const Gemm<T>& g) {
+bool has_few_rows(const Gemm<T>& g) {
   const Kernels<T>& k = kernels_of<T>();
-  if (g.m <= k.thin_rows) return g.b_col == 1 || (g.b_row == 1 && g.a_col == 1);
-  return g.k <= k.thin_terms && g.b_col == 1;
+  constexpr i64 kLong = 256;  // dot products of as many terms hide the sums over their lanes
+  const bool dots = g.b_row == 1 && g.a_col == 1;
+  return ((dots || g.b_col == 1) && g.m <= k.thin_rows) || (dots && g.k >= kLong && g.m <= k.dot_rows);
+}
+template <class T>
+bool is_thin(const Gemm<T>& g) {
+  return has_few_rows(g) || (g.k <= kernels_of<T>().thin_terms && g.b_col == 1);
 }
 
 template <class T>
@@ -31,7 +36,7 @@ void multiply_thin(const Gemm<T>& g) {
   const auto share = [&](i64 size, i64 least) {
     return Split(size, std::max((size + threads - 1) / threads, least), least);
   };
-  if (g.m <= k.thin_rows) {
+  if (has_few_rows(g)) {
     const Split columns = share(g.n, kThinColumns);
     parallel_for(static_cast<int>(columns.count()), threads,
                  [&](int task, int) { k.gemm_thin(g, columns.range(task)); });
@@ -48,11 +53,24 @@ void multiply_thin(const Gemm<T>& g) {
   });
 }
 
+// A single column: the row that it is of the transposed product.
+template <class T>
+void multiply_column(const Gemm<T>& g) {
+  Gemm<T> row = g;
+  row.m = 1, row.n = g.m;
+  row.a = g.b, row.a_row = g.b_col, row.a_col = g.b_row;
+  row.b = g.a, row.b_row = g.a_col, row.b_col = g.a_row;
+  row.bias = nullptr;
+  multiply_thin(row);
+  for (i64 i = 0; g.bias && i < g.m; ++i) g.c[i] += g.bias[0];
+}
+
 }  // namespace
 
 template <class T>
 void gemm(const Gemm<T>& g) {
   if (g.m == 0 || g.n == 0) return;
+  if (g.n == 1 && g.c_row == 1 && g.a_col == 1 && g.b_row == 1) return multiply_column(g);
   if (is_thin(g)) return multiply_thin(g);
   const Verbose<T> line("gemm", "blocked", [&] { return sizes_text({g.m, g.n, g.k}); });
   const Kernels<T>& k = kernels_of<T>();
