@@ -121,10 +121,11 @@ struct Run {
 // whole panels and a rest or into even parts.
 enum class Cut { kAligned, kWhole, kEven };
 
-// Whether every cell is one pixel of the source, in the same order: no copy is needed.
+// Whether every cell is one pixel of the source, in the same order: no copy is needed. The same for all passes that
+// share the planes, one without taps among them.
 JADRO_INLINE bool reads_in_place(const Conv2dPass& p) {
   const auto single = [](const Range& reach) { return reach.begin == 0 && reach.end == 0; };
-  return p.taps == 1 && p.tap_d[0] == 0 && single(p.reach_h) && single(p.reach_w) && p.step_d == 1 && p.step_h == 1 &&
+  return p.taps <= 1 && (p.depths == 0 || p.tap_d[0] == 0) && single(p.reach_h) && single(p.reach_w) && p.step_d == 1 && p.step_h == 1 &&
          p.step_w == 1 && p.src_d == 1 && p.src_h == 1 && p.grid_d == 1 && p.grid_h == 1 && p.grid_w == p.src_w;
 }
 

@@ -160,6 +160,7 @@ CASES = [
     Conv2dCase("one_by_one", 2, 37, (5, 6), 33, (1, 1)),
     Conv2dCase("one_by_one_strided", 1, 5, (9, 7), 4, (1, 1), stride=(2, 3)),
     Conv2dCase("stride_beyond_the_kernel", 2, 3, (14, 17), 5, (2, 3), stride=(4, 5), padding=(1, 0, 2, 1)),
+    Conv2dCase("stride_leaves_one_phase", 3, 3, (3, 2), 16, (3, 3), (5, 5), (0, 0, 3, 3), (1, 2)),
     Conv2dCase("stride_three", 2, 3, (14, 67), 18, (3, 4), (3, 3), (1, 1, 2, 2)),
     Conv2dCase("stride_four", 2, 3, (15, 83), 18, (5, 5), (4, 4), (2, 2, 2, 2)),
     Conv2dCase("stride_three_few_phases", 1, 3, (14, 120), 5, (2, 2), (3, 3)),
