@@ -44,6 +44,18 @@ def test_negative_zero_ties_with_zero(backend, dtype):
     assert backend.host(indices).item() == 0 and np.signbit(backend.host(y).item())
 
 
+@pytest.mark.parametrize("pool", [F.max_pool1d, F.avg_pool1d])
+def test_a_window_past_the_end_that_rounding_up_lets_in(pool):
+    """One window of three of its five cells: ceil((3 - 5) / 3) + 1 = 1."""
+    x = np.array([[[1.0, 5.0, 3.0]]])
+    expected = 5.0 if pool is F.max_pool1d else 3.0
+    np.testing.assert_allclose(pool(jadro.tensor(x), 5, 3, ceil_mode=True).numpy(), [[[expected]]])
+    with pytest.raises(ValueError, match="larger than the padded input"):
+        pool(jadro.tensor(x), 5, 3)
+    with pytest.raises(ValueError, match="larger than the padded input"):
+        pool(jadro.tensor(x), 5, 2, ceil_mode=True)  # ceil((3 - 5) / 2) + 1 = 0
+
+
 def test_overlapping_windows_add_up(backend, dtype):
     """One peak in the middle wins all nine windows of 3x3 with stride 1 that see it."""
     xp = backend.xp

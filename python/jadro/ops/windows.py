@@ -122,10 +122,7 @@ def pool_windows(
         raise ValueError(
             f"{call}: padding is {around}, expected less than the window's {reach}: some would see padding only"
         )
-    sizes = output_sizes(call, space, kernel, strides, around, dilations)
-    if not ceil_mode:
-        return sizes, kernel, strides, dilations, around, around
-    wide = ceil_sides(space, kernel, strides, around, dilations)
+    wide = ceil_sides(space, kernel, strides, around, dilations) if ceil_mode else around
     sizes = output_sizes(call, space, kernel, strides, wide, dilations)
     return sizes, kernel, strides, dilations, around, wide
 
