@@ -51,8 +51,8 @@ Conv2dScratch<T> product_scratch(const Conv2dProduct<T>& a, i64 cells) {
   // A panel of cells for each run in the worst case, where planes are read in place.
   const i64 width = tile_cells(a), panel = tile_channels(a);
   const i64 tiles = min(kMaxCells, ceil_div(cells, width) + cells / max(1, p.grid_w) + 2);
-  const bool in_place = a.direct && !reads_in_place(p);
-  return {depth, planes, in_place ? 0 : depth * ceil_div(cells, width) * width,
+  const bool packs = !a.direct || reads_in_place(p);
+  return {depth, planes, packs ? depth * ceil_div(cells, width) * width : 0,
           p.channels < p.in ? tiles * ceil_div(p.out, panel) * kMr * kNr<T> : 0, a.packed ? 0 : panel * depth};
 }
 template <class T>
@@ -172,20 +172,17 @@ struct Conv2dTiles {
 
   Conv2dTiles(const Planes& planes, const Conv2dPass& p, i64 tile_width, bool direct, bool rows)
       : width(tile_width), one_run(direct) {
-    planes.for_runs(width,
-                    !direct ? Cut::kAligned
-                    : rows  ? Cut::kEven
-                            : Cut::kWhole,
-                    [&](const Run& run) {
-                      runs[run_count++] = run;
-                      Run* const last = joined_count ? joined + joined_count - 1 : nullptr;
-                      if (!direct && last && p.dst_step_w == 1 && same_panel(*last, run) && last->n == run.n &&
-                          last->pixel + last->count == run.pixel) {
-                        last->count += run.count;
-                      } else {
-                        joined[joined_count++] = run;
-                      }
-                    });
+    const Cut own = rows ? Cut::kEven : Cut::kWhole;
+    planes.for_runs(width, direct ? own : Cut::kAligned, [&](const Run& run) {
+      runs[run_count++] = run;
+      Run* const last = joined_count ? joined + joined_count - 1 : nullptr;
+      if (!direct && last && p.dst_step_w == 1 && same_panel(*last, run) && last->n == run.n &&
+          last->pixel + last->count == run.pixel) {
+        last->count += run.count;
+      } else {
+        joined[joined_count++] = run;
+      }
+    });
   }
 
   // f(tile number, cells, begin, end) for the runs [begin, end) of the image in each tile.

@@ -125,8 +125,9 @@ enum class Cut { kAligned, kWhole, kEven };
 // share the planes, one without taps among them.
 JADRO_INLINE bool reads_in_place(const Conv2dPass& p) {
   const auto single = [](const Range& reach) { return reach.begin == 0 && reach.end == 0; };
-  return p.taps <= 1 && (p.depths == 0 || p.tap_d[0] == 0) && single(p.reach_h) && single(p.reach_w) && p.step_d == 1 && p.step_h == 1 &&
-         p.step_w == 1 && p.src_d == 1 && p.src_h == 1 && p.grid_d == 1 && p.grid_h == 1 && p.grid_w == p.src_w;
+  return p.taps <= 1 && (p.depths == 0 || p.tap_d[0] == 0) && single(p.reach_h) && single(p.reach_w) && p.step_d == 1 &&
+         p.step_h == 1 && p.step_w == 1 && p.src_d == 1 && p.src_h == 1 && p.grid_d == 1 && p.grid_h == 1 &&
+         p.grid_w == p.src_w;
 }
 
 // The geometry of the planes for cells [cells.begin, cells.end). A slice is a plane of the grid, number image * grid_d
