@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <mutex>
 #include <new>
 #include <unordered_map>
@@ -62,6 +63,9 @@ void* keep_allocate(std::size_t bytes) {
   }
   keeper.used.emplace(block, size);
   keeper.total.in_use += size;
+#ifdef JADRO_POISON
+  std::memset(block, 0xFF, size);  // NaN, so that what is read before it is written is seen in a result
+#endif
   return block;
 }
 

@@ -133,12 +133,17 @@ class Conv2dStore {
 };
 
 // Columns [cells] of one pass as panels [k][width], from the planes; with kInPlace nothing is read past a run. No run
-// crosses a panel.
+// crosses a panel. Lanes above the last cell become zero: what memory held may be numbers too small for full speed.
 template <class T, bool kInPlace>
 void pack_columns(const Run* runs, i64 count, const T* planes, const i64* offsets, i64 k, i64 width, T* packed) {
   constexpr i64 kAhead = 4;
   i64 targets[kMaxCells];
   for (i64 r = 0; r < count; ++r) targets[r] = runs[r].first / width * k * width + runs[r].first % width;
+  const i64 end = runs[count - 1].first + runs[count - 1].count, rest = end % width;
+  for (i64 p = 0; rest > 0 && p < k; ++p) {
+    T* const tail = packed + (end / width * k + p) * width + rest;
+    for_vectors<T>(width - rest, [&](i64 i, i64 n) { store_n(tail + i, Vec<T>{}, n); });
+  }
   for (i64 p = 0; p < k; ++p, packed += width) {
     const T* const source = planes + offsets[p];
     for (i64 r = 0; r < count; ++r) {

@@ -53,7 +53,8 @@ class DepthwisePlane {
         }
       }
     }
-    store(dst + size() - kSlack, Vec<T>{});  // read by the last vector of a run, times zero: NaN there would count
+    // Read by the last vectors of a run, times zero for the gradient of the weight: NaN there would count.
+    for (i64 i = size() - kSlack; i < size(); i += kLanes<T>) store(dst + i, Vec<T>{});
   }
 
  private:

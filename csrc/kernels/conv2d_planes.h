@@ -168,6 +168,8 @@ class Planes {
   const T* of(const T* src, Range channels, T* dst) const {
     if (in_place_) return src + channels.begin * size_;
     fill(src, channels, dst);
+    T* const end = dst + (channels.end - channels.begin) * size_;  // is read with the last cells
+    for (i64 i = 0; i < kNr<T>; i += kLanes<T>) store(end + i, Vec<T>{});
     return dst;
   }
 
