@@ -398,18 +398,33 @@ void fold(const Conv2d& s, const Windows& part, const T* border, T* dx) {
   });
 }
 
+// A volume whose kernel has depth alone as what it is in memory: an image of [depth, rows * columns].
+Conv2d as_image(const Conv2d& s) {
+  const auto single = [](const Conv2dAxis& a) {
+    return a.kernel == 1 && a.stride == 1 && a.before == 0 && a.after == 0;
+  };
+  if (s.d.in == 1 || !single(s.h) || !single(s.w)) return s;
+  Conv2d image = s;
+  image.d = {1, 1, 1, 1, 0, 0, 1};
+  image.h = s.d;
+  image.w.in = s.h.in * s.w.in, image.w.out = s.h.out * s.w.out;
+  return image;
+}
+
 }  // namespace
 
 template <class T>
-void conv2d_forward(const Conv2d& s, const T* x, const T* w, T* y, const Conv2dEpilogue<T>& epilogue,
+void conv2d_forward(const Conv2d& shape, const T* x, const T* w, T* y, const Conv2dEpilogue<T>& epilogue,
                     Conv2dAlgorithm algorithm) {
+  const Conv2d s = as_image(shape);
   const Taps taps = forward_taps(s);
   run_pass("conv2d_forward", s, forward_pass(s, taps), x, w, y, epilogue, algorithm);
 }
 
 template <class T>
-void conv2d_backward_data(const Conv2d& s, const T* dy, const T* w, T* dx, const Conv2dEpilogue<T>& epilogue,
+void conv2d_backward_data(const Conv2d& shape, const T* dy, const T* w, T* dx, const Conv2dEpilogue<T>& epilogue,
                           Conv2dAlgorithm algorithm) {
+  const Conv2d s = as_image(shape);
   backward_part(s, {{0, s.d.in}, {0, s.h.in}, {0, s.w.in}}, dy, w, dx, epilogue, algorithm);
   if (s.padding_mode == PaddingMode::kZeros) return;
   for (const Windows& part : borders(s)) {
@@ -420,7 +435,8 @@ void conv2d_backward_data(const Conv2d& s, const T* dy, const T* w, T* dx, const
 }
 
 template <class T>
-void conv2d_backward_weight(const Conv2d& s, const T* dy, const T* x, T* dw, T* db, Conv2dAlgorithm algorithm) {
+void conv2d_backward_weight(const Conv2d& shape, const T* dy, const T* x, T* dw, T* db, Conv2dAlgorithm algorithm) {
+  const Conv2d s = as_image(shape);
   if (db) bias_gradient(s, dy, db);
   if (!dw) return;
   const Kernels<T>& k = kernels_of<T>();
