@@ -110,6 +110,9 @@ struct Conv2dEpilogue {
   bool relu;
 };
 
+// Products that a lane of dw adds up before the exact sum, where planes are summed as they stand.
+constexpr i64 kConv2dAddends = 512;
+
 // Phases of a row that conv2d_block can interleave.
 constexpr i64 kConv2dPhases = 4;
 
@@ -189,8 +192,8 @@ struct Kernels {
   i64 tile_rows, tile_columns, pass_depth, lanes;
   i64 (*gemm_scratch)(i64 m, i64 n);
   void (*gemm_block)(const Gemm<T>&, Range m, Range n, T* scratch);
-  // Most rows of A, or terms of the sums, for gemm_thin. It wants B with contiguous rows, or, for few rows of A, those
-  // and B's columns so.
+  // Most rows of A, rows of long dot products, or terms of the sums, for gemm_thin. It wants B with contiguous rows,
+  // or, for few rows of A, those and B's columns so.
   i64 thin_rows, dot_rows, thin_terms;
   void (*gemm_thin)(const Gemm<T>&, Range n);
   i64 (*conv2d_scratch)(const Conv2dProduct<T>&, i64 cells);

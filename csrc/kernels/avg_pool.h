@@ -133,10 +133,7 @@ void avg_pool_forward(const AvgPool<T>& p, const T* x, Range rows, T* y, T* scra
   const AvgPoolBuffers<T> buffers(p);
   const Phases<T>& s = buffers.forward;
   T *const phases = scratch, *const sums = phases + max(s.row, buffers.outputs);
-  const auto split = p.w.stride == 1   ? split_sum<T, 1>
-                     : p.w.stride == 2 ? split_sum<T, 2>
-                     : p.w.stride == 3 ? split_sum<T, 3>
-                                       : split_sum<T, 0>;
+  const auto split = with_stride(p.w.stride, [](auto stride) { return &split_sum<T, stride.value>; });
   const bool pairs = s.used && p.w.kernel == 2 && p.w.stride == 2 && p.w.pad == 0 && 2 * p.w.out <= p.w.in;
   if (s.used) std::memset(phases, 0, static_cast<std::size_t>(s.row) * sizeof(T));
   for (RowCounter at(rows.begin, p.h.out, p.d.out); at.row < rows.end; at.next()) {
@@ -183,13 +180,10 @@ void spread_columns(const AvgPoolAxis<T>& w, const T* g, T* places) {
       store(to, phase(0));
     } else if (w.stride == 2) {
       const Vec<T> v[] = {phase(0), phase(1)};
-      store(to, in_turn<T, 2, 0>(v));
-      store(to + kN, in_turn<T, 2, 1>(v));
+      for_in_turn<T, 2>(v, [&](int part, Vec<T> woven) { store(to + part * kN, woven); });
     } else if (w.stride == 3) {
       const Vec<T> v[] = {phase(0), phase(1), phase(2)};
-      store(to, in_turn<T, 3, 0>(v));
-      store(to + kN, in_turn<T, 3, 1>(v));
-      store(to + 2 * kN, in_turn<T, 3, 2>(v));
+      for_in_turn<T, 3>(v, [&](int part, Vec<T> woven) { store(to + part * kN, woven); });
     } else {
       for (i64 c = 0; c < w.stride; ++c) {
         const Vec<T> v = phase(c);

@@ -279,10 +279,7 @@ void interleave_tiles(const T* tiles, i64 rows, T* wide) {
     Vec<T> v[kCount];
 #pragma GCC unroll 4
     for (int f = 0; f < kCount; ++f) v[f] = load(tiles + f * kMr * kNr<T> + i);
-    store(wide, in_turn<T, kCount, 0>(v));
-    store(wide + kLanes<T>, in_turn<T, kCount, 1>(v));
-    if constexpr (kCount > 2) store(wide + 2 * kLanes<T>, in_turn<T, kCount, 2>(v));
-    if constexpr (kCount > 3) store(wide + 3 * kLanes<T>, in_turn<T, kCount, 3>(v));
+    for_in_turn<T, kCount>(v, [&](int part, Vec<T> woven) { store(wide + part * kLanes<T>, woven); });
   }
 }
 

@@ -81,7 +81,7 @@ void conv2d_channels(const Conv2dProduct<T>& a, Range items) {
   constexpr i64 kN = kLanes<T>, kAtOnce = 8;
   const Conv2dPass& p = a.pass;
   const Conv2dEpilogue<T> e = a.epilogue;
-  const i64 cells = p.grid(), taps_count = p.taps;
+  const i64 cells = p.grid();
   ChannelPlanes<T> planes(p);
   alignas(64) T results[(ChannelPlanes<T>::kMostPixels + kN) * kN], taps[ChannelPlanes<T>::kMostTaps * kN] = {};
   for (i64 item = items.begin, count; item < items.end; item += count) {
@@ -95,7 +95,7 @@ void conv2d_channels(const Conv2dProduct<T>& a, Range items) {
       Vec<T> acc[kAtOnce] = {};
       const T* from[kAtOnce];
       for (i64 q = 0; q < kAtOnce; ++q) from[q] = planes.of(min(c + q, cells - 1));
-      for (i64 t = 0; t < taps_count; ++t) {
+      for (i64 t = 0; t < p.taps; ++t) {
         const Vec<T> tap = load(taps + t * kN);
         const i64 at = planes.tap(t);
 #pragma GCC unroll 8
@@ -139,10 +139,10 @@ JADRO_INLINE void add_channel_products(const ChannelPlanes<T>& planes, i64 first
   for (int k = 0; k < kTaps; ++k) store(sums + k * kLanes<T>, acc[k]);
 }
 
-// dw of the channels [channels]; vectors add up some kAddends products before they are summed exactly.
+// dw of the channels [channels]; vectors add up some kConv2dAddends products before they are summed exactly.
 template <class T>
 void conv2d_channels_weight(const Conv2dWeight<T>& a, Range channels) {
-  constexpr i64 kN = kLanes<T>, kMostTaps = ChannelPlanes<T>::kMostTaps, kTaps = 9, kAddends = 512;
+  constexpr i64 kN = kLanes<T>, kMostTaps = ChannelPlanes<T>::kMostTaps, kTaps = 9;
   const Conv2dPass& p = a.pass;
   const i64 cells = p.grid();
   ChannelPlanes<T> planes(p);
@@ -159,7 +159,7 @@ void conv2d_channels_weight(const Conv2dWeight<T>& a, Range channels) {
       for (; t + kTaps <= p.taps; t += kTaps) add_channel_products<T, kTaps>(planes, t, dy, cells, sums + t * kN);
       for (; t < p.taps; ++t) add_channel_products<T, 1>(planes, t, dy, cells, sums + t * kN);
       added += cells;
-      if (added < kAddends && n + 1 < p.n) continue;
+      if (added < kConv2dAddends && n + 1 < p.n) continue;
       for (i64 k = 0; k < p.taps * kN; ++k) total[k] += sums[k], sums[k] = 0;
       added = 0;
     }

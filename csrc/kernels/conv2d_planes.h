@@ -69,14 +69,9 @@ void split_rows(const T* plane, i64 width, i64 rows, const Columns& c, i64 pitch
 #pragma GCC unroll 4
         for (int i = 0; i < kStep; ++i) v[i] = load_lanes(plane + at * width + x + i * kLanes<T>, inside[i]);
       }
-      store_n(to, every<T, kStep, 0>(v), count);
-      if (c.phases > 1) store_n(to + c.phase, every<T, kStep, 1>(v), count);
-      if constexpr (kStep > 2) {
-        if (c.phases > 2) store_n(to + 2 * c.phase, every<T, kStep, 2>(v), count);
-      }
-      if constexpr (kStep > 3) {
-        if (c.phases > 3) store_n(to + 3 * c.phase, every<T, kStep, 3>(v), count);
-      }
+      for_every<T, kStep>(v, [&](int f, Vec<T> cells) {
+        if (f < c.phases) store_n(to + f * c.phase, cells, count);
+      });
     }
   });
 }

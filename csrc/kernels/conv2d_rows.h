@@ -221,7 +221,8 @@ AddRowProducts<T> add_row_products_of(i64 columns) {
                         : add_row_products<T, kStep, 3>;
 }
 
-// dw of the channels [channels], image by image; vectors add up some kAddends products before they are summed exactly.
+// dw of the channels [channels], image by image; vectors add up some kConv2dAddends products before they are summed
+// exactly.
 template <class T>
 void conv2d_rows_weight(const Conv2dWeight<T>& a, Range channels) {
   const Conv2dPass& p = a.pass;
@@ -249,7 +250,7 @@ void conv2d_rows_weight(const Conv2dWeight<T>& a, Range channels) {
           add(p, taps, row, column, plane, dy, j, sums);
         }
         added += p.grid_h * ceil_div(p.grid_w, kLanes<T>);
-        if (added < kAddends && n + 1 < p.n) continue;
+        if (added < kConv2dAddends && n + 1 < p.n) continue;
         for (i64 k = 0; k < kTapsAtOnce * columns; ++k) {
           total[k] += sum_lanes<T>(sums[k]);
           sums[k] = Vec<T>{};

@@ -11,7 +11,6 @@ namespace jadro {
 namespace {
 
 constexpr int kTall = kVectorBytes == 64 ? 7 : 4, kLow = 4;  // rows of a block, with the taps as many as registers hold
-constexpr i64 kAddends = 512;  // products that a lane of a gradient adds up before the exact sum
 
 // Taps that are K x K neighbours, from (top, left) on seen from a cell's own place: the one at place[k] of a filter
 // stands k-th of these in rows.

@@ -352,16 +352,9 @@ template <class T>
 void max_pool2d_forward(const Pool2d& p, const T* x, Range rows, T* y, std::int32_t* indices, T* scratch) {
   const PoolRing<T> ring(p);
   if (ring.used && !indices && p.kd * p.kh <= 4) {
-    const auto values = p.stride_w == 1   ? max_pool2d_values<T, 1>
-                        : p.stride_w == 2 ? max_pool2d_values<T, 2>
-                        : p.stride_w == 3 ? max_pool2d_values<T, 3>
-                                          : max_pool2d_values<T, 0>;
-    return values(p, x, rows, y, scratch);
+    return with_stride(p.stride_w, [&](auto stride) { max_pool2d_values<T, stride.value>(p, x, rows, y, scratch); });
   }
-  const auto split = p.stride_w == 1   ? split_rows<T, 1>
-                     : p.stride_w == 2 ? split_rows<T, 2>
-                     : p.stride_w == 3 ? split_rows<T, 3>
-                                       : split_rows<T, 0>;
+  const auto split = with_stride(p.stride_w, [](auto stride) { return &split_rows<T, stride.value>; });
   if (ring.used) start_ring(p, ring, scratch);
   i64 filled = 0, nan = -1;  // rows of the planes that the ring has seen; no NaN is in those from nan + 1 on
   i64 slab = rows.begin / p.oh, oh = rows.begin % p.oh;

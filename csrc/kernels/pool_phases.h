@@ -44,9 +44,7 @@ JADRO_INLINE void split_row(const Phases<T>& s, i64 in, T* to, At at) {
       Vec<T> v[kStride];
 #pragma GCC unroll 3
       for (int k = 0; k < kStride; ++k) v[k] = at(kStride * i + k * kN, in - kStride * i - k * kN);
-      store(to + s.first[0] + i, every<T, kStride, 0>(v));
-      store(to + s.first[1] + i, every<T, kStride, 1>(v));
-      if constexpr (kStride > 2) store(to + s.first[2] + i, every<T, kStride, 2>(v));
+      for_every<T, kStride>(v, [&](int f, Vec<T> cells) { store(to + s.first[f] + i, cells); });
     }
   } else {
     i64 phase = 0, place = 0;
@@ -58,6 +56,15 @@ JADRO_INLINE void split_row(const Phases<T>& s, i64 in, T* to, At at) {
       }
     }
   }
+}
+
+// f(std::integral_constant) for a stride of 1 to 3, 0 above.
+template <class F>
+JADRO_INLINE auto with_stride(i64 stride, F f) {
+  if (stride == 1) return f(std::integral_constant<int, 1>{});
+  if (stride == 2) return f(std::integral_constant<int, 2>{});
+  if (stride == 3) return f(std::integral_constant<int, 3>{});
+  return f(std::integral_constant<int, 0>{});
 }
 
 // f(std::integral_constant) for 1 <= count <= 4.

@@ -6,7 +6,6 @@
 #include <cstring>
 #include <type_traits>
 #include <utility>
-
 #if defined(__x86_64__)
 #include <immintrin.h>
 #endif
@@ -292,6 +291,24 @@ JADRO_INLINE Vec<T> in_turn(const Vec<T>* v) {
   if constexpr (kCount > 2) woven = __builtin_shuffle(woven, v[2], of == 2 ? at : lane);
   if constexpr (kCount > 3) woven = __builtin_shuffle(woven, v[3], of == 3 ? at : lane);
   return woven;
+}
+
+// f(k, vector k) of what `every` gives for each phase, and `in_turn` for each part.
+template <class T, class F, int... kPhase>
+JADRO_INLINE void for_every(const Vec<T>* v, std::integer_sequence<int, kPhase...>, F f) {
+  (f(kPhase, every<T, sizeof...(kPhase), kPhase>(v)), ...);
+}
+template <class T, int kStep, class F>
+JADRO_INLINE void for_every(const Vec<T>* v, F f) {
+  for_every<T>(v, std::make_integer_sequence<int, kStep>(), f);
+}
+template <class T, class F, int... kPart>
+JADRO_INLINE void for_in_turn(const Vec<T>* v, std::integer_sequence<int, kPart...>, F f) {
+  (f(kPart, in_turn<T, sizeof...(kPart), kPart>(v)), ...);
+}
+template <class T, int kCount, class F>
+JADRO_INLINE void for_in_turn(const Vec<T>* v, F f) {
+  for_in_turn<T>(v, std::make_integer_sequence<int, kCount>(), f);
 }
 
 // The product of the lower halves of 64-bit lanes.

@@ -9,7 +9,6 @@
 #include "ops/split.h"
 
 namespace jadro {
-
 namespace {
 
 // How the planes of a pass are computed: turned into vectors of channels, by their rows where they stand, or copied
@@ -23,7 +22,8 @@ Way way_of(const Conv2dPass& p, bool phases, bool weight) {
   if (!phases && k.conv2d_by_channels(p, weight)) return Way::kChannels;
   if (!conv2d_by_rows(p) || (p.dst_step_w > 1 && !phases)) return Way::kRuns;
   const i64 high = p.reach_h.end - p.reach_h.begin + 1, wide = p.reach_w.end - p.reach_w.begin + 1;
-  const bool square = p.taps == high * wide && high == wide && (high == 5 || high == 7) && p.step_w == 1;
+  const bool square =
+      p.taps == high * wide && high == wide && (high == 5 || high == 7) && p.step_h == 1 && p.step_w == 1;
   const bool run = weight ? p.grid_h == 1 : !phases && p.taps > kFewTaps && p.grid_h > 1 && !square;
   return run && k.conv2d_depthwise_scratch(p) < kRunElements ? Way::kRuns : Way::kRows;
 }
