@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+import jadro.nn.functional as F
 from jadro import _core
 from jadro.testing.cases import cross_entropy
 
@@ -47,6 +48,12 @@ def test_nan_stays_in_its_row(backend, dtype):
     losses, lse = xp.empty(3, dtype), xp.empty(3, dtype)
     backend.kernel("cross_entropy_forward")(x, target, None, losses, lse, -100, 0.0)
     np.testing.assert_array_equal(np.isnan(backend.host(losses)), [False, True, False])
+
+
+def test_probabilities_have_no_class_to_ignore():
+    x = np.zeros((2, 3), np.float32)
+    with pytest.raises(ValueError, match="ignore_index is 1, expected none"):
+        F.cross_entropy(x, x, ignore_index=1)
 
 
 def test_an_impossible_class_costs_nothing_to_the_others(backend, dtype):

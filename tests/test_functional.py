@@ -150,6 +150,15 @@ def test_constant_padding_and_cropping():
         agree(lambda x, p=pad: F.pad(x, p, value=2.5), lambda x, p=pad: torch.nn.functional.pad(x, p, value=2.5), x)
 
 
+def test_padding_that_cuts_or_is_none():
+    torch = pytest.importorskip("torch")
+    x = rng.standard_normal((2, 3, 4))
+    for pad in ((-4, 5), (1, -3), (-1, -2, 2, -3), (-2, 0)):
+        agree(lambda x, p=pad: F.pad(x, p, "replicate"), lambda x, p=pad: torch.nn.functional.pad(x, p, "replicate"), x)
+    for mode in ("reflect", "replicate", "circular"):
+        assert F.pad(np.zeros((0, 3, 3)), (1, 2), mode).shape == (0, 3, 6)
+
+
 WINDOWS = [(k, s, p) for k, s, p in [(2, None, 0), (3, 2, 1), (3, 1, 1), (2, 3, 1), ((3, 2), (2, 1), (1, 0))]]
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import jadro
 import jadro.nn.functional as F
-from jadro.testing import gradcheck
+from jadro.testing import gradcheck, gradgradcheck
 
 SHAPE = (3, 4, 5)
 AXES = [None, 0, -1, (0, 2), (1,), [0, 1, 2]]
@@ -44,6 +44,8 @@ def test_dim_and_axis_are_one_argument():
 def test_scalars_reduce_to_themselves():
     x = jadro.tensor(3.0, requires_grad=True)
     assert x.sum(0).shape == () and x.mean(-1).item() == 3.0 and x.max(0).values.item() == 3.0
+    assert x.prod(0).shape == x.norm(2, 0).shape == x.cumsum(-1).shape == ()
+    assert F.softmax(x, 0).item() == 1.0 and F.log_softmax(x, -1).item() == 0.0
     with pytest.raises(ValueError, match="dim is 1"):
         x.sum(1)
 
@@ -53,6 +55,40 @@ def test_dtypes_of_sums():
     assert jadro.ones(3, dtype="int32").sum().item() == 3
     assert jadro.tensor([1, 2]).mean().dtype == np.float32
     assert jadro.ones(3).sum(dtype="float64").dtype == np.float64
+
+
+@pytest.mark.parametrize("p", [1, 2, 3, 0, 1.5, np.inf, -np.inf, "fro"])
+@pytest.mark.parametrize("dim", [None, 0, -1, (0, 1)])
+@pytest.mark.parametrize("keepdim", [False, True])
+def test_norms(p, dim, keepdim):
+    x = leaf(3, 4)
+    size = 2 if p == "fro" else p
+    powers = {0: lambda v: v != 0, np.inf: np.abs, -np.inf: np.abs}.get(size, lambda v: np.abs(v) ** size)(x.data)
+    take = {np.inf: np.max, -np.inf: np.min}.get(size, np.sum)(powers, axis=dim, keepdims=keepdim)
+    expected = take if size == 0 or np.isinf(size) else take ** (1 / size)
+    np.testing.assert_allclose(x.norm(p, dim, keepdim).data, expected, rtol=1e-12)
+    if size != 0:
+        gradcheck(lambda x: x.norm(p, dim, keepdim), [x])
+
+
+def test_the_norm_of_nothing_has_no_slope():
+    x = jadro.tensor([[0.0, 0.0], [3.0, 4.0]], dtype="float64", requires_grad=True)
+    x.norm(dim=1).sum().backward()
+    np.testing.assert_allclose(x.grad.data, [[0, 0], [0.6, 0.8]])
+    gradgradcheck(lambda x: x.norm(dim=1), [leaf(3, 4)])
+    with pytest.raises(ValueError, match="p is 'nuc', expected a number or 'fro'"):
+        x.norm("nuc")
+
+
+NAMES = "sum mean var std max min argmax argmin any all cumsum logsumexp"
+
+
+@pytest.mark.parametrize("name", NAMES.split())
+def test_arrays_are_taken(name):
+    x = np.random.default_rng(3).standard_normal((3, 4))
+    args = (0,) if name in ("cumsum", "logsumexp") else ()
+    call = getattr(jadro, name)
+    np.testing.assert_array_equal(call(x, *args).data, call(jadro.tensor(x), *args).data)
 
 
 def test_empty_reductions():
@@ -117,6 +153,13 @@ def test_variance(numbers, unbiased):
     np.testing.assert_allclose(jadro.tensor(x).var(unbiased=unbiased).item(), x.var(ddof=int(unbiased)), atol=1e-12)
 
 
+def test_variance_of_all_axes_by_its_flag():
+    x = leaf(3, 4)
+    for unbiased in (False, True):
+        np.testing.assert_allclose(x.var(unbiased).item(), x.data.var(ddof=unbiased))
+        np.testing.assert_allclose(x.std(unbiased).item(), x.data.std(ddof=unbiased))
+
+
 def test_variance_of_one_number():
     assert np.isnan(jadro.ones(1).var().item()) and jadro.ones(1).var(unbiased=False).item() == 0
     assert jadro.tensor([1.0, 3.0]).var(correction=0).item() == 1
@@ -131,6 +174,12 @@ def test_softmax(dim):
     np.testing.assert_allclose(x.logsumexp(dim).data, np.log(e.sum(dim)), rtol=1e-12)
     for name in ("softmax", "log_softmax", "logsumexp"):
         gradcheck(lambda x, name=name: getattr(x, name)(dim), [x])
+
+
+@pytest.mark.parametrize("call", [F.softmax, F.log_softmax, jadro.Tensor.prod, jadro.Tensor.cumsum])
+def test_in_another_dtype(call):
+    x = jadro.tensor([[1, 2], [3, 4]], dtype="float32")
+    np.testing.assert_array_equal(call(x, 1, dtype="float64").data, call(x.double(), 1).data)
 
 
 def test_softmax_neither_overflows_nor_loses_small_numbers():

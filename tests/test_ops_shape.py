@@ -93,6 +93,24 @@ def test_expanded_tensors_are_not_written_to():
         jadro.zeros(3).expand(2, 3).fill_(1)
 
 
+def test_flip_by_either_name():
+    x = jadro.arange(6).reshape(2, 3)
+    assert x.flip(0).tolist() == x.flip(dims=(0,)).tolist() == [[3, 4, 5], [0, 1, 2]]
+    assert x.flip(0, 1).tolist() == x.flip(dims=(0, 1)).tolist() == [[5, 4, 3], [2, 1, 0]]
+
+
+def test_t_is_for_matrices():
+    assert jadro.zeros(2, 3).t().shape == (3, 2) and jadro.zeros(2).t().shape == (2,)
+    with pytest.raises(ValueError, match=r"t: x has shape \(2, 3, 4\), expected at most two axes"):
+        jadro.zeros(2, 3, 4).t()
+
+
+def test_cat_begins_with_nothing():
+    x = jadro.ones(2, 3)
+    assert jadro.cat([jadro.zeros(0), x, x], dim=1).shape == (2, 6)
+    assert jadro.ones(1, 1, 3).squeeze(()).shape == (1, 1, 3)
+
+
 def test_cat_promotes():
     assert jadro.cat([jadro.ones(2), jadro.tensor([1, 2])]).dtype == np.float32
     x = jadro.ones(2, requires_grad=True)

@@ -239,7 +239,7 @@ class ForwardRun : LoopShare<T, C, RnnForward<T>> {
     T* c = C::kHasCell ? a.cn + n * H + unit : nullptr;
     T* kept = C::kHasCell && a.cells ? a.cells + (token - a.origin) * H + unit : nullptr;
     T* saved = C::kSaved && a.saved ? a.saved + (token - a.origin) * C::kSaved * H + unit : nullptr;
-    for_vectors<T>(tile.width, [&](i64 j, i64 count) {
+    for_vectors<T>(tile.width, [&](i64 j, i64 count) __attribute__((always_inline)) {
       Vec<T> vin[C::kGates], vrec[C::kGates], vsaved[C::kSaved + 1], h_out, c_out{};
 #pragma GCC unroll 4
       for (int g = 0; g < C::kGates; ++g) {

@@ -16,7 +16,8 @@ from .module import Module, Parameter
 
 
 class _Norm(Module):
-    """weight [C] and bias [C] where affine; running_mean [C], running_var [C] and num_batches_tracked where tracked."""
+    """weight [C] and, unless `bias` is False, bias [C] where affine; running_mean [C], running_var [C] and
+    num_batches_tracked where tracked."""
 
     weight: Parameter | None
     bias: Parameter | None
@@ -29,7 +30,7 @@ class _Norm(Module):
 
     def __init__(
         self, num_features: int, eps: float, momentum: float | None, affine: bool, track_running_stats: bool,
-        device: Any, dtype: Any,
+        device: Any, dtype: Any, bias: bool,
     ) -> None:  # fmt: skip
         super().__init__()
         self.num_features = integer(type(self).__name__, "num_features", num_features)
@@ -37,7 +38,7 @@ class _Norm(Module):
         self.affine, self.track_running_stats = affine, track_running_stats
         place = {"device": device, "dtype": dtype}
         self.weight = Parameter(ones(num_features, **place)) if affine else None
-        self.bias = Parameter(zeros(num_features, **place)) if affine else None
+        self.bias = Parameter(zeros(num_features, **place)) if affine and bias else None
         self.register_buffer("running_mean", zeros(num_features, **place) if track_running_stats else None)
         self.register_buffer("running_var", ones(num_features, **place) if track_running_stats else None)
         tracked = zeros((), dtype=np.int64, device=device) if track_running_stats else None
@@ -52,8 +53,9 @@ class _Norm(Module):
     def reset_parameters(self) -> None:
         """As new: weight 1, bias 0 and the running statistics."""
         self.reset_running_stats()
-        if self.weight is not None and self.bias is not None:
+        if self.weight is not None:
             init.ones_(self.weight)
+        if self.bias is not None:
             init.zeros_(self.bias)
 
     def _check(self, x: Tensor) -> None:
@@ -69,9 +71,9 @@ class _Norm(Module):
 class _BatchNorm(_Norm):
     def __init__(
         self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = True,
-        track_running_stats: bool = True, device: Any = None, dtype: Any = None,
+        track_running_stats: bool = True, device: Any = None, dtype: Any = None, *, bias: bool = True,
     ) -> None:  # fmt: skip
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype)
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias)
 
     def forward(self, x: Any) -> Tensor:
         return self._normalize(as_tensor(x))
@@ -120,9 +122,9 @@ class BatchNorm3d(_BatchNorm):
 class _InstanceNorm(_Norm):
     def __init__(
         self, num_features: int, eps: float = 1e-5, momentum: float | None = 0.1, affine: bool = False,
-        track_running_stats: bool = False, device: Any = None, dtype: Any = None,
+        track_running_stats: bool = False, device: Any = None, dtype: Any = None, *, bias: bool = True,
     ) -> None:  # fmt: skip
-        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype)
+        super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias)
 
     def forward(self, x: Any) -> Tensor:
         x = as_tensor(x)
@@ -186,13 +188,13 @@ class LayerNorm(Module):
 class GroupNorm(Module):
     """Normalisation of each row's channels in `num_groups` groups. x: [N, num_channels, ...].
 
-    Parameters: weight and bias [num_channels] where affine. Raises ValueError where num_groups does not divide
-    num_channels.
+    Parameters: weight and, unless `bias` is False, bias [num_channels] where affine. Raises ValueError where num_groups
+    does not divide num_channels.
     """
 
     def __init__(
         self, num_groups: int, num_channels: int, eps: float = 1e-5, affine: bool = True, device: Any = None,
-        dtype: Any = None,
+        dtype: Any = None, *, bias: bool = True,
     ) -> None:  # fmt: skip
         super().__init__()
         integer("GroupNorm", "num_channels", num_channels)
@@ -203,7 +205,7 @@ class GroupNorm(Module):
         self.num_groups, self.num_channels, self.eps, self.affine = num_groups, num_channels, eps, affine
         place = {"device": device, "dtype": dtype}
         self.weight = Parameter(ones(num_channels, **place)) if affine else None
-        self.bias = Parameter(zeros(num_channels, **place)) if affine else None
+        self.bias = Parameter(zeros(num_channels, **place)) if affine and bias else None
 
     def forward(self, x: Any) -> Tensor:
         return F.group_norm(x, self.num_groups, self.weight, self.bias, self.eps)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import Tensor, wrap
+from ..tensor import Tensor, as_tensor, wrap
 from .elementwise import check_broadcast, operands, reflected
 
 
@@ -46,15 +46,20 @@ rfloor_divide = reflected(floor_divide)
 
 def _rounding(ufunc: np.ufunc) -> Callable[[Tensor], Tensor]:
     def run(x: Tensor) -> Tensor:
-        return _result(ufunc, x.data)
+        return _result(ufunc, as_tensor(x).data)
 
     run.__doc__ = f"{ufunc.__name__}(x) elementwise; it has no gradient."
     return run
 
 
-sign, floor, ceil, round, logical_not, isnan, isinf, isfinite = (
-    _rounding(f) for f in (np.sign, np.floor, np.ceil, np.rint, np.logical_not, np.isnan, np.isinf, np.isfinite)
+sign, floor, ceil, logical_not, isnan, isinf, isfinite = (
+    _rounding(f) for f in (np.sign, np.floor, np.ceil, np.logical_not, np.isnan, np.isinf, np.isfinite)
 )
+
+
+def round(x: Tensor, decimals: int = 0) -> Tensor:
+    """x rounded to `decimals` places, halves to even; it has no gradient."""
+    return _result(np.round, as_tensor(x).data, decimals)
 
 
 def invert(x: Tensor) -> Tensor:

@@ -143,6 +143,8 @@ def cross_entropy(
     if not 0.0 <= label_smoothing <= 1.0:
         raise ValueError(f"cross_entropy: label_smoothing is {label_smoothing}, expected 0 <= label_smoothing <= 1")
     if target.is_floating_point():
+        if ignore_index >= 0:
+            raise ValueError(f"cross_entropy: ignore_index is {ignore_index}, expected none: target is probabilities")
         return _probabilities(x, target, weight, reduction, label_smoothing, axis)
     rows, ids = _rows("cross_entropy", x, target)
     try:

@@ -7,7 +7,6 @@ float.
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -16,7 +15,7 @@ import numpy as np
 from .. import backend
 from ..autograd import Elementary, Node
 from ..backend import Array, compute
-from ..tensor import Tensor, as_tensor
+from ..tensor import Tensor, as_tensor, wrap
 from .common import FLOAT32, INT64, cast, result_dtype
 
 _NUMBER = (float, int, np.number, np.bool_)
@@ -343,12 +342,28 @@ _divide = _two(Div, "div")
 _power = _two(Pow, "pow")
 
 
-def div(a: Any, b: Any) -> Tensor:
-    """a / b elementwise; integers are divided as float32."""
+def div(a: Any, b: Any, *, rounding_mode: str | None = None) -> Tensor:
+    """a / b elementwise; integers are divided as float32, unless rounded.
+
+    rounding_mode: None, "floor" or "trunc" (towards 0); a rounded quotient has no gradient.
+    """
+    if rounding_mode is not None:
+        return _divide_rounded(a, b, rounding_mode)
     a, b = operands(a, b)
     if a.dtype.kind in "iub":
         a, b = cast(as_tensor(a), FLOAT32), cast(as_tensor(b), FLOAT32)
     return _divide(a, b)
+
+
+def _divide_rounded(a: Any, b: Any, mode: str) -> Tensor:
+    if mode not in ("floor", "trunc"):
+        raise ValueError(f"div: rounding_mode is {mode!r}, expected None, 'floor' or 'trunc'")
+    a, b = (constant(x) for x in operands(a, b))
+    with np.errstate(all="ignore"):
+        q = np.floor_divide(a, b)
+        if mode == "trunc":
+            q = q + ((q < 0) & (q * b != a)) if q.dtype.kind in "iu" else np.trunc(a / b)
+    return wrap(np.asarray(q) if isinstance(q, np.generic) else q)
 
 
 def pow(a: Any, b: Any) -> Tensor:
@@ -422,7 +437,7 @@ def where(condition: Any, a: Any, b: Any) -> Tensor:
 
 def masked_fill(x: Tensor, mask: Any, value: Any) -> Tensor:
     """x with `value` where `mask` is true; mask is broadcast to x."""
-    mask = as_tensor(mask)
+    x, mask = as_tensor(x), as_tensor(mask)
     if np.broadcast_shapes(x.shape, mask.shape) != x.shape:
         raise ValueError(f"masked_fill: mask has shape {mask.shape}, which cannot be broadcast to {x.shape}")
     return where(mask, as_tensor(value).to(x.dtype) if isinstance(value, Tensor) else x.dtype.type(value), x)
@@ -430,6 +445,7 @@ def masked_fill(x: Tensor, mask: Any, value: Any) -> Tensor:
 
 def clamp(x: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """x bounded below by `min` and above by `max`, numbers or None; the gradient passes where min <= x <= max."""
+    x = as_tensor(x)
     if min is None and max is None:
         raise ValueError("clamp: min and max are None, expected one at least")
     if isinstance(min, Tensor) or isinstance(max, Tensor):
@@ -438,12 +454,3 @@ def clamp(x: Tensor, min: Any = None, max: Any = None) -> Tensor:
     if x.data.dtype.kind in "iub" and (isinstance(min, float) or isinstance(max, float)):
         x = cast(x, FLOAT32)
     return Clamp.apply(x, low=min, high=max)
-
-
-def norm(x: Tensor, p: float = 2.0) -> Tensor:
-    """(sum |x|^p)^(1/p) over all elements; p may be infinity."""
-    if p == 2:
-        return sqrt((x * x).sum())
-    if math.isinf(p):
-        return abs(x).max() if p > 0 else abs(x).min()
-    return (abs(x) ** p).sum() ** (1 / p)

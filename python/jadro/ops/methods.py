@@ -31,6 +31,15 @@ def _dtype_method(name: str) -> Any:
     return run
 
 
+def _with_alpha(name: str, function: Callable[[Any, Any], Tensor]) -> Callable[..., Tensor]:
+    def run(x: Tensor, y: Any, *, alpha: Any = 1) -> Tensor:
+        return function(x, y if alpha == 1 else elementwise.mul(y, alpha))
+
+    run.__name__ = run.__qualname__ = name
+    run.__doc__ = f"{function.__doc__} y is multiplied by `alpha` first."
+    return run
+
+
 def bfloat16(x: Tensor) -> Tensor:
     """x as bfloat16; TypeError on the CPU, RuntimeError where the package ml_dtypes, which names the dtype, is
     missing."""
@@ -86,9 +95,9 @@ _OPERATORS = {
 
 _NAMES = {
     elementwise: "add sub mul div pow remainder maximum minimum exp expm1 log log1p sqrt rsqrt sin cos neg "
-    "abs square masked_fill clamp norm",
+    "abs square masked_fill clamp",
     compare: "eq ne lt le gt ge floor_divide logical_not sign floor ceil round isnan isinf isfinite",
-    reduce: "sum mean var std max min amax amin argmax argmin prod cumsum logsumexp any all count_nonzero",
+    reduce: "sum mean var std norm max min amax amin argmax argmin prod cumsum logsumexp any all count_nonzero",
     softmax: "softmax log_softmax",
     shape: "reshape view flatten squeeze unsqueeze permute transpose expand expand_as broadcast_to repeat split chunk "
     "unbind flip",
@@ -107,11 +116,12 @@ def install() -> None:
     for module, names in _NAMES.items():
         methods.update((name, getattr(module, name)) for name in names.split())
     methods.update(
-        clip=elementwise.clamp, t=shape.reverse_axes, mm=matmul.matmul, bmm=matmul.matmul,
+        clip=elementwise.clamp, t=shape.t, mm=matmul.matmul, bmm=matmul.matmul,
         clone=clone, contiguous=contiguous, bfloat16=bfloat16,
         float=_dtype_method("float32"), double=_dtype_method("float64"), half=_dtype_method("float16"),
         long=_dtype_method("int64"), int=_dtype_method("int32"), bool=_dtype_method("bool"),
         cpu=lambda x: common.to(x, "cpu"), cuda=lambda x: common.to(x, "cuda"),
     )  # fmt: skip
+    methods.update((name, _with_alpha(name, methods[name])) for name in ("add", "sub", "add_", "sub_"))
     for name, function in methods.items():
         setattr(Tensor, name, function)

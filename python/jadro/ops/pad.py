@@ -44,6 +44,8 @@ def _sources(mode: str, size: int, before: int, after: int) -> np.ndarray:
 
 
 def _check(mode: str, axis: int, size: int, pair: tuple[int, int]) -> None:
+    if pair == (0, 0):
+        return
     most = {"reflect": size - 1, "circular": size}.get(mode)
     if mode != "constant" and size == 0 and max(pair) > 0:
         raise ValueError(f"pad: axis {axis} has size 0, expected at least 1 for mode {mode!r}")
@@ -73,7 +75,7 @@ def pad(x: Any, pad: Any, mode: str = "constant", value: float | None = None) ->
         pairs[x.ndim - 1 - i] = amounts[2 * i], amounts[2 * i + 1]
     for axis, pair in enumerate(pairs):
         _check(mode, axis, x.shape[axis], pair)
-    if any(min(pair) < 0 for pair in pairs):
+    if mode != "replicate" and any(min(pair) < 0 for pair in pairs):
         cut = tuple(slice(-min(a, 0), n + min(b, 0)) for n, (a, b) in zip(x.shape, pairs, strict=True))
         x = x[cut]
         pairs = [(max(a, 0), max(b, 0)) for a, b in pairs]
@@ -82,6 +84,6 @@ def pad(x: Any, pad: Any, mode: str = "constant", value: float | None = None) ->
         inside = tuple(slice(a, a + n) for n, (a, _) in zip(x.shape, pairs, strict=True))
         return Pad.apply(x, shape=shape, inside=inside, value=0 if value is None else value)
     for axis, (before, after) in enumerate(pairs):
-        if before or after:
+        if before or after:  # replicate also where a negative size has cut everything: the edge cell stays
             x = x[(slice(None),) * axis + (_sources(mode, x.shape[axis], before, after),)]
     return x

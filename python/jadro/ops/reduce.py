@@ -12,9 +12,9 @@ import numpy as np
 
 from ..autograd import Elementary, Function, Node
 from ..backend import Array, spread, total
-from ..tensor import Tensor, wrap
+from ..tensor import Tensor, as_tensor, wrap
 from .common import FLOAT32, axis_index, axis_tuple, cast
-from .elementwise import Exp, Log, maximum, minimum, sqrt
+from .elementwise import Exp, Log, Where, abs, maximum, minimum, sqrt
 from .index import take_along
 from .shape import Expand, Reshape, squeeze
 
@@ -73,6 +73,22 @@ class Extreme(Elementary):
         return _spread(dy, ctx.weights.shape, ctx.axes) * ctx.weights
 
 
+class Norm(Elementary):
+    """y = sqrt(sum x^2); dx = dy x / y, 0 where y is 0."""
+
+    @staticmethod
+    def forward(ctx: Node, x: Array, *, axes: tuple[int, ...] | None, keepdim: bool) -> Array:
+        y = np.sqrt(total(x * x, axes, keepdim))
+        ctx.axes = axes
+        ctx.save(x, y)
+        return y
+
+    @staticmethod
+    def backward(ctx: Node, dy: Any) -> Any:
+        x, y = ctx.saved
+        return _spread(dy / Where.call(y == 0, y + 1, y), x.shape, ctx.axes) * x
+
+
 class Prod(Function):
     """The product along an axis; dx_i = dy times the product of all others, those before i and those after."""
 
@@ -119,8 +135,7 @@ class Extremes(NamedTuple):
 
 def sum(x: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None, dtype: Any = None) -> Tensor:
     """The sum over `dim` (an int or several; None: all axes). Booleans and integers are summed as int64."""
-    if dtype is not None:
-        x = cast(x, dtype)
+    x = as_tensor(x) if dtype is None else cast(as_tensor(x), dtype)
     return Sum.apply(x, axes=axis_tuple("sum", x.data.ndim, dim, axis), keepdim=keepdim)
 
 
@@ -128,13 +143,17 @@ def _count(x: Tensor, axes: tuple[int, ...] | None) -> int:
     return math.prod(n for i, n in enumerate(x.shape) if axes is None or i in axes)
 
 
-def _floating(x: Tensor) -> Tensor:
+def floating(x: Any, dtype: Any = None) -> Tensor:
+    """x in `dtype`; where that is None, integers and booleans in float32."""
+    x = as_tensor(x)
+    if dtype is not None:
+        return cast(x, dtype)
     return cast(x, FLOAT32) if x.data.dtype.kind in "iub" else x
 
 
 def mean(x: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None, dtype: Any = None) -> Tensor:
     """The mean over `dim` (None: all axes), NaN of no elements; integers and booleans are taken as float32."""
-    x = _floating(x) if dtype is None else cast(x, dtype)
+    x = floating(x, dtype)
     axes = axis_tuple("mean", x.data.ndim, dim, axis)
     return Mean.apply(x, axes=axes, keepdim=keepdim, count=_count(x, axes))
 
@@ -148,8 +167,11 @@ def var(
     axis: Any = None,
     correction: int | None = None,
 ) -> Tensor:
-    """sum (x - mean)^2 / (n - correction) over `dim`; correction is 1 where `unbiased`, else 0."""
-    x = _floating(x)
+    """sum (x - mean)^2 / (n - correction) over `dim`; correction is 1 where `unbiased`, else 0. As in PyTorch,
+    `var(False)` says `unbiased` of all axes."""
+    x = floating(x)
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
     axes = axis_tuple("var", x.data.ndim, dim, axis)
     centred = x - mean(x, axes, True)
     count = builtins.max(_count(x, axes) - (int(unbiased) if correction is None else correction), 0)
@@ -180,6 +202,7 @@ def _extreme(call: str, largest: bool) -> Callable[..., Any]:
     def run(x: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None) -> Any:
         if isinstance(dim, Tensor):
             return (maximum if largest else minimum)(x, dim)
+        x = as_tensor(x)
         axes = axis_tuple(call, x.data.ndim, dim, axis)
         _check_not_empty(call, x, axes)
         if dim is None or isinstance(dim, (tuple, list)):
@@ -216,6 +239,7 @@ def amin(x: Tensor, dim: Any = None, keepdim: bool = False) -> Tensor:
 
 def _position(call: str) -> Callable[..., Tensor]:
     def run(x: Tensor, dim: int | None = None, keepdim: bool = False, *, axis: int | None = None) -> Tensor:
+        x = as_tensor(x)
         axes = axis_tuple(call, x.data.ndim, dim, axis)
         _check_not_empty(call, x, axes)
         if axes is None:
@@ -236,8 +260,32 @@ argmax = _position("argmax")
 argmin = _position("argmin")
 
 
-def prod(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+def norm(x: Tensor, p: float | str = 2.0, dim: Any = None, keepdim: bool = False, *, axis: Any = None) -> Tensor:
+    """(sum |x|^p)^(1/p) over `dim` (None: all axes), of a matrix too; "fro" is 2.
+
+    p may be infinite (the largest |x|; -inf: the smallest) or 0 (how many are not 0). The gradient of norm 2 at 0 is 0.
+    """
+    if p == "fro":
+        p = 2.0
+    if not isinstance(p, (int, float)):
+        raise ValueError(f"norm: p is {p!r}, expected a number or 'fro'")
+    x = floating(x)
+    axes = axis_tuple("norm", x.data.ndim, dim, axis)
+    if p == 2:
+        return Norm.apply(x, axes=axes, keepdim=keepdim)
+    if p == 0:
+        return sum(wrap((x.data != 0).astype(x.dtype)), dim, keepdim, axis=axis)
+    if math.isinf(p):
+        return (amax if p > 0 else amin)(abs(x), axes, keepdim)
+    powers = abs(x) if p == 1 else abs(x) ** p
+    return Sum.apply(powers, axes=axes, keepdim=keepdim) ** (1 / p)
+
+
+def prod(x: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The product of all elements, or along an axis."""
+    x = as_tensor(x) if dtype is None else cast(as_tensor(x), dtype)
+    if not x.data.ndim and dim in (0, -1):
+        dim = None
     if dim is None:
         y = Prod.apply(Reshape.apply(x, shape=(-1,) if x.data.size else (0,)), axis=0)
         return Reshape.apply(y, shape=(1,) * x.data.ndim if keepdim else ())
@@ -246,13 +294,17 @@ def prod(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
     return y if keepdim else squeeze(y, place)
 
 
-def cumsum(x: Tensor, dim: int) -> Tensor:
+def cumsum(x: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     """The running sum along an axis."""
+    x = as_tensor(x) if dtype is None else cast(as_tensor(x), dtype)
+    if not x.data.ndim and dim in (0, -1):
+        return cast(x, x.data.cumsum().dtype)
     return Cumsum.apply(x, axis=axis_index("cumsum", dim, x.data.ndim))
 
 
 def logsumexp(x: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     """log sum exp(x) over `dim`, without overflow."""
+    x = floating(x)
     axes = axis_tuple("logsumexp", x.data.ndim, dim, None)
     top = largest(x.data, axes)
     top = wrap(np.where(np.isfinite(top), top, 0).astype(x.dtype))
@@ -262,6 +314,7 @@ def logsumexp(x: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
 
 def _truth(call: str) -> Callable[..., Tensor]:
     def run(x: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None) -> Tensor:
+        x = as_tensor(x)
         y = getattr(np, call)(x.data, axis=axis_tuple(call, x.data.ndim, dim, axis), keepdims=keepdim)
         return wrap(np.asarray(y) if isinstance(y, np.generic) else y)
 
@@ -276,4 +329,4 @@ all = _truth("all")
 
 def count_nonzero(x: Tensor, dim: Any = None) -> Tensor:
     """How many elements over `dim` are not 0."""
-    return sum(wrap(np.asarray(x.data != 0)), dim)
+    return sum(wrap(np.asarray(as_tensor(x).data != 0)), dim)

@@ -125,6 +125,8 @@ def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
 
 def squeeze(x: Tensor, dim: Any = None, *, axis: Any = None) -> Tensor:
     """x without its axes of size 1: all of them, or those in `dim` (an int or several)."""
+    if dim == ():
+        return x
     axes = axis_tuple("squeeze", x.data.ndim, dim, axis)
     drop = [i for i, n in enumerate(x.shape) if n == 1 and (axes is None or i in axes)]
     return Reshape.apply(x, shape=tuple(n for i, n in enumerate(x.shape) if i not in drop))
@@ -164,6 +166,13 @@ def transpose(x: Tensor, *dims: Any) -> Tensor:
 def reverse_axes(x: Tensor) -> Tensor:
     """x with its axes in reverse order: `x.T`."""
     return Permute.apply(x, axes=tuple(range(x.data.ndim))[::-1])
+
+
+def t(x: Tensor) -> Tensor:
+    """A matrix with its axes exchanged; a vector or a number as it is. ValueError for more axes."""
+    if x.data.ndim > 2:
+        raise ValueError(f"t: x has shape {x.shape}, expected at most two axes")
+    return reverse_axes(x)
 
 
 def swap_last(x: Tensor) -> Tensor:
@@ -209,6 +218,8 @@ def cat(tensors: Sequence[Any], dim: int = 0, *, axis: int | None = None) -> Ten
     xs = [as_tensor(t) for t in tensors]
     if not xs:
         raise ValueError("cat: tensors is empty, expected one at least")
+    if any(x.data.ndim > 1 for x in xs):  # what a result is begun with, as in PyTorch
+        xs = [x for x in xs if x.shape != (0,)]
     place = axis_index("cat", dim if axis is None else axis, xs[0].data.ndim)
     rest = xs[0].shape[:place] + xs[0].shape[place + 1 :]
     for i, x in enumerate(xs):
@@ -259,7 +270,7 @@ def unbind(x: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     return tuple(x[(slice(None),) * place + (i,)] for i in range(x.shape[place]))
 
 
-def flip(x: Tensor, *dims: Any) -> Tensor:
-    """x with the order of its elements reversed along `dims`."""
-    axes = [axis_index("flip", d, x.data.ndim) for d in flat_ints("flip", "dims", dims)]
+def flip(x: Tensor, *axes: Any, dims: Any = ()) -> Tensor:
+    """x with the order of its elements reversed along `axes`, or `dims`."""
+    axes = tuple(axis_index("flip", d, x.data.ndim) for d in flat_ints("flip", "dims", axes or (dims,)))
     return x[tuple(slice(None, None, -1 if i in axes else None) for i in range(x.data.ndim))]

@@ -8,10 +8,11 @@ from typing import Any
 from .. import backend
 from ..autograd import Function, Node
 from ..backend import Array, seen
-from ..tensor import Tensor, as_tensor
+from ..tensor import Tensor
 from .common import axis_index, remembered
 from .elementwise import Exp
-from .reduce import Sum, _floating
+from .reduce import Sum, floating
+from .shape import reshape
 from .windows import Sizes
 
 
@@ -60,15 +61,19 @@ def _plan(call: str, x: Sizes, dim: Any) -> tuple[int, Sizes]:
     return axis, (math.prod(x[:axis]), x[axis], math.prod(x[axis + 1 :]))
 
 
-def softmax(x: Any, dim: int = -1, *, axis: int | None = None) -> Tensor:
-    """exp(x) / sum exp(x) along an axis."""
-    x = _floating(as_tensor(x))
+def softmax(x: Any, dim: int = -1, dtype: Any = None, *, axis: int | None = None) -> Tensor:
+    """exp(x) / sum exp(x) along an axis; x is taken in `dtype` where one is given."""
+    x = floating(x, dtype)
+    if not x.data.ndim:
+        return reshape(softmax(reshape(x, 1), dim, axis=axis), ())
     place, shape = _plan("softmax", x.data.shape, dim if axis is None else axis)
     return Softmax.apply(x, axis=place, shape=shape)
 
 
-def log_softmax(x: Any, dim: int = -1, *, axis: int | None = None) -> Tensor:
-    """x - log sum exp(x) along an axis."""
-    x = _floating(as_tensor(x))
+def log_softmax(x: Any, dim: int = -1, dtype: Any = None, *, axis: int | None = None) -> Tensor:
+    """x - log sum exp(x) along an axis; x is taken in `dtype` where one is given."""
+    x = floating(x, dtype)
+    if not x.data.ndim:
+        return reshape(log_softmax(reshape(x, 1), dim, axis=axis), ())
     place, shape = _plan("log_softmax", x.data.shape, dim if axis is None else axis)
     return LogSoftmax.apply(x, axis=place, shape=shape)
