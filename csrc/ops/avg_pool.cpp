@@ -71,6 +71,15 @@ AvgPoolAxis<T> view_of(Axis<T>& axis, const AvgPoolWindows& w) {
   return axis.view(w.kernel, std::max(w.stride, i64{1}), w.kernel ? w.before : 0);
 }
 
+// Without trailing axes of one place that no window leaves: columns are rows.
+AvgPoolProblem as_rows(AvgPoolProblem p) {
+  const auto single = [](const AvgPoolWindows& a) {
+    return a.in == 1 && a.out == 1 && a.kernel <= 1 && a.before == 0 && a.after == 0;
+  };
+  for (int axis = 0; axis < 2 && single(p.w); ++axis) p.w = p.h, p.h = p.d, p.d = {1, 1, 1, 1, 0, 0};
+  return p;
+}
+
 // f(AvgPool). Where one window covers a whole axis, its rows are one run: global pooling is a sum over a plane.
 template <class T, class F>
 void with_tables(const AvgPoolProblem& p, F f) {
@@ -111,7 +120,8 @@ Verbose<T> line_of(const char* call, const AvgPoolProblem& p) {
 }  // namespace
 
 template <class T>
-void avg_pool_forward(const AvgPoolProblem& problem, const T* x, T* y) {
+void avg_pool_forward(const AvgPoolProblem& shape, const T* x, T* y) {
+  const AvgPoolProblem problem = as_rows(shape);
   const auto line = line_of<T>("avg_pool_forward", problem);
   if (problem.planes == 0) return;
   with_tables<T>(problem, [&](const AvgPool<T>& p) {
@@ -122,7 +132,8 @@ void avg_pool_forward(const AvgPoolProblem& problem, const T* x, T* y) {
 }
 
 template <class T>
-void avg_pool_backward(const AvgPoolProblem& problem, const T* dy, T* dx) {
+void avg_pool_backward(const AvgPoolProblem& shape, const T* dy, T* dx) {
+  const AvgPoolProblem problem = as_rows(shape);
   const auto line = line_of<T>("avg_pool_backward", problem);
   if (problem.planes == 0) return;
   with_tables<T>(problem, [&](const AvgPool<T>& p) {

@@ -398,17 +398,17 @@ void fold(const Conv2d& s, const Windows& part, const T* border, T* dx) {
   });
 }
 
-// A volume whose kernel has depth alone as what it is in memory: an image of [depth, rows * columns].
-Conv2d as_image(const Conv2d& s) {
-  const auto single = [](const Conv2dAxis& a) {
-    return a.kernel == 1 && a.stride == 1 && a.before == 0 && a.after == 0;
-  };
-  if (s.d.in == 1 || !single(s.h) || !single(s.w)) return s;
-  Conv2d image = s;
-  image.d = {1, 1, 1, 1, 0, 0, 1};
-  image.h = s.d;
-  image.w.in = s.h.in * s.w.in, image.w.out = s.h.out * s.w.out;
-  return image;
+// What a convolution is in memory: an axis of one cell that no tap leaves is none, so that columns are rows; a volume
+// whose kernel has depth alone is an image of [depth, rows * columns].
+Conv2d as_image(const Conv2d& shape) {
+  constexpr Conv2dAxis kNone{1, 1, 1, 1, 0, 0, 1};
+  const auto single = [](const Conv2dAxis& a) { return a.kernel == 1 && a.before == 0 && a.after == 0; };
+  Conv2d s = shape;
+  for (int axis = 0; axis < 2 && single(s.w) && s.w.in == 1; ++axis) s.w = s.h, s.h = s.d, s.d = kNone;
+  if (s.d.in == 1 || !single(s.h) || !single(s.w) || s.h.stride > 1 || s.w.stride > 1) return s;
+  s.w.in *= s.h.in, s.w.out *= s.h.out;
+  s.h = s.d, s.d = kNone;
+  return s;
 }
 
 }  // namespace

@@ -28,10 +28,22 @@ bool indices_inside(const Split& pieces, i64 outputs, i64 size, const std::int32
   return inside;
 }
 
+// Without trailing axes of one place that no window leaves: columns are rows.
+Pool2d as_rows(Pool2d p) {
+  for (int axis = 0; axis < 2 && p.iw == 1 && p.ow == 1 && (p.adaptive || (p.kw == 1 && p.pad_left == 0)); ++axis) {
+    p.iw = p.ih, p.ow = p.oh, p.kw = p.kh, p.stride_w = p.stride_h, p.pad_left = p.pad_top, p.dilation_w = p.dilation_h;
+    p.ih = p.id, p.oh = p.od, p.kh = p.kd, p.stride_h = p.stride_d, p.pad_top = p.pad_front,
+    p.dilation_h = p.dilation_d;
+    p.id = p.od = p.kd = p.stride_d = p.dilation_d = 1, p.pad_front = 0;
+  }
+  return p;
+}
+
 }  // namespace
 
 template <class T>
-void max_pool2d_forward(const Pool2d& p, const T* x, T* y, std::int32_t* indices) {
+void max_pool2d_forward(const Pool2d& shape, const T* x, T* y, std::int32_t* indices) {
+  const Pool2d p = as_rows(shape);
   const Verbose<T> line("max_pool2d_forward", indices ? "rows, indices" : "rows", [&] {
     return sizes_text({p.planes, p.id, p.ih, p.iw}) + " kernel " + sizes_text({p.kd, p.kh, p.kw}) + " stride " +
            sizes_text({p.stride_d, p.stride_h, p.stride_w});
