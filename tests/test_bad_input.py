@@ -22,6 +22,8 @@ REPRESENTATIVES = [
     "lstm-three_layers_bidirectional",
     "gru-three_layers_bidirectional",
     "batch_norm-add_relu",
+    "batch_norm-leaky",
+    "conv2d-leaky",
     "group_norm-instances",
     "softmax-columns",
     "tanh-image",

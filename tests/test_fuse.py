@@ -5,6 +5,7 @@ import pytest
 
 import jadro
 from jadro import nn
+from jadro.ops.activation import Rectifier
 from jadro.ops.batch_norm import batch_norm_then
 from jadro.testing import gradcheck, gradgradcheck
 
@@ -155,15 +156,20 @@ def test_hooks_subclasses_and_replaced_methods_are_respected():
     np.testing.assert_array_equal(model(x).numpy(), np.maximum(x.numpy(), 0))
 
 
+RECTIFIERS = [Rectifier(), Rectifier(most=0.75), Rectifier(0.25)]
+
+
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("kind", [nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d])
-def test_gradients_of_norm_sum_and_relu(kind, training):
+@pytest.mark.parametrize("rectifier", RECTIFIERS)
+def test_gradients_of_norm_sum_and_rectifier(kind, training, rectifier):
     shape = (3, 2, *(4, 2, 2)[: {nn.BatchNorm1d: 1, nn.BatchNorm2d: 2, nn.BatchNorm3d: 3}[kind]])
     norm = kind(2, dtype=np.float64).train(training)
     x, add = draw(*shape).requires_grad_(), draw(*shape, seed=1).requires_grad_()
 
     def run(x, add, weight, bias):
-        return batch_norm_then(x, norm.running_mean, norm.running_var, weight, bias, training, 0.0, 1e-5, add, True)
+        moments = norm.running_mean, norm.running_var
+        return batch_norm_then(x, *moments, weight, bias, training, 0.0, 1e-5, add, rectifier)
 
     weight, bias = draw(2, seed=2).requires_grad_(), draw(2, seed=3).requires_grad_()
     gradcheck(run, (x, add, weight, bias))
@@ -172,11 +178,79 @@ def test_gradients_of_norm_sum_and_relu(kind, training):
     gradgradcheck(lambda x, w, b: run(x, None, w, b), (x, weight, bias))
 
 
-def test_gradients_of_convolution_and_relu():
-    model = nn.Sequential(nn.Conv2d(2, 3, 3, padding=1, dtype=np.float64), nn.ReLU())
-    x = draw(2, 2, 4, 5).requires_grad_()
+@pytest.mark.parametrize("layer", [nn.Conv2d, nn.ConvTranspose2d])
+@pytest.mark.parametrize("behind", [nn.ReLU(), nn.ReLU6(), nn.LeakyReLU(0.25)])
+def test_gradients_of_convolution_and_rectifier(layer, behind):
+    jadro.manual_seed(5)
+    model = nn.Sequential(layer(2, 3, 3, padding=1, dtype=np.float64), behind)
+    x = (8 * draw(2, 2, 4, 5)).requires_grad_()
     gradcheck(model, (x,))
     gradgradcheck(model, (x,))
+
+
+LAYERS_BEHIND = {
+    "relu": nn.ReLU,
+    "relu6": nn.ReLU6,
+    "leaky": lambda: nn.LeakyReLU(0.2),
+    "falling": lambda: nn.LeakyReLU(-0.2),
+    "prelu": lambda: nn.PReLU(4, dtype=np.float64),
+    "prelu_of_one": lambda: nn.PReLU(dtype=np.float64),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS_BEHIND)
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("recorded", [True, False])
+def test_rectifiers_give_what_the_layers_give(name, training, recorded):
+    def make():
+        jadro.manual_seed(3)
+        body = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1, dtype=np.float64), nn.BatchNorm2d(4, dtype=np.float64))
+        layers = [
+            *(nn.Conv2d(3, 4, 3, padding=1, dtype=np.float64), LAYERS_BEHIND[name]()),
+            *(nn.BatchNorm2d(4, dtype=np.float64), LAYERS_BEHIND[name](), nn.Residual(body), LAYERS_BEHIND[name]()),
+            *(nn.ConvTranspose2d(4, 4, 2, 2, dtype=np.float64), LAYERS_BEHIND[name]()),
+        ]
+        for layer in layers:
+            if isinstance(layer, nn.PReLU):
+                with jadro.no_grad():
+                    layer.weight.copy_(draw(layer.num_parameters, seed=8))
+        return nn.Sequential(*layers).train(training)
+
+    results = []
+    for model in (make(), one_by_one(make())):
+        x = (6 * draw(2, 3, 7, 8)).requires_grad_()
+        if not recorded:
+            with jadro.no_grad():
+                results.append([model(x)])
+            continue
+        y = model(x)
+        y.backward(draw(*y.shape, seed=9))
+        results.append([y, x.grad, *(p.grad for p in model.parameters())])
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_allclose(a.detach().numpy(), b.detach().numpy(), rtol=1e-10, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", LAYERS_BEHIND)
+def test_rectifiers_take_no_call(name, capfd):
+    x = draw(2, 3, 7, 8)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, dtype=np.float64), LAYERS_BEHIND[name]())
+    alone = ["activation_forward"] if name == "falling" else []
+    with jadro.no_grad():
+        assert native_calls(capfd, lambda: model(x)) == ["conv2d_forward", *alone]
+    kept = ["prelu_forward"] if name.startswith("prelu") else alone
+    assert native_calls(capfd, lambda: model(x)) == ["conv2d_forward", *kept]
+
+
+def test_infinity_meets_no_slope_of_zero():
+    x = jadro.tensor(np.array([[[[-np.inf, 1.0, np.nan, 9.0]]]], np.float32))
+    conv = nn.Conv2d(1, 1, 1, bias=False)
+    with jadro.no_grad():
+        conv.weight.fill_(1)
+        y = nn.Sequential(conv, nn.ReLU6())(x).numpy().ravel()
+        np.testing.assert_array_equal(y, np.float32([0, 1, np.nan, 6]))
+        norm = nn.BatchNorm2d(1, eps=0.0).eval()
+        y = nn.Sequential(norm, nn.ReLU6())(x).numpy().ravel()
+        np.testing.assert_array_equal(y, np.float32([0, 1, np.nan, 6]))
 
 
 def test_a_residual_sum_that_does_not_fit_is_named():

@@ -2,6 +2,7 @@
 
 #include "bindings/arrays.h"
 #include "bindings/module.h"
+#include "bindings/rectifier.h"
 
 namespace jadro {
 namespace {
@@ -10,7 +11,8 @@ using Optional = std::optional<py::array>;
 
 void forward(const py::array& x, const Optional& weight, const Optional& bias, Optional& running_mean,
              Optional& running_var, py::array& y, py::array& save_mean, py::array& save_rstd, bool training,
-             double momentum, double eps, const Optional& add, bool relu, Optional& save_affine) {
+             double momentum, double eps, const Optional& add, bool relu, Optional& save_affine, const Optional& slope,
+             const Bound& most) {
   Call call("batch_norm_forward");
   call.set_dtype(x, "x");
   call.check_rank(x, "x", 3);
@@ -36,7 +38,7 @@ void forward(const py::array& x, const Optional& weight, const Optional& bias, O
     f.save_mean = call.out<T>(save_mean, "save_mean", channels);
     f.save_rstd = call.out<T>(save_rstd, "save_rstd", channels);
     f.add = call.in<T>(add, "add", shape);
-    f.relu = relu;
+    f.rectifier = rectifier_of<T>(call, relu, slope, most, shape[1]);
     f.save_affine = call.out<T>(save_affine, "save_affine", {2, shape[1]});
     f.training = training;
     f.momentum = momentum;
@@ -48,7 +50,7 @@ void forward(const py::array& x, const Optional& weight, const Optional& bias, O
 
 void backward(const py::array& dy, const py::array& x, const Optional& weight, const py::array& save_mean,
               const py::array& save_rstd, Optional& dx, Optional& dweight, Optional& dbias, bool training,
-              const Optional& affine, const Optional& y, Optional& dadd) {
+              const Optional& affine, const Optional& y, Optional& dadd, const Optional& slope, const Bound& most) {
   Call call("batch_norm_backward");
   call.set_dtype(x, "x");
   call.check_rank(x, "x", 3);
@@ -70,6 +72,7 @@ void backward(const py::array& dy, const py::array& x, const Optional& weight, c
     b.affine = call.in<T>(affine, "affine", {2, shape[1]});
     b.y = call.in<T>(y, "y", shape);
     b.dadd = call.out<T>(dadd, "dadd", shape);
+    b.rectifier = rectifier_of<T>(call, affine.has_value(), slope, most, shape[1]);
     b.training = training;
     py::gil_scoped_release unlocked;
     batch_norm_backward(b);
@@ -82,10 +85,11 @@ void bind_batch_norm(py::module_& m) {
   m.def("batch_norm_forward", &forward, py::arg("x"), py::arg("weight"), py::arg("bias"), py::arg("running_mean"),
         py::arg("running_var"), py::arg("y"), py::arg("save_mean"), py::arg("save_rstd"), py::arg("training"),
         py::arg("momentum"), py::arg("eps"), py::arg("add") = py::none(), py::arg("relu") = false,
-        py::arg("save_affine") = py::none());
+        py::arg("save_affine") = py::none(), py::arg("slope") = py::none(), py::arg("most") = py::none());
   m.def("batch_norm_backward", &backward, py::arg("dy"), py::arg("x"), py::arg("weight"), py::arg("save_mean"),
         py::arg("save_rstd"), py::arg("dx"), py::arg("dweight"), py::arg("dbias"), py::arg("training"),
-        py::arg("affine") = py::none(), py::arg("y") = py::none(), py::arg("dadd") = py::none());
+        py::arg("affine") = py::none(), py::arg("y") = py::none(), py::arg("dadd") = py::none(),
+        py::arg("slope") = py::none(), py::arg("most") = py::none());
 }
 
 }  // namespace jadro

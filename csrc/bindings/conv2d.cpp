@@ -2,6 +2,7 @@
 
 #include "bindings/conv2d_problem.h"
 #include "bindings/module.h"
+#include "bindings/rectifier.h"
 
 namespace jadro {
 namespace {
@@ -29,7 +30,7 @@ Conv2dAlgorithm algorithm_of(const Call& call, const Conv2d& s, i64 axes, const 
 void forward(const py::array& x, const py::array& w, const std::optional<py::array>& b, py::array& y,
              const Sizes& stride, const Sizes& padding, const Sizes& dilation, i64 groups, const std::string& algorithm,
              const std::string& padding_mode, bool relu, const std::optional<py::array>& scale,
-             const std::optional<py::array>& add) {
+             const std::optional<py::array>& add, const std::optional<py::array>& slope, const Bound& most) {
   Call call("conv2d_forward");
   call.set_dtype(x, "x");
   const Conv2dProblem p(call, shape_of(x), "x", shape_of(w), "w", {stride, padding, dilation, groups, padding_mode});
@@ -39,7 +40,8 @@ void forward(const py::array& x, const py::array& w, const std::optional<py::arr
     const T* px = call.in<T>(x, "x", p.x_shape());
     const T* pw = call.in<T>(w, "w", p.w_shape());
     const Conv2dEpilogue<T> epilogue{call.in<T>(b, "b", {p.shape.oc}), call.in<T>(scale, "scale", {p.shape.oc}),
-                                     call.in<T>(add, "add", p.y_shape()), relu};
+                                     call.in<T>(add, "add", p.y_shape()),
+                                     rectifier_of<T>(call, relu, slope, most, p.shape.oc)};
     T* py_ = call.out<T>(y, "y", p.y_shape());
     py::gil_scoped_release unlocked;
     conv2d_forward(p.shape, px, pw, py_, epilogue, chosen);
@@ -49,7 +51,7 @@ void forward(const py::array& x, const py::array& w, const std::optional<py::arr
 void backward_data(const py::array& dy, const py::array& w, py::array& dx, const Sizes& stride, const Sizes& padding,
                    const Sizes& dilation, i64 groups, const std::string& algorithm, const std::string& padding_mode,
                    const std::optional<py::array>& b, bool relu, const std::optional<py::array>& scale,
-                   const std::optional<py::array>& add) {
+                   const std::optional<py::array>& add, const std::optional<py::array>& slope, const Bound& most) {
   Call call("conv2d_backward_data");
   call.set_dtype(dy, "dy");
   const Conv2dProblem p(call, shape_of(dx), "dx", shape_of(w), "w", {stride, padding, dilation, groups, padding_mode});
@@ -62,7 +64,8 @@ void backward_data(const py::array& dy, const py::array& w, py::array& dx, const
     const T* pdy = call.in<T>(dy, "dy", p.y_shape());
     const T* pw = call.in<T>(w, "w", p.w_shape());
     const Conv2dEpilogue<T> epilogue{call.in<T>(b, "b", {p.shape.ic}), call.in<T>(scale, "scale", {p.shape.ic}),
-                                     call.in<T>(add, "add", p.x_shape()), relu};
+                                     call.in<T>(add, "add", p.x_shape()),
+                                     rectifier_of<T>(call, relu, slope, most, p.shape.ic)};
     T* pdx = call.out<T>(dx, "dx", p.x_shape());
     py::gil_scoped_release unlocked;
     conv2d_backward_data(p.shape, pdy, pw, pdx, epilogue, chosen);
@@ -97,11 +100,12 @@ void bind_conv2d(py::module_& m) {
   const auto algorithm = py::arg("algorithm") = "auto";
   const auto padding_mode = py::arg("padding_mode") = "zeros";
   const auto relu = py::arg("relu") = false;
+  const auto slope = py::arg("slope") = py::none(), most = py::arg("most") = py::none();
   const auto bias = py::arg("b") = py::none(), scale = py::arg("scale") = py::none(), add = py::arg("add") = py::none();
   m.def("conv2d_forward", &forward, py::arg("x"), py::arg("w"), py::arg("b"), py::arg("y"), stride, padding, dilation,
-        groups, algorithm, padding_mode, relu, scale, add);
+        groups, algorithm, padding_mode, relu, scale, add, slope, most);
   m.def("conv2d_backward_data", &backward_data, py::arg("dy"), py::arg("w"), py::arg("dx"), stride, padding, dilation,
-        groups, algorithm, padding_mode, bias, relu, scale, add);
+        groups, algorithm, padding_mode, bias, relu, scale, add, slope, most);
   m.def("conv2d_backward_weight", &backward_weight, py::arg("dy"), py::arg("x"), py::arg("dw"), py::arg("db"), stride,
         padding, dilation, groups, algorithm, padding_mode);
 }

@@ -1,6 +1,7 @@
 #include "bindings/conv2d_problem.h"
 #include "bindings/cuda_arrays.h"
 #include "bindings/cuda_module.h"
+#include "bindings/rectifier.h"
 #include "cuda/conv2d.h"
 #include "cuda/launch.h"
 
@@ -27,24 +28,35 @@ Conv2dProblem problem_of(const Call& call, const Array& x, const Array& w, const
 
 // What follows a result of `channels` channels, shaped as `result`.
 struct Then {
-  Maybe b, scale, add;
+  Maybe b, scale, add, slope;
   bool relu;
+  Bound most;
 
-  Then(const Call& call, const Given& b, bool relu, const Given& scale, const Given& add)
-      : b(call.read(b, "b")), scale(call.read(scale, "scale")), add(call.read(add, "add")), relu(relu) {}
+  Then(const Call& call, const Given& b, bool relu, const Given& scale, const Given& add, const Given& slope,
+       const Bound& most)
+      : b(call.read(b, "b")),
+        scale(call.read(scale, "scale")),
+        add(call.read(add, "add")),
+        slope(call.read(slope, "slope")),
+        relu(relu),
+        most(most) {}
 
   template <class T>
   Conv2dEpilogue<T> epilogue(Call& call, i64 channels, const Sizes& result) const {
-    return {call.in<T>(b, {channels}), call.in<T>(scale, {channels}), call.in<T>(add, result), relu};
+    return {call.in<T>(b, {channels}),
+            call.in<T>(scale, {channels}),
+            call.in<T>(add, result),
+            {relu, call.in<T>(slope, {channels}), bound_of<T>(most)}};
   }
 };
 
 void forward(const py::object& x_given, const py::object& w_given, const Given& b, const py::object& y_given,
              const Sizes& stride, const Sizes& padding, const Sizes& dilation, i64 groups, const std::string& algorithm,
-             const std::string& padding_mode, bool relu, const Given& scale, const Given& add, std::uintptr_t stream) {
+             const std::string& padding_mode, bool relu, const Given& scale, const Given& add, const Given& slope,
+             const Bound& most, std::uintptr_t stream) {
   Call call("conv2d_forward");
   const Array x = call.read(x_given, "x"), w = call.read(w_given, "w"), y = call.read(y_given, "y");
-  const Then then(call, b, relu, scale, add);
+  const Then then(call, b, relu, scale, add, slope, most);
   call.set_any_dtype(x);
   const Conv2dProblem p = problem_of(call, x, w, {stride, padding, dilation, groups, padding_mode});
   const Conv2dAlgorithm chosen = algorithm_of(call, algorithm);
@@ -61,10 +73,10 @@ void forward(const py::object& x_given, const py::object& w_given, const Given& 
 void backward_data(const py::object& dy_given, const py::object& w_given, const py::object& dx_given,
                    const Sizes& stride, const Sizes& padding, const Sizes& dilation, i64 groups,
                    const std::string& algorithm, const std::string& padding_mode, const Given& b, bool relu,
-                   const Given& scale, const Given& add, std::uintptr_t stream) {
+                   const Given& scale, const Given& add, const Given& slope, const Bound& most, std::uintptr_t stream) {
   Call call("conv2d_backward_data");
   const Array dy = call.read(dy_given, "dy"), w = call.read(w_given, "w"), dx = call.read(dx_given, "dx");
-  const Then then(call, b, relu, scale, add);
+  const Then then(call, b, relu, scale, add, slope, most);
   call.set_any_dtype(dy);
   const Conv2dProblem p = problem_of(call, dx, w, {stride, padding, dilation, groups, padding_mode});
   const Conv2dAlgorithm chosen = algorithm_of(call, algorithm);
@@ -114,11 +126,12 @@ void bind_conv2d(py::module_& m) {
   const py::arg_v algorithm = py::arg("algorithm") = "auto", padding_mode = py::arg("padding_mode") = "zeros";
   const py::arg_v relu = py::arg("relu") = false, bias = py::arg("b") = py::none();
   const py::arg_v scale = py::arg("scale") = py::none(), add = py::arg("add") = py::none();
+  const py::arg_v slope = py::arg("slope") = py::none(), most = py::arg("most") = py::none();
   const py::arg_v on_stream = py::arg("stream") = 0;
   m.def("conv2d_forward", &forward, py::arg("x"), py::arg("w"), py::arg("b"), py::arg("y"), stride, padding, dilation,
-        groups, algorithm, padding_mode, relu, scale, add, py::kw_only(), on_stream);
+        groups, algorithm, padding_mode, relu, scale, add, slope, most, py::kw_only(), on_stream);
   m.def("conv2d_backward_data", &backward_data, py::arg("dy"), py::arg("w"), py::arg("dx"), stride, padding, dilation,
-        groups, algorithm, padding_mode, bias, relu, scale, add, py::kw_only(), on_stream);
+        groups, algorithm, padding_mode, bias, relu, scale, add, slope, most, py::kw_only(), on_stream);
   m.def("conv2d_backward_weight", &backward_weight, py::arg("dy"), py::arg("x"), py::arg("dw"), py::arg("db"), stride,
         padding, dilation, groups, algorithm, padding_mode, py::kw_only(), on_stream);
 }

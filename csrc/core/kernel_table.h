@@ -102,12 +102,12 @@ struct Conv2dPass {
   bool filters_are_rows() const { return taps == w_taps && w_in == taps; }  // an outgoing channel's, in order
 };
 
-// What a finished result of outgoing channel o becomes: y scale[o] + bias[o] + add, add shaped as dst, and with relu
-// max(., 0). Null pointers leave their part out.
+// What a finished result of outgoing channel o becomes: y scale[o] + bias[o] + add, add shaped as dst, rectified. Null
+// pointers leave their part out.
 template <class T>
 struct Conv2dEpilogue {
   const T *bias, *scale, *add;
-  bool relu;
+  Rectifier<T> rectifier;
 };
 
 // Products that a lane of dw adds up before the exact sum, where planes are summed as they stand.
@@ -235,7 +235,7 @@ struct Kernels {
   void (*grad_clip)(T scale, T low, T high, T* x, i64 n);
   void (*batch_norm_moments)(const BatchNorm&, const T* x, Range channels, Range items, T* mean, Moments* out);
   void (*batch_norm_apply)(const BatchNorm&, const T* x, Range channels, Range items, const T* mean, const T* scale,
-                           const T* bias, const T* add, bool relu, T* y, bool past_caches);
+                           const T* bias, const T* add, const Rectifier<T>&, T* y, bool past_caches);
   void (*batch_norm_sums)(const BatchNorm&, const T* dy, const T* x, const BatchNormMask<T>&, Range channels,
                           Range items, const T* mean, BatchNormSums* out);
   void (*batch_norm_gradient)(const BatchNorm&, const T* dy, const T* x, const BatchNormMask<T>&, Range channels,

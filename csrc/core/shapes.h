@@ -129,12 +129,21 @@ JADRO_DEVICE static inline Moments merge(const Moments& a, const Moments& b) {
   return {count, a.mean + distance * share, a.squares + b.squares + distance * distance * share * a.count};
 }
 
-// Where a ReLU behind batch norm lets gradients pass: where y > 0, or, without y, where (x - mean) scale + bias > 0.
-// Without scale everywhere. The gradient that passes goes to dadd, where there is one, with dx.
+// The ReLU family behind a result v of channel c: slope[c] v below 0, or 0 without slopes, and at most `most`.
+template <class T>
+struct Rectifier {
+  bool on;
+  const T* slope;
+  T most;  // infinity for no bound
+};
+
+// What a rectifier behind batch norm makes of gradients: by y, or, without y, by (x - mean) scale + bias. Without scale
+// they pass. The gradient that passes goes to dadd, where there is one, with dx.
 template <class T>
 struct BatchNormMask {
   const T *scale, *bias, *y;
   T* dadd;
+  Rectifier<T> rectifier;
 };
 
 // For a channel: the sums of dy and of dy (x - mean).

@@ -6,6 +6,7 @@
 #include "cuda/channels.h"
 #include "cuda/divide.h"
 #include "cuda/map.h"
+#include "cuda/rectifier.h"
 
 namespace jadro::cuda {
 namespace {
@@ -98,7 +99,7 @@ __device__ void store_run(T* p, const Run<T, kPack>& run) {
   *reinterpret_cast<Run<T, kPack>*>(p) = run;
 }
 
-// y = (x - mean) scale + bias + add, with relu max(y, 0)
+// y = (x - mean) scale + bias + add, rectified
 template <class T, int kPack>
 __global__ void apply_kernel(BatchNormForward<T> f, const T* scale, const T* bias, Divider by_s, Divider by_c) {
   for_elements<kPack>(f.shape, by_s, by_c, [&](i64 c, i64 at) {
@@ -109,18 +110,18 @@ __global__ void apply_kernel(BatchNormForward<T> f, const T* scale, const T* bia
     for (int i = 0; i < kPack; ++i) {
       v.v[i] = (v.v[i] - m) * a + b;
       if (f.add) v.v[i] += add.v[i];
-      if (f.relu) v.v[i] = v.v[i] <= T(0) ? T(0) : v.v[i];
+      v.v[i] = rectified(f.rectifier, c, v.v[i]);
     }
     store_run<kPack>(f.y + at, v);
   });
 }
 
-// dy where the ReLU behind let its input pass, else 0; d = x - mean.
+// What of dy the rectifier behind lets pass; d = x - mean.
 template <class T>
 __device__ T passed(const BatchNormBackward<T>& b, i64 c, T dy, T d, T y) {
   if (!b.affine) return dy;
   const T v = b.y ? y : d * b.affine[c] + b.affine[b.shape.c + c];
-  return v > T(0) ? dy : T(0);
+  return rectified_gradient(b.rectifier, c, v, dy);
 }
 
 template <class T>

@@ -5,7 +5,7 @@
 
 namespace jadro::cuda {
 
-// y[n,c,s] from x, and + add, and with relu max(y, 0); pointers may be null as in ops/batch_norm.h, whose equations
+// y[n,c,s] from x, and + add, rectified; pointers may be null as in ops/batch_norm.h, whose equations
 // these are.
 template <class T>
 struct BatchNormForward {
@@ -14,7 +14,8 @@ struct BatchNormForward {
   T *running_mean, *running_var;
   T *y, *save_mean, *save_rstd, *save_affine;
   const T* add;
-  bool relu, training;
+  Rectifier<T> rectifier;
+  bool training;
   double momentum, eps;
 };
 
@@ -23,6 +24,7 @@ struct BatchNormBackward {
   BatchNorm shape;
   const T *dy, *x, *weight, *save_mean, *save_rstd, *affine, *y;
   T *dx, *dweight, *dbias, *dadd;
+  Rectifier<T> rectifier;
   bool training;
 };
 

@@ -8,6 +8,7 @@
 #include "cuda/conv2d.h"
 #include "cuda/conv2d_pass.h"
 #include "cuda/multiply_tensor.h"
+#include "cuda/rectifier.h"
 #include "cuda/reduce.h"
 
 namespace jadro::cuda {
@@ -34,7 +35,7 @@ struct Stored {
     if (then.scale) value *= static_cast<Sum<T>>(then.scale[o]);
     if (then.bias) value += static_cast<Sum<T>>(then.bias[o]);
     if (then.add) value += static_cast<Sum<T>>(then.add[at]);
-    data[at] = static_cast<T>(then.relu && value <= 0 ? 0 : value);
+    data[at] = static_cast<T>(rectified(then.rectifier, o, value));
   }
 };
 

@@ -8,12 +8,12 @@ namespace jadro::cuda {
 
 enum class Conv2dAlgorithm { kAuto, kDirect, kIm2col };
 
-// What a finished result of channel o becomes: v scale[o] + bias[o] + add, add shaped as the result, and with relu
-// max(., 0). Null pointers leave their part out.
+// What a finished result of channel o becomes: v scale[o] + bias[o] + add, add shaped as the result,
+// rectified. Null pointers leave their part out.
 template <class T>
 struct Conv2dEpilogue {
   const T *bias, *scale, *add;
-  bool relu;
+  Rectifier<T> rectifier;
 };
 
 // Whether places along an axis, and the numbers of pixels and of filter elements, have 31 bits.

@@ -5,6 +5,7 @@
 
 #include "kernels/conv2d_filters.h"
 #include "kernels/conv2d_planes.h"
+#include "kernels/rectifier.h"
 
 namespace jadro {
 namespace {
@@ -122,7 +123,7 @@ class Conv2dStore {
       for (i64 i = 0; i < count; i += kLanes<T>) {
         Vec<T> v = load(tile + i) * scale + bias;
         if (add) v += load_n(add + r * plane() + i, min(kLanes<T>, count - i));
-        if (e.relu) v = v < T(0) ? Vec<T>{} : v;
+        v = rectified(e.rectifier, channel + r, v);
         put(dst, i, v);
       }
     }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/conv2d_filters.h"
+#include "kernels/rectifier.h"
 
 namespace jadro {
 namespace {
@@ -117,7 +118,7 @@ void conv2d_channels(const Conv2dProduct<T>& a, Range items) {
         const i64 at = lane * cells + k;
         Vec<T> v = block[lane];
         if (e.add) v += load_n(e.add + item * cells + at, left);
-        if (e.relu) v = v < T(0) ? Vec<T>{} : v;
+        v = rectified(e.rectifier, channel + lane, v);
         store_n(dst + at, v, left);
       }
     }

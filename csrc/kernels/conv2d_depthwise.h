@@ -6,6 +6,7 @@
 
 #include "core/kernel_table.h"
 #include "kernels/conv2d_planes.h"
+#include "kernels/rectifier.h"
 
 namespace jadro {
 namespace {
@@ -141,9 +142,9 @@ JADRO_INLINE void depthwise_cells(const Conv2dPass& p, const T* planes, i64 plan
 
 // One row of a run, through the epilogue, to place `start` of a plane of the destination.
 template <class T>
-JADRO_INLINE void depthwise_row(const Conv2dPass& p, const T* run, T scale, T bias, const T* add, bool relu, i64 start,
-                                T* plane) {
-  if (p.dst_step_w > 1 && scale == T(1) && bias == T(0) && !add && !relu) {
+JADRO_INLINE void depthwise_row(const Conv2dPass& p, const T* run, T scale, T bias, const T* add,
+                                const Rectifier<T>& rectifier, i64 channel, i64 start, T* plane) {
+  if (p.dst_step_w > 1 && scale == T(1) && bias == T(0) && !add && !rectifier.on) {
     for (i64 j = 0; j < p.grid_w; ++j) plane[start + j * p.dst_step_w] = run[j];
     return;
   }
@@ -151,7 +152,7 @@ JADRO_INLINE void depthwise_row(const Conv2dPass& p, const T* run, T scale, T bi
     for (i64 j = 0, to = start; j < p.grid_w; ++j, to += p.dst_step_w) {
       T y = run[j] * scale + bias;
       if (add) y += add[to];
-      plane[to] = relu && y < T(0) ? T(0) : y;
+      plane[to] = rectified(rectifier, channel, y);
     }
     return;
   }
@@ -161,8 +162,7 @@ JADRO_INLINE void depthwise_row(const Conv2dPass& p, const T* run, T scale, T bi
     const i64 count = whole ? kLanes<T> : min(kLanes<T>, p.grid_w - j);
     Vec<T> v = load(run + j) * scale + bias;
     if (add) v += load_n(add + start + j, count);
-    if (relu) v = v < T(0) ? Vec<T>{} : v;
-    store_n(plane + start + j, v, count);
+    store_n(plane + start + j, rectified(rectifier, channel, v), count);
   }
 }
 
@@ -178,7 +178,7 @@ void depthwise_rows(const Conv2dProduct<T>& a, const T* run, const DepthwisePlan
   for (i64 k = 0; k < p.grid_d; ++k) {
     for (i64 i = 0; i < p.grid_h; ++i) {
       const i64 row = (p.dst_d0 + k * p.dst_step_d) * p.dst_h + p.dst_h0 + i * p.dst_step_h;
-      depthwise_row(p, run + k * geometry.slice() + i * geometry.pitch(), scale, bias, add, e.relu,
+      depthwise_row(p, run + k * geometry.slice() + i * geometry.pitch(), scale, bias, add, e.rectifier, channel,
                     row * p.dst_w + p.dst_w0, plane);
     }
   }

@@ -5,7 +5,7 @@
 #include <type_traits>
 
 #include "core/kernel_table.h"
-#include "kernels/simd.h"
+#include "kernels/rectifier.h"
 
 namespace jadro {
 namespace {
@@ -129,20 +129,21 @@ class PlaneStore {
       : bias_(a.epilogue.bias ? a.epilogue.bias[channel] : T(0)),
         scale_(a.epilogue.scale ? a.epilogue.scale[channel] : T(1)),
         add_(a.epilogue.add ? a.epilogue.add + item * a.pass.dst_plane() : nullptr),
-        relu_(a.epilogue.relu),
+        rectifier_(a.epilogue.rectifier),
+        channel_(channel),
         dst_(a.dst + item * a.pass.dst_plane()) {}
   JADRO_INLINE T* at(i64 pixel) const { return dst_ + pixel; }
   JADRO_INLINE void operator()(i64 pixel, Vec<T> v, i64 count) const {
     v = v * scale_ + bias_;
     if (add_) v += load_n(add_ + pixel, count);
-    if (relu_) v = v < T(0) ? Vec<T>{} : v;
-    store_n(dst_ + pixel, v, count);
+    store_n(dst_ + pixel, rectified(rectifier_, channel_, v), count);
   }
 
  private:
   T bias_, scale_;
   const T* add_;
-  bool relu_;
+  const Rectifier<T> rectifier_;
+  i64 channel_;
   T* dst_;
 };
 

@@ -8,6 +8,7 @@
 #include "core/kernel_table.h"
 #include "kernels/conv2d_filters.h"
 #include "kernels/conv2d_winograd_points.h"
+#include "kernels/rectifier.h"
 
 namespace jadro {
 namespace {
@@ -302,9 +303,11 @@ bool winograd_results(const WinogradProduct<T>& a, i64 channel, i64 channels, Ra
         if (add) {
           for (i64 c = 0; c < channels; ++c) block[c] += load_n(add + (to - image) + c * plane, n);
         }
-        if (e.relu) {
+        if (e.rectifier.on) {
 #pragma GCC unroll 16
-          for (int c = 0; c < kN; ++c) block[c] = block[c] < T(0) ? Vec<T>{} : block[c];
+          for (int c = 0; c < kN; ++c) {
+            block[c] = rectified(e.rectifier, channel + min(i64{c}, channels - 1), block[c]);
+          }
         }
         if (n == kN && channels == kN) {
 #pragma GCC unroll 16

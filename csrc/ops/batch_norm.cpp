@@ -72,7 +72,7 @@ void batch_norm_forward(const BatchNormForward<T>& f) {
     }
   };
   run_channels(plan, channels, gather, finish, [&](Range group, Range items) {
-    k.batch_norm_apply(f.shape, f.x, group, items, f.save_mean, scale, bias, f.add, f.relu, f.y,
+    k.batch_norm_apply(f.shape, f.x, group, items, f.save_mean, scale, bias, f.add, f.rectifier, f.y,
                        f.x != f.y && f.add != f.y && past_caches<T>(channels * plan.items));
   });
 }
@@ -89,7 +89,7 @@ void batch_norm_backward(const BatchNormBackward<T>& b) {
   const Scratch<BatchNormSums> sums(static_cast<std::size_t>(pieces * channels));
   const Scratch<T> numbers(static_cast<std::size_t>(3 * channels));
   T *const shift = numbers.data(), *const slope = shift + channels, *const scale = slope + channels;
-  const BatchNormMask<T> mask{b.affine, b.affine ? b.affine + channels : nullptr, b.y, b.dadd};
+  const BatchNormMask<T> mask{b.affine, b.affine ? b.affine + channels : nullptr, b.y, b.dadd, b.rectifier};
   const auto gather = [&](Range group, Range items, i64 piece) {
     if (summed) k.batch_norm_sums(b.shape, b.dy, b.x, mask, group, items, b.save_mean, sums.data() + piece * channels);
   };

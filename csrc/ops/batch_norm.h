@@ -4,8 +4,8 @@
 
 namespace jadro {
 
-// y[n,c,s] from x, with what may follow: y + add (null: none) and, with relu, max(y, 0). save_affine [2,c] or null
-// takes what the backward pass of the ReLU needs: scale and bias of y = (x - save_mean) scale + bias. weight, bias,
+// y[n,c,s] from x, with what may follow: y + add (null: none), rectified. save_affine [2,c] or null takes what the
+// backward pass of the rectifier needs: scale and bias of y = (x - save_mean) scale + bias. weight, bias,
 // running_mean and running_var [c] or null. Training writes the batch's mean and 1/sqrt(var + eps) to save_mean and
 // save_rstd and moves the running moments; evaluation normalises with the running ones.
 template <class T>
@@ -15,17 +15,19 @@ struct BatchNormForward {
   T *running_mean, *running_var;
   T *y, *save_mean, *save_rstd, *save_affine;
   const T* add;
-  bool relu, training;
+  Rectifier<T> rectifier;
+  bool training;
   double momentum, eps;
 };
 
-// dx[n,c,s], dweight[c], dbias[c], each of which may be null. affine (save_affine) is given where a ReLU followed, and
-// where something was added before it also y and, for its gradient, dadd, which comes with dx.
+// dx[n,c,s], dweight[c], dbias[c], each of which may be null. affine (save_affine) is given where a rectifier followed,
+// and where something was added before it also y and, for its gradient, dadd, which comes with dx.
 template <class T>
 struct BatchNormBackward {
   BatchNorm shape;
   const T *dy, *x, *weight, *save_mean, *save_rstd, *affine, *y;
   T *dx, *dweight, *dbias, *dadd;
+  Rectifier<T> rectifier;
   bool training;
 };
 

@@ -288,7 +288,7 @@ void backward_rows(const Conv2d& s, const Windows& part, i64 d, i64 h, const T* 
   }
   const auto most = std::max_element(phases.begin(), phases.end(),
                                      [](const auto& a, const auto& b) { return a.pass.taps < b.pass.taps; });
-  const bool plain = !(epilogue.bias || epilogue.scale || epilogue.add || epilogue.relu);
+  const bool plain = !(epilogue.bias || epilogue.scale || epilogue.add || epilogue.rectifier.on);
   if (most->pass.taps == 0 && plain) return clear_rows(most->pass, dst);
   const Conv2dChoice choice = choose_product<T>(most->pass, algorithm);
   const bool by_rows = choice.depthwise && conv2d_by_rows(most->pass) && count == 2;

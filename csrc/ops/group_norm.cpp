@@ -120,7 +120,7 @@ void channels_forward(const GroupNormForward<T>& f) {
   };
   const bool past = f.x != f.y && past_caches<T>(shape.c * plan.items);
   run_channels(plan, shape.c, gather, finish, [&](Range group, Range items) {
-    kernels.batch_norm_apply(shape, f.x, group, items, mean, scale, bias, nullptr, false, f.y, past);
+    kernels.batch_norm_apply(shape, f.x, group, items, mean, scale, bias, nullptr, {}, f.y, past);
   });
   move_running(f, totals);
 }

@@ -126,16 +126,17 @@ def gemm(
 def conv2d_forward(
     x: Array, w: Array, b: Array | None, y: Array, stride: Sequence[int], padding: Sequence[int],
     dilation: Sequence[int], groups: int, algorithm: str = "auto", padding_mode: str = "zeros", relu: bool = False,
-    scale: Array | None = None, add: Array | None = None,
+    scale: Array | None = None, add: Array | None = None, slope: Array | None = None, most: float | None = None,
 ) -> None:  # fmt: skip
-    """y = scale[oc] conv(x, w) + b + add, where they are given, and with relu max(y, 0)."""
+    """y = scale[oc] conv(x, w) + b + add, where they are given, and with relu slope[oc] y below 0 (0 without slopes)
+    and at most `most`."""
 
 def conv2d_backward_data(
     dy: Array, w: Array, dx: Array, stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int], groups: int,
     algorithm: str = "auto", padding_mode: str = "zeros", b: Array | None = None, relu: bool = False,
-    scale: Array | None = None, add: Array | None = None,
+    scale: Array | None = None, add: Array | None = None, slope: Array | None = None, most: float | None = None,
 ) -> None:  # fmt: skip
-    """The gradient dx; as a transposed convolution scale[ic] dx + b[ic] + add, and with relu max(., 0) (zeros only)."""
+    """The gradient dx; as a transposed convolution scale[ic] dx + b[ic] + add, rectified as forward (zeros only)."""
 
 def conv2d_backward_weight(
     dy: Array, x: Array, dw: Array, db: Array | None, stride: Sequence[int], padding: Sequence[int],
@@ -305,10 +306,11 @@ class RnnStepper:
 def batch_norm_forward(
     x: Array, weight: Array | None, bias: Array | None, running_mean: Array | None, running_var: Array | None,
     y: Array, save_mean: Array, save_rstd: Array, training: bool, momentum: float, eps: float,
-    add: Array | None = None, relu: bool = False, save_affine: Array | None = None,
+    add: Array | None = None, relu: bool = False, save_affine: Array | None = None, slope: Array | None = None,
+    most: float | None = None,
 ) -> None:  # fmt: skip
-    """y = (x - mean) rstd weight + bias + add and, with relu, max(y, 0). save_affine[2,C]: what backward needs of the
-    ReLU.
+    """y = (x - mean) rstd weight + bias + add and, with relu, slope[C] y below 0 (0 without slopes) and at most `most`.
+    save_affine[2,C]: what backward needs of that.
     Training: normalises with the batch's moments (biased variance), writes them to save_mean[C] and save_rstd[C]
     and updates
     running_mean += momentum * (mean - running_mean), running_var likewise with the unbiased variance. Evaluation:
@@ -318,10 +320,10 @@ def batch_norm_forward(
 def batch_norm_backward(
     dy: Array, x: Array, weight: Array | None, save_mean: Array, save_rstd: Array, dx: Array | None,
     dweight: Array | None, dbias: Array | None, training: bool, affine: Array | None = None,
-    y: Array | None = None, dadd: Array | None = None,
+    y: Array | None = None, dadd: Array | None = None, slope: Array | None = None, most: float | None = None,
 ) -> None:  # fmt: skip
-    """With affine (the save_affine of forward) through the ReLU; where something was added before it also y, and dadd
-    for its gradient."""
+    """With affine (the save_affine of forward) through the rectifier; where something was added before it also y, and
+    dadd for its gradient."""
 
 # --- pointwise ------------------------------------------------------------------------------------------------------
 def softmax_forward(x: Array, y: Array, log: bool) -> None:

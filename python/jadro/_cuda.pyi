@@ -56,6 +56,8 @@ def conv2d_forward(
     relu: bool = False,
     scale: Array | None = None,
     add: Array | None = None,
+    slope: Array | None = None,
+    most: float | None = None,
     *,
     stream: int = 0,
 ) -> None: ...
@@ -73,6 +75,8 @@ def conv2d_backward_data(
     relu: bool = False,
     scale: Array | None = None,
     add: Array | None = None,
+    slope: Array | None = None,
+    most: float | None = None,
     *,
     stream: int = 0,
 ) -> None: ...
@@ -351,6 +355,8 @@ def batch_norm_forward(
     add: Array | None = None,
     relu: bool = False,
     save_affine: Array | None = None,
+    slope: Array | None = None,
+    most: float | None = None,
     *,
     stream: int = 0,
 ) -> None: ...
@@ -367,6 +373,8 @@ def batch_norm_backward(
     affine: Array | None = None,
     y: Array | None = None,
     dadd: Array | None = None,
+    slope: Array | None = None,
+    most: float | None = None,
     *,
     stream: int = 0,
 ) -> None: ...

@@ -99,7 +99,7 @@ class Sequential(_Numbered):
         return fuse.run(list(self), x)
 
 
-fuse.STAGES[Sequential] = lambda layer, x, add, relu: fuse.run(list(layer), x, add, relu)
+fuse.STAGES[Sequential] = lambda layer, x, add, rectifier: fuse.run(list(layer), x, add, rectifier)
 
 
 class ModuleList(_Numbered):

@@ -1,9 +1,10 @@
 """Layers that follow each other, in one native call where that gives the same result.
 
-A convolution takes a ReLU that follows into its last pass over the result; so does batch norm, with the sum of a
-residual block before it, forward and backward. In evaluation without gradients a convolution takes the batch norm as
-well: y scale + shift of each channel, computed from the running moments in every call, so that they are never out of
-date. Only layers of the library's own types and without hooks are taken together.
+A convolution takes a ReLU, ReLU6 or LeakyReLU that follows into its last pass over the result, and where no gradients
+are recorded a PReLU; so does batch norm the first three, with the sum of a residual block before them, forward and
+backward. In evaluation without gradients a convolution takes the batch norm as well: y scale + shift of each channel,
+computed from the running moments in every call, so that they are never out of date. Only layers of the library's own
+types and without hooks are taken together.
 """
 
 from __future__ import annotations
@@ -15,17 +16,17 @@ import numpy as np
 
 from ..autograd import is_grad_enabled
 from ..backend import Array
-from ..ops.activation import relu as rectify
+from ..ops.activation import Rectifier
 from ..ops.common import check_residual
 from ..ops.conv2d import Then
 from ..tensor import Tensor, as_tensor, wrap
-from .activation import ReLU
+from .activation import LeakyReLU, PReLU, ReLU, ReLU6
 from .conv import Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d
 from .module import Module
 from .norm import BatchNorm1d, BatchNorm2d, BatchNorm3d
 
-# By exact type: (layer, x, add, relu) -> relu(layer(x) + add), add None for no sum. Containers enter their own.
-STAGES: dict[type, Callable[[Any, Any, Tensor | None, bool], Any]] = {}
+# By exact type: (layer, x, add, rectifier) -> rectifier(layer(x) + add), None for neither. Containers enter their own.
+STAGES: dict[type, Callable[[Any, Any, Tensor | None, Rectifier | None], Any]] = {}
 
 
 def plain(module: Module) -> bool:
@@ -33,8 +34,8 @@ def plain(module: Module) -> bool:
     return not (module._forward_pre_hooks or module._forward_hooks or "forward" in module.__dict__)
 
 
-def run(modules: Sequence[Module], x: Any, add: Tensor | None = None, relu: bool = False) -> Any:
-    """last(... first(x)), + add where it is given, and with relu max(., 0)."""
+def run(modules: Sequence[Module], x: Any, add: Tensor | None = None, rectifier: Rectifier | None = None) -> Any:
+    """last(... first(x)), + add and the rectifier where they are given."""
     i, count = 0, len(modules)
     while i < count:
         layer: Any = modules[i]
@@ -46,20 +47,41 @@ def run(modules: Sequence[Module], x: Any, add: Tensor | None = None, relu: bool
         if i < count and type(layer) in _CONVS and _folds(layer, modules[i], x):
             layer, stage = (layer, modules[i]), _folded
             i += 1
-        rectified = i < count and type(modules[i]) is ReLU and plain(modules[i])
-        i += rectified
-        if i == count and not rectified:
-            return stage(layer, x, add, relu)
-        x = stage(layer, x, None, rectified)
-    return finish(x, add, relu)
+        behind = _rectifier(modules[i], layer, x) if i < count else None
+        i += behind is not None
+        if i == count and behind is None:
+            return stage(layer, x, add, rectifier)
+        x = stage(layer, x, None, behind)
+    return finish(x, add, rectifier)
 
 
-def finish(y: Any, add: Tensor | None, relu: bool) -> Any:
-    """y + add, and with relu max(., 0), in calls of their own."""
+def finish(y: Any, add: Tensor | None, rectifier: Rectifier | None) -> Any:
+    """y + add, rectified, in calls of their own."""
     if add is not None:
         check_residual(y.shape, add)
         y = y + add
-    return rectify(y) if relu else y
+    return rectifier(y) if rectifier else y
+
+
+def _rectifier(module: Any, layer: Any, x: Any) -> Rectifier | None:
+    """What `module` is behind `layer`; None where it stays a call of its own."""
+    kind = type(module)
+    if kind not in _RECTIFIERS or not plain(module):
+        return None
+    if kind is LeakyReLU:
+        slope = float(module.negative_slope)
+        return Rectifier(slope) if slope >= 0 else None
+    if kind is PReLU:
+        return _prelu(module.weight, layer[0] if isinstance(layer, tuple) else layer, x)
+    return _RELU6 if kind is ReLU6 else _RELU
+
+
+def _prelu(slope: Tensor, layer: Any, x: Any) -> Rectifier | None:
+    """That of a PReLU whose slopes are those of the channels of a convolution in evaluation."""
+    if is_grad_enabled() or type(layer) not in _CONVS or len(x.shape) != layer._axes + 2:
+        return None
+    fits = slope.data.size in (1, layer.out_channels) and slope.dtype == layer.weight.dtype
+    return Rectifier(slope.data) if fits and slope.device == layer.weight.device else None
 
 
 def takes_add(layer: Module) -> bool:
@@ -67,14 +89,14 @@ def takes_add(layer: Module) -> bool:
     return plain(layer) and (type(layer) in _NORMS or (type(layer) in _CONVS and not is_grad_enabled()))
 
 
-def _conv_stage(layer: Any, x: Any, add: Tensor | None, relu: bool) -> Tensor:
+def _conv_stage(layer: Any, x: Any, add: Tensor | None, rectifier: Rectifier | None) -> Tensor:
     if add is not None and is_grad_enabled():
-        return finish(layer(x), add, relu)
-    return cast(Tensor, layer._then(x, layer.bias, Then(relu, add=add)))
+        return finish(layer(x), add, rectifier)
+    return cast(Tensor, layer._then(x, layer.bias, Then(rectifier, add=add)))
 
 
-def _norm_stage(layer: Any, x: Any, add: Tensor | None, relu: bool) -> Tensor:
-    return layer._normalize(as_tensor(x), add, relu)
+def _norm_stage(layer: Any, x: Any, add: Tensor | None, rectifier: Rectifier | None) -> Tensor:
+    return layer._normalize(as_tensor(x), add, rectifier)
 
 
 def _folds(layer: Any, norm: Module, x: Any) -> bool:
@@ -93,7 +115,7 @@ def _array(moment: Any) -> Array:
     return moment.data
 
 
-def _folded(layers: tuple[Any, Any], x: Any, add: Tensor | None, relu: bool) -> Tensor:
+def _folded(layers: tuple[Any, Any], x: Any, add: Tensor | None, rectifier: Rectifier | None) -> Tensor:
     """scale = weight / sqrt(var + eps), shift = bias + (the convolution's bias - mean) scale"""
     layer, norm = layers
     mean, var = _array(norm.running_mean), _array(norm.running_var)
@@ -103,9 +125,11 @@ def _folded(layers: tuple[Any, Any], x: Any, add: Tensor | None, relu: bool) -> 
     shift = (-mean if layer.bias is None else layer.bias.data - mean) * scale
     if norm.bias is not None:
         shift += norm.bias.data
-    return cast(Tensor, layer._then(x, wrap(shift), Then(relu, wrap(scale), add)))
+    return cast(Tensor, layer._then(x, wrap(shift), Then(rectifier, wrap(scale), add)))
 
 
+_RECTIFIERS = (ReLU, ReLU6, LeakyReLU, PReLU)
+_RELU, _RELU6 = Rectifier(), Rectifier(most=6.0)
 _NORMS = (BatchNorm1d, BatchNorm2d, BatchNorm3d)
 _CONVS = (Conv1d, Conv2d, Conv3d, ConvTranspose1d, ConvTranspose2d, ConvTranspose3d)
 STAGES.update(dict.fromkeys(_CONVS, _conv_stage))

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from ..ops.activation import Rectifier
 from ..ops.batch_norm import batch_norm_then
 from ..ops.creation import ones, zeros
 from ..tensor import Tensor, as_tensor
@@ -78,13 +79,13 @@ class _BatchNorm(_Norm):
     def forward(self, x: Any) -> Tensor:
         return self._normalize(as_tensor(x))
 
-    def _normalize(self, x: Tensor, add: Tensor | None = None, relu: bool = False) -> Tensor:
-        """Batch norm, then + add where it is given and max(., 0) with relu."""
+    def _normalize(self, x: Tensor, add: Tensor | None = None, rectifier: Rectifier | None = None) -> Tensor:
+        """Batch norm, then + add and the rectifier where they are given."""
         self._check(x)
         moments = (self.running_mean, self.running_var)
         use_batch = self.training or moments[0] is None
         share = self._new_share()
-        y = batch_norm_then(x, *moments, self.weight, self.bias, use_batch, share, self.eps, add, relu)
+        y = batch_norm_then(x, *moments, self.weight, self.bias, use_batch, share, self.eps, add, rectifier)
         if self.training and self.num_batches_tracked is not None:
             self.num_batches_tracked.add_(1)
         return y

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..ops.activation import Rectifier
 from ..tensor import Tensor, as_tensor
 from . import fuse
 from .container import Sequential
@@ -26,12 +27,12 @@ class Residual(Module):
     def forward(self, x: Any) -> Tensor:
         return self._sum(x)
 
-    def _sum(self, x: Any, relu: bool = False) -> Tensor:
-        """body(x) + shortcut(x), and with relu max(., 0); in the body's last call where that can be."""
+    def _sum(self, x: Any, rectifier: Rectifier | None = None) -> Tensor:
+        """body(x) + shortcut(x), rectified; in the body's last call where that can be."""
         if not fuse.takes_add(_last(self.body)):
             y = self.body(x)
-            return fuse.finish(y, as_tensor(self.shortcut(x)), relu)
-        return fuse.run([self.body], x, as_tensor(self.shortcut(x)), relu)
+            return fuse.finish(y, as_tensor(self.shortcut(x)), rectifier)
+        return fuse.run([self.body], x, as_tensor(self.shortcut(x)), rectifier)
 
 
 def _last(module: Module) -> Module:
@@ -40,8 +41,8 @@ def _last(module: Module) -> Module:
     return module
 
 
-def _stage(layer: Residual, x: Any, add: Tensor | None, relu: bool) -> Tensor:
-    return layer._sum(x, relu) if add is None else fuse.finish(layer._sum(x), add, relu)
+def _stage(layer: Residual, x: Any, add: Tensor | None, rectifier: Rectifier | None) -> Tensor:
+    return layer._sum(x, rectifier) if add is None else fuse.finish(layer._sum(x), add, rectifier)
 
 
 fuse.STAGES[Residual] = _stage

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import backend
 from ..autograd import Elementary, Function, Node
 from ..backend import Array, seen
-from ..tensor import Tensor, as_tensor
+from ..tensor import Tensor, as_tensor, wrap
 from .common import check_float, remembered, tensors
 from .elementwise import Exp, Where, constant, where
 from .windows import Sizes
@@ -40,6 +40,47 @@ class Relu(Activation):
     @classmethod
     def backward_graph(cls, ctx: Node, dy: Tensor) -> Tensor:
         return dy * (ctx.saved[0] > 0)
+
+
+class Rectifier(NamedTuple):
+    """ReLU and its kin as the end of another operation: slope y below 0, and at most `most`.
+
+    slope: a number >= 0, so that y tells which side of 0 its input was on; where no gradients are recorded, an array
+    [C] or [1].
+    """
+
+    slope: Any = 0.0
+    most: float = math.inf
+
+    def __call__(self, y: Tensor) -> Tensor:
+        """In a call of its own."""
+        if not isinstance(self.slope, float):
+            return prelu(y, wrap(self.slope))
+        function, numbers = self._function()
+        return function.apply(y, **numbers)
+
+    def arguments(self, like: Array, channels: int) -> tuple[Array | None, float]:
+        """What native calls take: slope [channels] or None, and most."""
+        if isinstance(self.slope, float) and self.slope == 0:
+            return None, self.most
+        slope = backend.empty_like(like, (channels,))
+        slope[...] = self.slope
+        return slope, self.most
+
+    def gradient(self, dy: Array, y: Array) -> Array:
+        """What passes of dy, from the result y."""
+        function, numbers = self._function()
+        return _slope(function, dy, y, *numbers.values())
+
+    def derivative(self, y: Array) -> Array:
+        """At each input, from the result y or the input itself."""
+        passes = ((y > 0) & (y < self.most)).astype(y.dtype)
+        return passes + y.dtype.type(self.slope) * (y <= 0) if self.slope else passes
+
+    def _function(self) -> tuple[Any, dict[str, float]]:
+        if self.slope:
+            return LeakyRelu, {"a": self.slope}
+        return (Hardtanh, {"a": 0.0, "b": self.most}) if self.most < math.inf else (Relu, {})
 
 
 class Tanh(Activation):
@@ -74,7 +115,7 @@ class FromInput(Function):
 
     @staticmethod
     def backward(ctx: Node, dy: Array) -> Array:
-        return _slope(ctx.fn, dy, ctx.saved[0], ctx.numbers)
+        return _slope(ctx.fn, dy, ctx.saved[0], *ctx.numbers)
 
     @classmethod
     def backward_graph(cls, ctx: Node, dy: Tensor) -> Tensor:
@@ -93,7 +134,7 @@ class Slope(Elementary):
     def forward(ctx: Node, x: Array, *, fn: type[FromInput], numbers: tuple[float, float]) -> Array:
         ctx.save(x)
         ctx.of, ctx.numbers = fn, numbers
-        return _slope(fn, np.ones_like(x), x, numbers)
+        return _slope(fn, np.ones_like(x), x, *numbers)
 
     @staticmethod
     def backward(ctx: Node, dy: Any) -> Any:
@@ -101,7 +142,7 @@ class Slope(Elementary):
         return dy * 0 if second is None else dy * second
 
 
-def _slope(fn: type[Function], dy: Array, x: Array, numbers: tuple[float, float]) -> Array:
+def _slope(fn: type[Function], dy: Array, x: Array, *numbers: float) -> Array:
     """dy f'(x) by the kernel."""
     dx = backend.empty_like(dy)
     backend.kernel(dy, "activation_backward")(fn.name, backend.contiguous(dy), backend.contiguous(x), dx, *numbers)

@@ -9,13 +9,14 @@ from .. import backend
 from ..autograd import Function, Node
 from ..backend import Array, contiguous, seen
 from ..tensor import Tensor, wrap
+from .activation import Rectifier
 from .common import check_residual, remembered, shape_of, tensors
 from .windows import Sizes
 
 
 class BatchNorm(Function):
     """x, of `shape` [N,C,S], weight[C], bias[C], add as x -> y = (x - mean) rstd weight + bias + add, rstd = 1 /
-    sqrt(var + eps), and with relu max(y, 0). Arrays come as they are and are seen in that shape.
+    sqrt(var + eps), rectified. Arrays come as they are and are seen in that shape.
 
     Training takes the moments of the batch and moves the running ones by `momentum` towards them; evaluation takes
     those. weight, bias and add may be None.
@@ -27,18 +28,19 @@ class BatchNorm(Function):
     def forward(
         ctx: Node, x: Array, weight: Array | None, bias: Array | None, add: Array | None, *, shape: Sizes,
         running: tuple[Array | None, Array | None], training: bool, momentum: float, eps: float,
-        relu: bool = False,
+        rectifier: Rectifier | None = None,
     ) -> Array:  # fmt: skip
-        ctx.shape, ctx.training, ctx.eps = shape, training, eps
+        ctx.shape, ctx.training, ctx.eps, ctx.rectifier = shape, training, eps, rectifier
         mean, rstd = backend.empty_like(x, shape[1:2]), backend.empty_like(x, shape[1:2])
-        affine = backend.empty_like(x, (2, shape[1])) if relu and True in ctx.needs else None
+        affine = backend.empty_like(x, (2, shape[1])) if rectifier and True in ctx.needs else None
         ctx.mean, ctx.rstd, ctx.affine = mean, rstd, affine
         y = backend.empty_like(x)
         ctx.save(x, weight, None if add is None or affine is None else y)
+        ctx.then = rectifier.arguments(x, shape[1]) if rectifier else ()
         if x.size:
             backend.kernel(x, "batch_norm_forward")(
                 seen(x, shape), contiguous(weight), contiguous(bias), *running, seen(y, shape), mean, rstd, training,
-                momentum, eps, seen(add, shape), relu, affine,
+                momentum, eps, seen(add, shape), rectifier is not None, affine, *ctx.then,
             )  # fmt: skip
         return y
 
@@ -52,7 +54,7 @@ class BatchNorm(Function):
         if x.size:
             backend.kernel(x, "batch_norm_backward")(
                 seen(dy, shape), seen(x, shape), contiguous(weight), ctx.mean, ctx.rstd, seen(dx, shape), dw, db,
-                ctx.training, ctx.affine, seen(y, shape), seen(dadd, shape),
+                ctx.training, ctx.affine, seen(y, shape), seen(dadd, shape), *ctx.then,
             )  # fmt: skip
         else:
             for d in (dw, db):
@@ -82,12 +84,13 @@ class BatchNorm(Function):
 
 
 def _passed(ctx: Node) -> Array:
-    """[N,C,S]: 1 where the ReLU let its input pass, else 0."""
+    """[N,C,S]: the derivative of the rectifier."""
     x, y = (t.data if isinstance(t, Tensor) else t for t in ctx.saved[::2])
     if y is None:
         scale, bias = ctx.affine[:, :, None]
         y = (x.reshape(ctx.shape) - ctx.mean[:, None]) * scale + bias
-    return (y.reshape(ctx.shape) > 0).astype(ctx.mean.dtype)
+    derivative: Array = ctx.rectifier.derivative(y.reshape(ctx.shape))
+    return derivative
 
 
 def check_vectors(call: str, channels: int, **shapes: Sizes | None) -> None:
@@ -140,9 +143,9 @@ def batch_norm(
 
 def batch_norm_then(
     x: Any, running_mean: Any, running_var: Any, weight: Any, bias: Any, training: bool, momentum: float, eps: float,
-    add: Any = None, relu: bool = False,
+    add: Any = None, rectifier: Rectifier | None = None,
 ) -> Tensor:  # fmt: skip
-    """`batch_norm`, then + add where it is given and max(., 0) with relu, in the same passes over memory."""
+    """`batch_norm`, then + add where it is given and the rectifier, in the same passes over memory."""
     x, mean, var, weight, bias = tensors(
         "batch_norm", "x running_mean running_var weight bias", 1, x, running_mean, running_var, weight, bias
     )
@@ -153,5 +156,5 @@ def batch_norm_then(
     running = None if mean is None else contiguous(mean.data), None if var is None else contiguous(var.data)
     return BatchNorm.apply(
         x, weight, bias, add, shape=shape, running=running, training=training, momentum=float(momentum),
-        eps=check_eps("batch_norm", eps), relu=relu,
+        eps=check_eps("batch_norm", eps), rectifier=rectifier,
     )  # fmt: skip

@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 from .. import backend
 from ..autograd import Elementary, Function, Node
 from ..backend import Array
-from ..tensor import Tensor
+from ..tensor import Tensor, wrap
+from .activation import Rectifier
 from .common import check_residual, remembered, shape_of, tensors
+from .elementwise import constant
 from .windows import LARGEST, Sides, Sizes, extents, output_sizes, per_axis, sides
 
 ALGORITHMS = ("auto", "direct", "im2col", "winograd")
@@ -36,10 +38,10 @@ class Options(NamedTuple):
 
 
 class Then(NamedTuple):
-    """What a convolution does to its result before it is stored: scale y + add, with relu max(., 0); scale [OC], add
-    shaped as y. Gradients pass through relu alone."""
+    """What a convolution does to its result before it is stored: scale y + add, rectified; scale [OC], add shaped as
+    y. Gradients pass through the rectifier alone."""
 
-    relu: bool = False
+    rectifier: Rectifier | None = None
     scale: Tensor | None = None
     add: Tensor | None = None
 
@@ -54,18 +56,19 @@ NOTHING = Then()
 
 
 class Conv2d(Function):
-    """x[N,IC,IH,IW], w[OC,IC/groups,KH,KW], b[OC] -> y[N,OC,OH,OW] (cross-correlation, as in PyTorch), and with relu
-    max(y, 0); all of them may have an axis of depth before H"""
+    """x[N,IC,IH,IW], w[OC,IC/groups,KH,KW], b[OC] -> y[N,OC,OH,OW] (cross-correlation, as in PyTorch), rectified; all
+    of them may have an axis of depth before H"""
 
     adds_waiting = True
 
     @staticmethod
     def forward(
-        ctx: Node, x: Array, w: Array, b: Array | None, *, sizes: Sizes, options: Options, relu: bool = False
-    ) -> Array:
-        y = convolve(x, w, b, sizes, options, relu)
-        ctx.options = options
-        ctx.save(x, w, y if relu else None)
+        ctx: Node, x: Array, w: Array, b: Array | None, *, sizes: Sizes, options: Options,
+        rectifier: Rectifier | None = None,
+    ) -> Array:  # fmt: skip
+        y = convolve(x, w, b, sizes, options, rectifier)
+        ctx.options, ctx.rectifier = options, rectifier
+        ctx.save(x, w, y if rectifier else None)
         return y
 
     @staticmethod
@@ -73,9 +76,7 @@ class Conv2d(Function):
         x, w, y = ctx.saved
         dy = backend.contiguous(dy)
         if y is not None:
-            passed = backend.empty_like(dy)
-            backend.kernel(dy, "activation_backward")("relu", dy, y, passed)
-            dy = passed
+            dy = ctx.rectifier.gradient(dy, y)
         dx = None
         if ctx.needs[0]:
             fused = waiting if ctx.options.padding_mode == "zeros" else None
@@ -91,7 +92,7 @@ class Conv2d(Function):
     def backward_graph(cls, ctx: Node, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, w, y = ctx.saved
         if y is not None:
-            dy = dy * (y > 0)
+            dy = dy * wrap(ctx.rectifier.derivative(y.data))
         dx = Conv2dData.apply(dy, w, shape=x.shape, options=ctx.options) if ctx.needs[0] else None
         dw = Conv2dWeight.apply(dy, x, shape=w.shape, options=ctx.options) if ctx.needs[1] else None
         return dx, dw, dy.sum(_all_but_channels(dy)) if ctx.needs[2] else None
@@ -102,14 +103,15 @@ def _all_but_channels(x: Any) -> Sizes:
 
 
 def convolve(
-    x: Array, w: Array, b: Array | None, sizes: Sizes, options: Options, relu: bool = False, scale: Array | None = None,
-    add: Array | None = None,
+    x: Array, w: Array, b: Array | None, sizes: Sizes, options: Options, rectifier: Rectifier | None = None,
+    scale: Array | None = None, add: Array | None = None,
 ) -> Array:  # fmt: skip
-    """scale conv(x, w) + b + add, with relu max(., 0): [N, OC, *sizes]; scale, b [OC]."""
+    """scale conv(x, w) + b + add, rectified: [N, OC, *sizes]; scale, b [OC]."""
     y = backend.empty_like(x, (x.shape[0], w.shape[0], *sizes))
     if y.size:
         x, w, b, scale, add = map(backend.contiguous, (x, w, b, scale, add))
-        backend.kernel(x, "conv2d_forward")(x, w, b, y, *options, relu, scale, add)
+        then = rectifier.arguments(x, w.shape[0]) if rectifier else ()
+        backend.kernel(x, "conv2d_forward")(x, w, b, y, *options, rectifier is not None, scale, add, *then)
     return y
 
 
@@ -121,20 +123,21 @@ class Conv2dThen(Function):
     @staticmethod
     def forward(
         ctx: Node, x: Array, w: Array, b: Array | None, scale: Array | None, add: Array | None, *, sizes: Sizes,
-        options: Options, relu: bool,
+        options: Options, rectifier: Rectifier | None,
     ) -> Array:  # fmt: skip
-        return convolve(x, w, b, sizes, options, relu, scale, add)
+        return convolve(x, w, b, sizes, options, rectifier, scale, add)
 
 
 def data_gradient(
-    dy: Array, w: Array, shape: Sizes, options: Options, b: Array | None = None, relu: bool = False,
+    dy: Array, w: Array, shape: Sizes, options: Options, b: Array | None = None, rectifier: Rectifier | None = None,
     scale: Array | None = None, add: Array | None = None,
 ) -> Array:  # fmt: skip
-    """dx, of `shape`, from dy and w; as a transposed convolution scale dx + b + add, with relu max(., 0)."""
+    """dx, of `shape`, from dy and w; as a transposed convolution scale dx + b + add, rectified."""
     dx = backend.empty_like(w, shape)
     if dx.size:
         dy, w, b, scale, add = map(backend.contiguous, (dy, w, b, scale, add))
-        backend.kernel(w, "conv2d_backward_data")(dy, w, dx, *options, b, relu, scale, add)
+        then = rectifier.arguments(w, shape[1]) if rectifier else ()
+        backend.kernel(w, "conv2d_backward_data")(dy, w, dx, *options, b, rectifier is not None, scale, add, *then)
     return dx
 
 
@@ -151,22 +154,23 @@ def weight_gradient(dy: Array, x: Array, shape: Sizes, db: Array | None, options
 
 
 class Conv2dData(Elementary):
-    """(dy, w, b) -> dx, the gradient of Conv2d with respect to x; with + b and relu max(., 0) transposed convolution"""
+    """(dy, w, b) -> dx, the gradient of Conv2d with respect to x; with + b, rectified, transposed convolution"""
 
     @staticmethod
     def forward(
-        ctx: Node, dy: Array, w: Array, b: Array | None = None, *, shape: Sizes, options: Options, relu: bool = False
-    ) -> Array:
-        ctx.options = options
-        dx = data_gradient(dy, w, shape, options, b, relu)
-        ctx.save(dy, w, dx if relu else None)
+        ctx: Node, dy: Array, w: Array, b: Array | None = None, *, shape: Sizes, options: Options,
+        rectifier: Rectifier | None = None,
+    ) -> Array:  # fmt: skip
+        ctx.options, ctx.rectifier = options, rectifier
+        dx = data_gradient(dy, w, shape, options, b, rectifier)
+        ctx.save(dy, w, dx if rectifier else None)
         return dx
 
     @staticmethod
     def backward(ctx: Node, ddx: Any) -> Any:
         dy, w, dx = ctx.saved
         if dx is not None:
-            ddx = ddx * (dx > 0)
+            ddx = ddx * ctx.rectifier.derivative(constant(dx))
         sizes = dy.shape[2:]
         ddy = Conv2d.call(ddx, w, None, sizes=sizes, options=ctx.options) if ctx.needs[0] else None
         dw = Conv2dWeight.call(dy, ddx, shape=w.shape, options=ctx.options) if ctx.needs[1] else None
@@ -181,9 +185,9 @@ class ConvTransposeThen(Function):
     @staticmethod
     def forward(
         ctx: Node, x: Array, w: Array, b: Array | None, scale: Array | None, add: Array | None, *, shape: Sizes,
-        options: Options, relu: bool,
+        options: Options, rectifier: Rectifier | None,
     ) -> Array:  # fmt: skip
-        return data_gradient(x, w, shape, options, b, relu, scale, add)
+        return data_gradient(x, w, shape, options, b, rectifier, scale, add)
 
 
 class Conv2dWeight(Elementary):
@@ -282,9 +286,11 @@ def conv(
         x, weight, then = x.unsqueeze(2), weight.unsqueeze(2), then.lifted()
         options, sizes = options.lifted(), (1, *sizes)
     if then.scale is None and then.add is None:
-        y = Conv2d.apply(x, weight, bias, sizes=sizes, options=options, relu=then.relu)
+        y = Conv2d.apply(x, weight, bias, sizes=sizes, options=options, rectifier=then.rectifier)
     else:
-        y = Conv2dThen.apply(x, weight, bias, then.scale, then.add, sizes=sizes, options=options, relu=then.relu)
+        y = Conv2dThen.apply(
+            x, weight, bias, then.scale, then.add, sizes=sizes, options=options, rectifier=then.rectifier
+        )
     return y.squeeze(2) if n == 1 else y
 
 
@@ -357,7 +363,9 @@ def conv_transpose(
         x, weight, native, then = x.unsqueeze(2), weight.unsqueeze(2), native.lifted(), then.lifted()
         shape = (*shape[:2], 1, *shape[2:])
     if then.scale is None and then.add is None:
-        y = Conv2dData.apply(x, weight, bias, shape=shape, options=native, relu=then.relu)
+        y = Conv2dData.apply(x, weight, bias, shape=shape, options=native, rectifier=then.rectifier)
     else:
-        y = ConvTransposeThen.apply(x, weight, bias, then.scale, then.add, shape=shape, options=native, relu=then.relu)
+        y = ConvTransposeThen.apply(
+            x, weight, bias, then.scale, then.add, shape=shape, options=native, rectifier=then.rectifier
+        )
     return y.squeeze(2) if n == 1 else y

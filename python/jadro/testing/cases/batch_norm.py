@@ -21,6 +21,8 @@ class BatchNormCase(Case):
     running: bool = True
     add: bool = False
     relu: bool = False
+    slope: bool = False  # of relu, below 0
+    most: float = np.inf  # above
     shift: float = 0.5
     momentum: float = 0.1
     eps: float = 1e-5
@@ -32,7 +34,8 @@ class BatchNormCase(Case):
         affine: Shapes = {"weight": channel, "bias": channel} if self.affine else {}
         running: Shapes = {"running_mean": channel, "running_var": channel} if self.running else {}
         x = (self.n, self.c, self.s)
-        return {"x": x, **affine, **running, **({"add": x} if self.add else {})}
+        slope: Shapes = {"slope": channel} if self.slope else {}
+        return {"x": x, **affine, **running, **({"add": x} if self.add else {}), **slope}
 
     def outputs(self) -> Shapes:
         channel = (self.c,)
@@ -58,6 +61,8 @@ class BatchNormCase(Case):
     def draw(self, rng: np.random.Generator, name: str, shape: tuple[int, ...]) -> Array:
         if name == "running_var":
             return rng.uniform(0.5, 2, shape)
+        if name == "slope":  # of one sign: backward tells from y which side x was on
+            return rng.uniform(0.1, 0.5, shape)
         numbers = rng.standard_normal(shape)
         return numbers + self.shift * rng.standard_normal((self.c, 1)) if name == "x" else numbers
 
@@ -81,6 +86,8 @@ class BatchNormCase(Case):
             inputs.get("add"),
             self.relu,
             affine,
+            inputs.get("slope"),
+            self.most,
         )
         core.batch_norm_backward(
             inputs["dy"],
@@ -95,6 +102,8 @@ class BatchNormCase(Case):
             affine,
             results["y"] if self.dadd else None,
             results.get("dadd"),
+            inputs.get("slope"),
+            self.most,
         )
 
     def reference(self, inputs: Arrays) -> Arrays:
@@ -106,7 +115,8 @@ class BatchNormCase(Case):
         dy = inputs["dy"]
         y = y + inputs["add"] if self.add else y
         if self.relu:
-            y, dy = np.maximum(y, 0), np.where(y > 0, dy, 0)
+            slope = inputs.get("slope")
+            y, dy = reference.rectified(y, slope, self.most), dy * reference.rectified_slope(y, slope, self.most)
         dx, dweight, dbias = reference.batch_norm_backward(dy, x, weight, mean, rstd, self.training)
         results = {"y": y, "save_mean": mean, "save_rstd": rstd, "dx": dx, **({"dadd": dy} if self.dadd else {})}
         if new_mean is not None and new_var is not None:
@@ -137,6 +147,12 @@ CASES = [
     BatchNormCase("relu", 3, 5, 49, relu=True),
     BatchNormCase("relu_rows", 17, 9, 1, relu=True),
     BatchNormCase("relu_in_evaluation", 3, 5, 19, training=False, relu=True),
+    BatchNormCase("leaky", 3, 5, 49, relu=True, slope=True),
+    BatchNormCase("leaky_rows", 17, 9, 1, relu=True, slope=True, most=0.75),
+    BatchNormCase("bounded", 3, 5, 49, relu=True, most=0.75),
+    BatchNormCase("bounded_in_evaluation", 3, 5, 19, training=False, relu=True, most=0.75),
+    BatchNormCase("add_leaky", 3, 5, 49, add=True, relu=True, slope=True),
+    BatchNormCase("add_bounded_rows", 17, 9, 1, add=True, relu=True, most=0.75),
     BatchNormCase("add", 3, 5, 49, add=True),
     BatchNormCase("add_relu", 3, 5, 49, add=True, relu=True),
     BatchNormCase("add_relu_rows", 17, 9, 1, add=True, relu=True),

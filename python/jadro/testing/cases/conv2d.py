@@ -28,6 +28,8 @@ class Conv2dCase(Case):
     groups: int = 1
     bias: bool = True
     relu: bool = False
+    slope: bool = False  # of relu, below 0
+    most: float = np.inf  # above
     scale: bool = False
     add: bool = False
     algorithm: str = "auto"
@@ -59,8 +61,9 @@ class Conv2dCase(Case):
 
     def inputs(self) -> Shapes:
         shapes: Shapes = {"x": (self.n, self.ic, *self.image), "w": self.weight}
-        given = {"b": self.bias, "scale": self.scale, "add": self.add}
-        others: Shapes = {"b": (self.oc,), "scale": (self.oc,), "add": (self.n, self.oc, *self.out)}
+        channels = (self.oc,)
+        given = {"b": self.bias, "scale": self.scale, "add": self.add, "slope": self.slope}
+        others: Shapes = {"b": channels, "scale": channels, "add": (self.n, self.oc, *self.out), "slope": channels}
         return {**shapes, **{name: shape for name, shape in others.items() if given[name]}}
 
     @property
@@ -91,7 +94,7 @@ class Conv2dCase(Case):
         return self.stride, self.padding, self.dilation, self.groups, *algorithm, self.padding_mode
 
     def _epilogue(self, inputs: Arrays) -> tuple[Any, ...]:
-        return self.relu, inputs.get("scale"), inputs.get("add")
+        return self.relu, inputs.get("scale"), inputs.get("add"), inputs.get("slope"), self.most
 
     def call(self, core: Any, inputs: Arrays, results: Arrays) -> None:
         options = self._options(self.algorithm)
@@ -214,6 +217,14 @@ CASES = [
     Conv2dCase("row_of_tiles_of_five_by_five", 1, 33, (5, 35), 18, (5, 5), padding=(0, 1, 3, 4), bias=False),
     Conv2dCase("tiles_of_a_gpu", 2, 9, (9, 13), 70, (3, 3), padding=(1, 1, 1, 1)),
     Conv2dCase("relu", 2, 3, (8, 9), 7, (3, 3), padding=(1, 1, 1, 1), relu=True),
+    Conv2dCase("leaky", 2, 3, (8, 9), 7, (3, 3), padding=(1, 1, 1, 1), relu=True, slope=True),
+    Conv2dCase("relu_bounded", 2, 3, (8, 9), 7, (3, 3), padding=(1, 1, 1, 1), relu=True, most=1.5),
+    Conv2dCase("leaky_tiles", 3, 19, (9, 14), 35, (3, 3), padding=(1,) * 4, relu=True, slope=True, most=2.0),
+    Conv2dCase("leaky_strided", 2, 7, (9, 31), 8, (3, 3), (2, 2), relu=True, slope=True, scale=True, add=True),
+    Conv2dCase("leaky_pixels", 1, 70, (5, 6), 40, (1, 1), relu=True, slope=True, most=3.0),
+    Conv2dCase("leaky_depthwise", 2, 6, (7, 19), 6, (3, 3), groups=6, relu=True, slope=True, most=1.0),
+    Conv2dCase("leaky_small_planes", 3, 20, (4, 5), 20, (3, 3), padding=(1,) * 4, groups=20, relu=True, slope=True),
+    Conv2dCase("leaky_depthwise_dilated", 1, 3, (9, 40), 3, (3, 2), (), (1,) * 4, (2, 3), 3, relu=True, slope=True),
     Conv2dCase("relu_without_bias", 1, 4, (6, 6), 5, (3, 3), bias=False, relu=True),
     Conv2dCase("scale", 2, 5, (8, 9), 7, (3, 3), padding=(1, 1, 1, 1), scale=True),
     Conv2dCase("scale_add_relu", 3, 19, (9, 14), 35, (3, 3), padding=(1, 1, 1, 1), relu=True, scale=True, add=True),
@@ -285,6 +296,8 @@ CASES = [
     ConvTransposeCase("transposed_volume", 2, 4, (3, 4, 5), 3, (3, 3, 3), (2, 1, 2), (1, 0, 1, 1, 0, 1)),
     ConvTransposeCase("transposed_volume_depthwise", 1, 3, (3, 4, 5), 6, (2, 3, 2), (2, 2, 1), (), groups=3),
     ConvTransposeCase("transposed_relu", 2, 3, (5, 6), 4, (3, 3), (2, 2), (1,) * 4, relu=True),
+    ConvTransposeCase("transposed_leaky", 2, 3, (5, 6), 4, (3, 3), (2, 2), (1,) * 4, relu=True, slope=True, most=2.0),
+    ConvTransposeCase("transposed_depthwise_leaky", 1, 6, (5, 9), 6, (3, 3), (2, 2), groups=6, relu=True, slope=True),
     ConvTransposeCase("transposed_scale_add_relu", 2, 3, (5, 6), 17, (3, 3), relu=True, scale=True, add=True),
     ConvTransposeCase("transposed_strided_add", 2, 30, (5, 6), 17, (3, 3), (2, 2), scale=True, add=True, relu=True),
     ConvTransposeCase("transposed_deep_strided", 1, 300, (4, 5), 5, (3, 3), (2, 2), scale=True, add=True),

@@ -11,6 +11,8 @@ from jadro.testing.reference.activation import (
     activation_forward,
     prelu_backward,
     prelu_forward,
+    rectified,
+    rectified_slope,
 )
 from jadro.testing.reference.avg_pool import avg_pool_backward, avg_pool_forward
 from jadro.testing.reference.batch_norm import batch_norm_backward, batch_norm_forward
@@ -67,6 +69,8 @@ __all__ = [
     "prelu_backward",
     "prelu_forward",
     "random_uniform",
+    "rectified",
+    "rectified_slope",
     "rmsprop_step",
     "rnn_backward",
     "rnn_forward",

@@ -89,6 +89,21 @@ def activation_backward(name: str, dy: Array, v: Array, a: float = 0.0, b: float
     return dy * (1 - v * v) if name == "tanh" else dy * v * (1 - v)
 
 
+def rectified(y: Array, slope: Array | None, most: float) -> Array:
+    """slope[c] y where y[n,c,...] < 0, 0 without slopes, and at most `most`."""
+    return np.minimum(np.where(y < 0, y * _slopes(y, slope), y), y.dtype.type(most))
+
+
+def rectified_slope(y: Array, slope: Array | None, most: float) -> Array:
+    """The derivative of `rectified` at y."""
+    return np.where(y > 0, y < most, _slopes(y, slope)).astype(y.dtype)
+
+
+def _slopes(y: Array, slope: Array | None) -> Array:
+    """slope[c] for y[n,c,...]; 0 without."""
+    return np.zeros_like(y[:, :1]) if slope is None else slope.reshape(-1, *(1,) * (y.ndim - 2))
+
+
 def prelu_forward(x: Array, w: Array) -> Array:
     """x[N,C,S], w[C]: y = x where x > 0, else w x."""
     return np.where(x > 0, x, x * w[:, None])

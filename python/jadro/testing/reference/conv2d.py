@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from jadro.testing.reference.activation import rectified
 from jadro.testing.reference.sums import Array, total
 
 Sizes = Sequence[int]
@@ -35,8 +36,9 @@ def output_sizes(sizes: Sizes, kernel: Sizes, stride: Sizes, padding: Sizes, dil
 def conv2d_forward(
     x: Array, w: Array, b: Array | None, stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
     padding_mode: str = "zeros", relu: bool = False, scale: Array | None = None, add: Array | None = None,
+    slope: Array | None = None, most: float = np.inf,
 ) -> Array:  # fmt: skip
-    """y, with what may follow in the same call: scale[o] y before the bias, + add, ReLU."""
+    """y, with what may follow in the same call: scale[o] y before the bias, + add, and with relu `rectified`."""
     out = output_sizes(x.shape[2:], w.shape[2:], stride, padding, dilation)
     xs = _by_group(_pad(x, padding, padding_mode), groups)
     ws = w.reshape(groups, -1, *w.shape[1:])
@@ -44,13 +46,13 @@ def conv2d_forward(
     for tap, cells in _taps(w.shape[2:], out, stride, dilation):
         for c in range(w.shape[1]):
             ys += xs[_index(ALL, ALL, c, None, *cells)] * _spread(ws[_index(ALL, ALL, c, *tap)], out)
-    return _then(ys.reshape(len(x), w.shape[0], *out), b, relu, scale, add)
+    return _then(ys.reshape(len(x), w.shape[0], *out), b, relu, scale, add, slope, most)
 
 
 def conv2d_backward_data(
     dy: Array, w: Array, x_shape: tuple[int, ...], stride: Sizes, padding: Sizes, dilation: Sizes, groups: int,
     padding_mode: str = "zeros", b: Array | None = None, relu: bool = False, scale: Array | None = None,
-    add: Array | None = None,
+    add: Array | None = None, slope: Array | None = None, most: float = np.inf,
 ) -> Array:  # fmt: skip
     """dx: every product of the forward sum hands w * dy back to the pixel that it read. With b and what follows, the
     transposed convolution."""
@@ -62,7 +64,7 @@ def conv2d_backward_data(
     for tap, cells in _taps(w.shape[2:], dy.shape[2:], stride, dilation):
         for o in range(ws.shape[1]):
             dx[_index(..., *cells)] += dys[:, :, o, None] * _spread(ws[_index(ALL, o, ALL, *tap)], dy.shape[2:])
-    return _then(_unpad(dx.reshape(n, ic, *padded), space, padding, padding_mode), b, relu, scale, add)
+    return _then(_unpad(dx.reshape(n, ic, *padded), space, padding, padding_mode), b, relu, scale, add, slope, most)
 
 
 def conv2d_backward_weight(
@@ -123,15 +125,17 @@ def _index(*parts: Any) -> Index:
     return parts
 
 
-def _then(y: Array, b: Array | None, relu: bool, scale: Array | None, add: Array | None) -> Array:
-    """scale[o] y + b[o] + add, ReLU."""
+def _then(
+    y: Array, b: Array | None, relu: bool, scale: Array | None, add: Array | None, slope: Array | None, most: float
+) -> Array:
+    """scale[o] y + b[o] + add, rectified."""
     if scale is not None:
         y = y * _spread(scale, y.shape[2:])
     if b is not None:
         y = y + _spread(b, y.shape[2:])
     if add is not None:
         y = y + add
-    return np.maximum(y, 0) if relu else y
+    return rectified(y, slope, most) if relu else y
 
 
 def _spread(a: Array, space: Sizes) -> Array:

@@ -1,0 +1,23 @@
+// ReLU and its kin as the end of another operation.
+#pragma once
+
+#include "core/shapes.h"
+#include "cuda/runtime.h"
+
+namespace jadro::cuda {
+
+// v of channel c rectified; NaN stays NaN.
+template <class T, class V>
+__device__ V rectified(const Rectifier<T>& r, i64 c, V v) {
+  if (!r.on) return v;
+  if (v <= V(0)) v = r.slope ? v * static_cast<V>(r.slope[c]) : V(0);
+  return v > static_cast<V>(r.most) ? static_cast<V>(r.most) : v;
+}
+// What passes of the gradient g of a result v.
+template <class T>
+__device__ T rectified_gradient(const Rectifier<T>& r, i64 c, T v, T g) {
+  if (v > T(0)) return v < r.most ? g : T(0);
+  return r.slope ? r.slope[c] * g : T(0);
+}
+
+}  // namespace jadro::cuda
