@@ -82,6 +82,14 @@ void gemm(const Gemm<T>& g) {
     Split& shorter = &longer == &rows ? columns : rows;
     if (!longer.halve() && !shorter.halve()) break;
   }
+  // Few blocks: as many for every thread.
+  const auto uneven = [&] { return rows.count() * columns.count() % threads != 0; };
+  if (rows.count() * columns.count() < 4 * threads) {
+    for (i64 parts = rows.count() + 1; uneven() && parts < rows.count() + threads; ++parts) {
+      const Split more(g.m, (g.m + parts - 1) / parts, k.tile_rows);
+      if (more.count() * columns.count() % threads == 0) rows = more;
+    }
+  }
   const Scratch<T> scratch(k.gemm_scratch(rows.size(), columns.size()), threads);
   parallel_for(static_cast<int>(rows.count() * columns.count()), threads, [&](int task, int rank) {
     k.gemm_block(g, rows.range(task % rows.count()), columns.range(task / rows.count()), scratch.at(rank));
