@@ -44,10 +44,10 @@ struct RnnRun {
 constexpr i64 kRnnWork = 8;
 constexpr i64 kRnnUnpacked = 2;
 
-// One direction of one layer; w_ih, w_hh and w_hr packed by rnn_pack_forward. in[k] = W_k x + bias_k, biases added up
-// where the cell adds them; bias_n [H] is the GRU's b'_n. y [tokens,..P] is read at the step before; y_new is y, or
-// null where it is known and only the rest is wanted again. cn [N,H] holds c at the start and c at the end. saved and
-// cells are null in inference. unpacked: w_ih and w_hh are the weights themselves, of a cell without options and at
+// One direction of one layer; w_ih, w_hh and w_hr transposed by pack_b, each gate apart. in[k] = W_k x + bias_k, biases
+// added up where the cell adds them; bias_n [H] is the GRU's b'_n. y [tokens,..P] is read at the step before; y_new is
+// y, or null where it is known and only the rest is wanted again. cn [N,H] holds c at the start and c at the end. saved
+// and cells are null in inference. unpacked: w_ih and w_hh are the weights themselves, of a cell without options and at
 // most kRnnUnpacked tokens. `in` [tokens,G*H], from `origin` on, may hold what rnn_project makes; where null the loop
 // makes it.
 template <class T>
@@ -57,13 +57,13 @@ struct RnnForward : RnnRun<T> {
   bool unpacked;
 };
 
-// w_hh and w_hr packed by rnn_pack_backward (of kGruBefore w_hh holds the rows of r z, w_hn those of n). dh [N,P], dc
-// [N,H]: gradients of the last state at the start, of the first at the end; c_enter [N,H]: the cell state before the
-// run's first step, where that is not the first of all. By token, from the first on, da_row apart: da [kGrads,H],
-// gradients of the pre-activations; with layer norm da by row, and by token dw and du [G*H], those of W x and U h; h_in
-// [P], the h that entered U, where not null; reset [H]: r h of kGruBefore; dp [P] and shown [H]: gradient and input of
-// the projection. sums [N,kRnnSums]: gradients of gains and peepholes, a row's added up over the steps: gain_ih,
-// gain_hh, gain_c, bias_c, peep_i, peep_f, peep_o.
+// w_hh and w_hr by pack_b, pass_depth rows at a time (of kGruBefore w_hh holds the rows of r z, w_hn those of n). dh
+// [N,P], dc [N,H]: gradients of the last state at the start, of the first at the end; c_enter [N,H]: the cell state
+// before the run's first step, where that is not the first of all. By token, from the first on, da_row apart: da
+// [kGrads,H], gradients of the pre-activations; with layer norm da by row, and by token dw and du [G*H], those of W x
+// and U h; h_in [P], the h that entered U, where not null; reset [H]: r h of kGruBefore; dp [P] and shown [H]: gradient
+// and input of the projection. sums [N,kRnnSums]: gradients of gains and peepholes, a row's added up over the steps:
+// gain_ih, gain_hh, gain_c, bias_c, peep_i, peep_f, peep_o.
 template <class T>
 struct RnnBackward : RnnRun<T> {
   const T *w_hh, *w_hn, *w_hr, *y, *dy, *dcells, *c_enter, *bias_n;
@@ -190,6 +190,8 @@ template <class T>
 struct Kernels {
   // Tile of the microkernel and depth of one pass: what a split of a matrix product should be a multiple of.
   i64 tile_rows, tile_columns, pass_depth, lanes;
+  // B[k,n] in panels of tile_columns columns, panel j at j * k * tile_columns
+  void (*pack_b)(const T* b, i64 row, i64 col, i64 k, i64 n, T* packed);
   i64 (*gemm_scratch)(i64 m, i64 n);
   void (*gemm_block)(const Gemm<T>&, Range m, Range n, T* scratch);
   // Most rows of A, rows of long dot products, or terms of the sums, for gemm_thin. It wants B with contiguous rows,
@@ -211,8 +213,6 @@ struct Kernels {
   void (*conv2d_rows)(const Conv2dProduct<T>* phases, i64 count, Range items);
   void (*conv2d_rows_weight)(const Conv2dWeight<T>&, Range channels);
   WinogradKernels<T> winograd23, winograd43, winograd25;
-  void (*rnn_pack_forward)(const T* w, i64 gates, i64 hidden, i64 k, T* packed);
-  void (*rnn_pack_backward)(const T* u, i64 rows, i64 hidden, T* packed);
   i64 (*rnn_forward_scratch)(const Rnn&, i64 rows, i64 units, bool options);
   i64 (*rnn_backward_scratch)(const Rnn&, i64 rows, bool options);
   void (*rnn_project)(const RnnForward<T>&, Range tokens, T* in, T* scratch);  // scratch: tokens * input and a vector

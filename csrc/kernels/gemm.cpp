@@ -11,6 +11,7 @@ void set(Kernels<T>& k) {
   k.tile_columns = kNr<T>;
   k.pass_depth = kKc;
   k.lanes = kLanes<T>;
+  k.pack_b = pack_b_panels<T>;
   k.gemm_scratch = gemm_scratch<T>;
   k.gemm_block = gemm_block<T>;
   k.thin_rows = kThinRows;

@@ -7,8 +7,6 @@ namespace {
 
 template <class T>
 void set(Kernels<T>& k) {
-  k.rnn_pack_forward = rnn_pack_forward<T>;
-  k.rnn_pack_backward = rnn_pack_backward<T>;
   k.rnn_project = rnn_project<T>;
   k.rnn_forward_scratch = rnn_forward_scratch<T>;
   k.rnn_backward_scratch = rnn_backward_scratch<T>;

@@ -18,23 +18,6 @@ i64 unit_panels(i64 units) {
   return ceil_div(units, kNr<T>);
 }
 
-// W[G*H, k] as G x ceil(H / kNr) panels of W^T: panel (gate, u) at (gate * panels + u) * k * kNr.
-template <class T>
-void rnn_pack_forward(const T* w, i64 gates, i64 hidden, i64 k, T* dst) {
-  for (i64 g = 0; g < gates; ++g, dst += unit_panels<T>(hidden) * k * kNr<T>) {
-    pack_b_panels(w + g * hidden * k, 1, k, k, hidden, dst);
-  }
-}
-
-// U[G*H, H] in passes of at most kKc of its rows: pass p at p * kKc * panels * kNr.
-template <class T>
-void rnn_pack_backward(const T* u, i64 rows, i64 hidden, T* dst) {
-  for (i64 k0 = 0; k0 < rows; k0 += kKc) {
-    pack_b_panels(u + k0 * hidden, hidden, 1, min(kKc, rows - k0), hidden, dst);
-    dst += kKc * unit_panels<T>(hidden) * kNr<T>;
-  }
-}
-
 // A[rows, k] with rows `row` apart, packed panel by panel.
 template <class T>
 void pack_rows(const T* source, i64 row, i64 k, const RowPanels& rows, T* dst) {

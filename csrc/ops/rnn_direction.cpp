@@ -108,12 +108,14 @@ void RnnDirection<T>::pack_forward() {
   T* const w_hh = w_ih + G * panels * I;
   T* const w_hr = w_hh + G * panels * P;
   take_biases(w_hr + outs * H);
-  parallel_for(2, threads_for(G * H * (I + P)), [&](int task, int) {
-    if (task == 0) {
-      k.rnn_pack_forward(weight(kWeightIh), G, H, I, w_ih);
+  parallel_for(static_cast<int>(2 * G + s.projected()), threads_for(G * H * (I + P)), [&](int task, int) {
+    const i64 gate = task / 2;
+    if (gate == G) {
+      k.pack_b(weight(kWeightHr), 1, H, H, P, w_hr);
+    } else if (task % 2 == 0) {
+      k.pack_b(weight(kWeightHh) + gate * H * P, 1, P, P, H, w_hh + gate * panels * P);
     } else {
-      k.rnn_pack_forward(weight(kWeightHh), G, H, P, w_hh);
-      if (s.projected()) k.rnn_pack_forward(weight(kWeightHr), 1, P, H, w_hr);
+      k.pack_b(weight(kWeightIh) + gate * H * I, 1, I, I, H, w_ih + gate * panels * I);
     }
   });
   forward.unpacked = false;
@@ -158,14 +160,22 @@ void RnnDirection<T>::pack_backward() {
   T* const w_hh = packed_backward_->data();
   T* const w_hr = w_hh + G * H * outs;
   const i64 rows = before ? 2 * H : G * H;
-  k.rnn_pack_backward(weight(kWeightHh), rows, P, w_hh);
+  const auto pack = [&](const T* w, i64 depth, i64 width, T* to) {  // W[depth, width] by passes
+    const i64 row = round_up(width, k.tile_columns);
+    parallel_for(static_cast<int>((depth + k.pass_depth - 1) / k.pass_depth), threads_for(depth * width),
+                 [&](int pass, int) {
+                   const i64 first = pass * k.pass_depth, count = std::min(k.pass_depth, depth - first);
+                   k.pack_b(w + first * width, width, 1, count, width, to + first * row);
+                 });
+  };
+  pack(weight(kWeightHh), rows, P, w_hh);
   backward.w_hh = w_hh;
   if (before) {
-    k.rnn_pack_backward(weight(kWeightHh) + rows * P, H, P, w_hh + rows * outs);
+    pack(weight(kWeightHh) + rows * P, H, P, w_hh + rows * outs);
     backward.w_hn = w_hh + rows * outs;
   }
   if (s.projected()) {
-    k.rnn_pack_backward(weight(kWeightHr), P, H, w_hr);
+    pack(weight(kWeightHr), P, H, w_hr);
     backward.w_hr = w_hr;
   }
 }
