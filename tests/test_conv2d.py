@@ -27,7 +27,7 @@ def test_every_algorithm_matches_the_reference(case, algorithm, backend, dtype):
     try:
         results = backend.run(replace(case, algorithm=algorithm), inputs)
     except ValueError as error:
-        assert algorithm == "winograd" and re.search(r"'winograd'.*kernels of \(3, 3\).*; kernel \(", str(error))
+        assert algorithm == "winograd" and re.search(r"'winograd'.*kernels of \(2, 2\).*; kernel \(", str(error))
         assert not case.winograd_serves
         return
     cases.assert_close_to_reference(results, case)
@@ -41,13 +41,14 @@ def test_unknown_algorithm_is_named():
         _core.conv2d_forward(x, w, None, y, *OPTIONS, algorithm="fastest")
 
 
-@pytest.mark.parametrize("kernel", [(3, 3), (5, 5)])
+@pytest.mark.parametrize(("size", "stride"), [(2, 1), (3, 1), (5, 1), (3, 2), (4, 2), (5, 2), (6, 2)])
 @pytest.mark.parametrize("channels", [16, 64, 256])
-def test_winograd_is_within_a_hundred_thousandth_of_the_exact_result(channels, kernel, backend):
+def test_winograd_is_within_a_hundred_thousandth_of_the_exact_result(channels, size, stride, backend):
     """Of the largest element, on random data: the accuracy that single precision must keep."""
     if backend.is_cuda:
         pytest.skip("no Winograd on cuda")
-    case = conv2d.Conv2dCase("accuracy", 2, channels, (14, 15), 32, kernel, padding=(1, 1, 1, 1), algorithm="winograd")
+    image, kernel, strides = (14 * stride, 15 * stride), (size, size), (stride, stride)
+    case = conv2d.Conv2dCase("accuracy", 2, channels, image, 32, kernel, strides, (1,) * 4, algorithm="winograd")
     inputs = case.make_inputs(np.float32)
     results, (exact, _) = backend.run(case, inputs), cases.expected(case, np.dtype(np.float32))
     for name in ("y", "dx", "dw"):
@@ -55,14 +56,16 @@ def test_winograd_is_within_a_hundred_thousandth_of_the_exact_result(channels, k
         assert error < 1e-5, f"{name}: {error:.2g}"
 
 
+@pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_winograd_keeps_nan_and_infinity_where_they_belong(value, backend, dtype):
+def test_winograd_keeps_nan_and_infinity_where_they_belong(value, stride, backend, dtype):
     if backend.is_cuda:
         pytest.skip("no Winograd on cuda")
-    case = conv2d.Conv2dCase("special", 2, 17, (9, 10), 20, (3, 3), padding=(1, 1, 1, 1), algorithm="winograd")
+    kernel, strides = (4, 4) if stride == 2 else (3, 3), (stride, stride)
+    case = conv2d.Conv2dCase("special", 2, 17, (9, 10), 20, kernel, strides, (1,) * 4, algorithm="winograd")
     inputs = case.make_inputs(dtype)
     inputs["x"][1, 3, 4, 2] = value
-    inputs["dy"][0, 5, 8, 9] = value
+    inputs["dy"][0, 5, -1, -1] = value
     results, direct = backend.run(case, inputs), backend.run(replace(case, algorithm="direct"), inputs)
     for name, result in results.items():
         np.testing.assert_array_equal(np.isfinite(result), np.isfinite(direct[name]), name)

@@ -264,8 +264,11 @@ def test_output_size_of_the_module_equals_pytorch(axes):
 REFUSED = [
     (F.conv1d, (1, 2, 9), (3, 2, 3), {}, r"conv1d: algorithm is 'winograd'.*kernel \(3,\)"),
     (F.conv2d, (1, 2, 9, 9), (3, 2, 3, 2), {}, r"conv2d: .*kernel \(3, 2\), stride \(1, 1\)"),
-    (F.conv2d, (1, 2, 9, 9), (3, 2, 3, 3), {"stride": 2}, r"conv2d: .*stride \(2, 2\), dilation \(1, 1\)"),
-    (F.conv3d, (1, 2, 9, 9, 9), (3, 2, 3, 3, 2), {}, r"conv3d: .*last two axes, .*kernel \(3, 3, 2\)"),
+    (F.conv2d, (1, 2, 9, 9), (3, 2, 3, 3), {"stride": 3}, r"conv2d: .*stride \(3, 3\), dilation \(1, 1\)"),
+    (F.conv2d, (1, 2, 9, 9), (3, 2, 7, 7), {"stride": 2}, r"conv2d: .*kernel \(7, 7\), stride \(2, 2\)"),
+    (F.conv2d, (1, 2, 9, 9), (3, 2, 3, 3), {"stride": (1, 2)}, r"conv2d: .*stride \(1, 2\)"),
+    (F.conv3d, (1, 2, 9, 9, 9), (3, 2, 3, 3, 2), {}, r"conv3d: .*last two axes .*kernel \(3, 3, 2\)"),
+    (F.conv3d, (1, 2, 9, 9, 9), (3, 2, 3, 3, 3), {"stride": 2}, r"conv3d: .*stride \(2, 2, 2\)"),
     (F.conv3d, (1, 2, 9, 9, 9), (3, 2, 3, 3, 3), {"stride": (2, 1, 1)}, r"conv3d: .*stride \(2, 1, 1\)"),
 ]
 

@@ -19,8 +19,8 @@ Conv2dAlgorithm algorithm_of(const Call& call, const Conv2d& s, i64 axes, const 
     call.value_error("algorithm is '" + name + "', expected auto, direct, im2col or winograd");
   }
   call.require(winograd_serves(s), [&] {
-    return "algorithm is 'winograd', which serves kernels of (3, 3) and (5, 5) in the last two axes, stride and "
-           "dilation 1; kernel " +
+    return "algorithm is 'winograd', which serves kernels of (2, 2), (3, 3) and (5, 5) in the last two axes and stride "
+           "1, or of (3, 3) to (6, 6) and stride 2 on images, dilation 1; kernel " +
            axes_text(s, axes, &Conv2dAxis::kernel) + ", stride " + axes_text(s, axes, &Conv2dAxis::stride) +
            ", dilation " + axes_text(s, axes, &Conv2dAxis::dilation);
   });

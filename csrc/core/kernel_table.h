@@ -137,16 +137,19 @@ struct Conv2dWeight {
   T* dw;
 };
 
-// A Conv2dPass of stride 1 whose r x r taps are neighbours, cut into tiles of m x m destination pixels. The first tap
-// of destination pixel (0, 0) meets source pixel (top, left). `pass` is one over slices: its images are the slices of
-// the destination's volumes, dst_d of each, and its channels are (channel of the source, depth of the taps), depths of
-// each; slice d and depth k meet the source at depth d * step_d + tap_d[k].
+// A Conv2dPass whose r x r taps are neighbours, cut into tiles of m x m cells. The first tap of cell (0, 0) meets
+// source pixel (top, left). With a stride, every phase of the source's pixels is a set of channels of its own, rounded
+// up to whole vectors; its filters are the taps of that phase, and zeros where those are fewer than r x r. The others'
+// results may stand apart in the destination. `pass` is one over slices: its images are the slices of the destination's
+// volumes, dst_d of each, and its channels are (channel of the source, depth of the taps), depths of each; slice d and
+// depth k meet the source at depth d * step_d + tap_d[k].
 struct Winograd {
   Conv2dPass pass;
   i64 depths, step_d, src_d, dst_d;
   const i64* tap_d;
   i64 m, r, top, left;
-  bool flipped;  // the taps of w run from the last to the first
+  i64 stride, channels;  // of the source; channels of one phase
+  bool flipped;          // the taps of w run from the last to the first
   i64 tiles_h, tiles_w;
   i64 u_point;  // distance of the points in a panel of filters
   i64 tiles() const { return pass.n * tiles_h * tiles_w; }
@@ -212,7 +215,7 @@ struct Kernels {
   void (*conv2d_channels_weight)(const Conv2dWeight<T>&, Range channels);
   void (*conv2d_rows)(const Conv2dProduct<T>* phases, i64 count, Range items);
   void (*conv2d_rows_weight)(const Conv2dWeight<T>&, Range channels);
-  WinogradKernels<T> winograd23, winograd43, winograd25;
+  WinogradKernels<T> winograd23, winograd43, winograd25, winograd42;
   i64 (*rnn_forward_scratch)(const Rnn&, i64 rows, i64 units, bool options);
   i64 (*rnn_backward_scratch)(const Rnn&, i64 rows, bool options);
   void (*rnn_project)(const RnnForward<T>&, Range tokens, T* in, T* scratch);  // scratch: tokens * input and a vector

@@ -23,6 +23,7 @@ void set(Kernels<T>& k) {
   k.winograd23 = winograd_kernels<Winograd23, T>();
   k.winograd43 = winograd_kernels<Winograd43, T>();
   k.winograd25 = winograd_kernels<Winograd25, T>();
+  k.winograd42 = winograd_kernels<Winograd42, T>();
 }
 
 }  // namespace

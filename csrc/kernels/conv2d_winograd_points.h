@@ -150,5 +150,54 @@ struct Winograd25 : SixPoints<T> {
   }
 };
 
+// F(4, 2): points a, -a, b, -b and infinity, a and b searched for the least rounding: half of that of 0, 1, -1 and 1/2.
+template <class T>
+struct Winograd42 {
+  using V = Vec<T>;
+  static constexpr int kTile = 4, kTaps = 2, kPoints = 5;
+  static constexpr T kA = T(0.4375), kB = T(1.3125), kAA = kA * kA, kBB = kB * kB;
+  static constexpr T kScaleA = T(1) / (2 * kA * (kAA - kBB)), kScaleB = T(1) / (2 * kB * (kBB - kAA));
+
+  static JADRO_INLINE void source(const V* d, V* t) {  // B^T
+    const V odd_a = d[3] - d[1] * kBB, even_a = d[2] - d[0] * kBB;
+    const V odd_b = d[3] - d[1] * kAA, even_b = d[2] - d[0] * kAA;
+    t[0] = odd_a + even_a * kA;
+    t[1] = odd_a - even_a * kA;
+    t[2] = odd_b + even_b * kB;
+    t[3] = odd_b - even_b * kB;
+    t[4] = d[4] - d[2] * (kAA + kBB) + d[0] * (kAA * kBB);
+  }
+  static JADRO_INLINE void filter(const V* g, V* u) {  // G
+    const V even_a = g[0] * kScaleA, odd_a = g[1] * (kA * kScaleA);
+    const V even_b = g[0] * kScaleB, odd_b = g[1] * (kB * kScaleB);
+    u[0] = odd_a + even_a;
+    u[1] = odd_a - even_a;
+    u[2] = odd_b + even_b;
+    u[3] = odd_b - even_b;
+    u[4] = g[1];
+  }
+  static JADRO_INLINE void result(const V* m, V* y) {  // A^T
+    const V even_a = m[0] + m[1], odd_a = (m[0] - m[1]) * kA;
+    const V even_b = m[2] + m[3], odd_b = (m[2] - m[3]) * kB;
+    y[0] = even_a + even_b;
+    y[1] = odd_a + odd_b;
+    y[2] = even_a * kAA + even_b * kBB;
+    y[3] = odd_a * kAA + odd_b * kBB + m[4];
+  }
+  static JADRO_INLINE void cotangent(const V* dy, V* p) {  // A
+    const V even_a = dy[0] + dy[2] * kAA, odd_a = (dy[1] + dy[3] * kAA) * kA;
+    const V even_b = dy[0] + dy[2] * kBB, odd_b = (dy[1] + dy[3] * kBB) * kB;
+    p[0] = even_a + odd_a;
+    p[1] = even_a - odd_a;
+    p[2] = even_b + odd_b;
+    p[3] = even_b - odd_b;
+    p[4] = dy[3];
+  }
+  static JADRO_INLINE void gradient(const V* u, V* g) {  // G^T
+    g[0] = (u[0] - u[1]) * kScaleA + (u[2] - u[3]) * kScaleB;
+    g[1] = (u[0] + u[1]) * (kA * kScaleA) + (u[2] + u[3]) * (kB * kScaleB) + u[4];
+  }
+};
+
 }  // namespace
 }  // namespace jadro

@@ -77,11 +77,15 @@ JADRO_INLINE Vec<float> load_lanes(const float* p, u32 mask) {
 JADRO_INLINE Vec<double> load_lanes(const double* p, u32 mask) {
   return (Vec<double>)_mm512_maskz_loadu_pd(static_cast<__mmask8>(mask), p);
 }
-JADRO_INLINE void store_part(float* p, Vec<float> v, i64 count) {
-  _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1u << count) - 1), (__m512)v);
+JADRO_INLINE void store_lanes(float* p, Vec<float> v, u32 mask) {
+  _mm512_mask_storeu_ps(p, static_cast<__mmask16>(mask), (__m512)v);
 }
-JADRO_INLINE void store_part(double* p, Vec<double> v, i64 count) {
-  _mm512_mask_storeu_pd(p, static_cast<__mmask8>((1u << count) - 1), (__m512d)v);
+JADRO_INLINE void store_lanes(double* p, Vec<double> v, u32 mask) {
+  _mm512_mask_storeu_pd(p, static_cast<__mmask8>(mask), (__m512d)v);
+}
+template <class T>
+JADRO_INLINE void store_part(T* p, Vec<T> v, i64 count) {
+  store_lanes(p, v, (1u << count) - 1);
 }
 #else
 #if defined(__AVX2__)
@@ -291,6 +295,19 @@ JADRO_INLINE Vec<T> in_turn(const Vec<T>* v) {
   if constexpr (kCount > 2) woven = __builtin_shuffle(woven, v[2], of == 2 ? at : lane);
   if constexpr (kCount > 3) woven = __builtin_shuffle(woven, v[3], of == 3 ? at : lane);
   return woven;
+}
+
+// p[2 i] = v[i] for i < count, with nothing written between.
+template <class T>
+JADRO_INLINE void store_every_other(T* p, Vec<T> v, i64 count) {
+#if defined(__AVX512F__)
+  const Vec<T> pair[] = {v, v};
+  const u32 places = 0x55555555u & ((u32{2} << (2 * count - 2)) - 1);
+  store_lanes(p, in_turn<T, 2, 0>(pair), places & ((1u << kLanes<T>)-1));
+  if (count > kLanes<T> / 2) store_lanes(p + kLanes<T>, in_turn<T, 2, 1>(pair), places >> kLanes<T>);
+#else
+  for (i64 i = 0; i < count; ++i) p[2 * i] = v[i];
+#endif
 }
 
 // f(k, vector k) of what `every` gives for each phase, and `in_turn` for each part.

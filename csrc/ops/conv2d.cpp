@@ -290,9 +290,12 @@ void backward_rows(const Conv2d& s, const Windows& part, i64 d, i64 h, const T* 
                                      [](const auto& a, const auto& b) { return a.pass.taps < b.pass.taps; });
   const bool plain = !(epilogue.bias || epilogue.scale || epilogue.add || epilogue.rectifier.on);
   if (most->pass.taps == 0 && plain) return clear_rows(most->pass, dst);
-  const Conv2dChoice choice = choose_product<T>(most->pass, algorithm);
+  // Phases of fewer taps than others have no use for Winograd's form of them.
+  const bool alike = phases[0].pass.taps == phases[count - 1].pass.taps;
+  const Conv2dChoice choice = choose_product<T>(most->pass, algorithm, alike || s.w.stride == 1);
   const bool by_rows = choice.depthwise && conv2d_by_rows(most->pass) && count == 2;
-  const bool together = count > 1 && count <= kConv2dPhases && (!choice.depthwise || by_rows);
+  const bool together = count > 1 && count <= kConv2dPhases && (!choice.depthwise || by_rows) &&
+                        choice.algorithm != Conv2dAlgorithm::kWinograd;
   if (!together || most->pass.cells() == 0) {
     for (const auto& f : phases) {
       run_pass("conv2d_backward_data", s, f.pass, dy, w, dst, epilogue, algorithm);

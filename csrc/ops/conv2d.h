@@ -8,10 +8,14 @@ namespace jadro {
 
 enum class Conv2dAlgorithm { kAuto, kDirect, kIm2col, kWinograd };
 
-// Winograd's form has filters of 3x3 or 5x5, whatever their depth, stride 1 and dilation 1.
+// Winograd's form has filters of 2x2, 3x3 or 5x5, whatever their depth, and stride 1, or of 3x3 to 6x6 and stride 2 on
+// images; dilation 1.
 inline bool winograd_serves(const Conv2d& s) {
-  const auto plain = [](const Conv2dAxis& a) { return a.stride == 1 && a.dilation == 1; };
-  return (s.h.kernel == 3 || s.h.kernel == 5) && s.w.kernel == s.h.kernel && plain(s.d) && plain(s.h) && plain(s.w);
+  const i64 k = s.h.kernel, stride = s.h.stride;
+  if (s.w.kernel != k || s.w.stride != stride || s.d.stride != 1) return false;
+  if (s.d.dilation != 1 || s.h.dilation != 1 || s.w.dilation != 1) return false;
+  if (stride == 1) return k == 2 || k == 3 || k == 5;
+  return stride == 2 && k >= 3 && k <= 6 && s.d.in == 1 && s.d.kernel == 1;
 }
 
 template <class T>

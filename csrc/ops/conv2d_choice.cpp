@@ -95,14 +95,17 @@ double filter_cost(const Winograd& w, double filters, const Sizes& s, double ele
 }
 double winograd_product(const Winograd& w, const Sizes& s, double element) {
   const double channels = w.pass.in, in = vectors(channels, s.lanes), out = vectors(s.out, s.lanes);
-  const double tiles = w.tiles(), filters = channels * out;
-  return 5e4 + points(w) * (1.5 * std::max(tiles, 8.0) * filters + tiles * (17.7 * in + 17.4 * out) +
-                            filters * (31 + filter_cost(w, filters, s, element, 8, 11)));
+  const double tiles = w.tiles(), filters = channels * out, transform = w.stride == 1 ? 17.7 : 68;
+  const double load = 31 + (w.pass.dst_step_w > 1 ? 6.0 * (w.pass.w_taps - w.pass.taps) : 0);  // of the taps of a phase
+  return 5e4 + points(w) * (1.5 * std::max(tiles, 8.0) * filters + tiles * (transform * in + 17.4 * out) +
+                            filters * (load + filter_cost(w, filters, s, element, 8, 11)));
 }
 double winograd_weight(const Winograd& w, const Sizes& s, double element) {
   const double channels = w.pass.in, in = 2 * vectors(channels, 2 * s.lanes), tiles = w.tiles(), filters = s.out * in;
-  return points(w) * (1.4 * tiles * filters + 8.2 * tiles * (vectors(channels, s.lanes) + vectors(s.out, s.lanes)) +
-                      filters * (9.9 + filter_cost(w, filters, s, element, 10, 24)));
+  const double transform = w.stride == 1 ? 8.2 : 82;
+  return points(w) *
+         (1.4 * tiles * filters + tiles * (transform * vectors(channels, s.lanes) + 8.2 * vectors(s.out, s.lanes)) +
+          filters * (9.9 + filter_cost(w, filters, s, element, 10, 24)));
 }
 
 // A plane at a time: always where it is read in place, else where a group's planes stay in the second-level cache and
@@ -113,20 +116,24 @@ bool depthwise_pays(const Conv2dPass& p, double cost, double engine) {
   return p.groups > 1 && cost < engine && kernels_of<T>().conv2d_depthwise_scratch(p) < kDepthwiseElements;
 }
 
-// F(4x4) where Winograd is asked for by name, but no tiles larger than the image.
-Conv2dChoice forced(const Conv2dPass& p, Conv2dAlgorithm algorithm, bool depthwise) {
-  Conv2dChoice choice{algorithm, depthwise && algorithm == Conv2dAlgorithm::kDirect, {}};
-  if (algorithm == Conv2dAlgorithm::kWinograd) {
-    choice.winograd = *winograd_shape(p, p.taps == 25 * p.depths || (p.dst_h <= 2 && p.dst_w <= 2) ? 2 : 4);
+// F(4x4) where Winograd is asked for by name, but no tiles larger than the image; im2col for what it does not serve, as
+// the smaller phases of the gradient of a stride.
+Conv2dChoice forced(const Conv2dPass& p, Conv2dAlgorithm algorithm, bool depthwise, i64 lanes) {
+  if (algorithm != Conv2dAlgorithm::kWinograd) {
+    return {algorithm, depthwise && algorithm == Conv2dAlgorithm::kDirect, {}};
   }
-  return choice;
+  const bool small = p.grid_h <= 2 && p.grid_w <= 2;
+  for (i64 m : {small ? 2 : 4, small ? 4 : 2}) {
+    if (const std::optional<Winograd> w = winograd_shape(p, m, lanes)) return {algorithm, false, *w};
+  }
+  return {Conv2dAlgorithm::kIm2col, false, {}};
 }
 
 // `choice` or the Winograd form that costs less than it.
 template <class T, class Cost>
 Conv2dChoice with_winograd(const Conv2dPass& p, Conv2dChoice choice, double least, Cost cost) {
   for (i64 m : {2, 4}) {
-    const std::optional<Winograd> w = winograd_shape(p, m);
+    const std::optional<Winograd> w = winograd_shape(p, m, kernels_of<T>().lanes);
     if (!w || cost(*w) >= least) continue;
     least = cost(*w);
     choice = {Conv2dAlgorithm::kWinograd, false, *w};
@@ -152,16 +159,21 @@ bool conv2d_by_rows(const Conv2dPass& p) {
          p.tap_d[0] == 0 && p.step_w <= 2 && p.dst_step_w <= 2;
 }
 
-std::optional<Winograd> winograd_shape(const Conv2dPass& p, i64 m) {
+std::optional<Winograd> winograd_shape(const Conv2dPass& p, i64 m, i64 lanes) {
   const i64 taps = p.depths > 0 ? p.taps / p.depths : 0, last = taps - 1;  // of one depth: those of all are alike
-  const i64 r = taps == 9 ? 3 : taps == 25 && m == 2 ? 5 : 0;
-  if (r == 0 || p.step_h != 1 || p.step_w != 1 || p.dst_step_d != 1 || p.dst_step_h != 1 || p.dst_step_w != 1 ||
-      p.w_taps != p.taps)
-    return {};
+  i64 size = 2;
+  while (size * size < taps) ++size;
+  const bool strided = p.step_h == 2 && p.step_w == 2, apart = p.dst_step_h == 2 && p.dst_step_w == 2;
+  const bool together = p.dst_step_h == 1 && p.dst_step_w == 1 && p.w_taps == p.taps;
+  const bool image = p.depths == 1 && p.src_d == 1 && p.dst_d == 1 && p.tap_d[0] == 0;
+  if (size * size != taps || !(strided || (p.step_h == 1 && p.step_w == 1)) || !(apart || together)) return {};
+  if (p.dst_step_d != 1 || (strided && size < 3) || ((strided || apart) && !image)) return {};
+  const i64 r = strided ? (size + 1) / 2 : size;
+  if (!(r == 3 || (r == 5 && m == 2) || (r == 2 && m == 4))) return {};
   const i64 sign = p.tap_w[1] - p.tap_w[0];
   if (sign != 1 && sign != -1) return {};
   for (i64 t = 0; t < taps; ++t) {
-    if (p.tap_h[t] != p.tap_h[0] + sign * (t / r) || p.tap_w[t] != p.tap_w[0] + sign * (t % r)) return {};
+    if (p.tap_h[t] != p.tap_h[0] + sign * (t / size) || p.tap_w[t] != p.tap_w[0] + sign * (t % size)) return {};
   }
   Winograd s{};
   s.pass = p;
@@ -170,16 +182,18 @@ std::optional<Winograd> winograd_shape(const Conv2dPass& p, i64 m) {
   s.depths = p.depths, s.step_d = p.step_d, s.src_d = p.src_d, s.dst_d = p.dst_d, s.tap_d = p.tap_d;
   s.m = m;
   s.r = r;
+  s.stride = strided ? 2 : 1, s.channels = s.pass.in;
+  if (strided) s.pass.in = 4 * ((s.channels + lanes - 1) / lanes) * lanes;
   s.flipped = sign < 0;
   s.top = std::min(p.tap_h[0], p.tap_h[last]);
   s.left = std::min(p.tap_w[0], p.tap_w[last]);
-  s.tiles_h = (p.dst_h + m - 1) / m;
-  s.tiles_w = (p.dst_w + m - 1) / m;
+  s.tiles_h = (p.grid_h + m - 1) / m;
+  s.tiles_w = (p.grid_w + m - 1) / m;
   return s;
 }
 
 template <class T>
-Conv2dChoice choose_product(const Conv2dPass& p, Conv2dAlgorithm algorithm) {
+Conv2dChoice choose_product(const Conv2dPass& p, Conv2dAlgorithm algorithm, bool winograd) {
   const Sizes s = Sizes::of<T>(p);
   // Cells as rows must be neighbours where they are stored; where they are read in place, packing them costs less.
   const bool apart = p.dst_step_w > 1 || s.planes == 0;
@@ -189,13 +203,14 @@ Conv2dChoice choose_product(const Conv2dPass& p, Conv2dAlgorithm algorithm) {
   const double least = std::min({direct, turned, im2col});
   const bool depthwise = depthwise_pays<T>(p, depthwise_product(s), least);
   if (algorithm != Conv2dAlgorithm::kAuto) {
-    Conv2dChoice choice = forced(p, algorithm, depthwise);
+    Conv2dChoice choice = forced(p, algorithm, depthwise, kernels_of<T>().lanes);
     choice.cells_are_rows = algorithm == Conv2dAlgorithm::kDirect && turned < direct;
     return choice;
   }
   if (depthwise) return {Conv2dAlgorithm::kDirect, true, {}};
   const Conv2dChoice engine{
       least == im2col ? Conv2dAlgorithm::kIm2col : Conv2dAlgorithm::kDirect, false, {}, turned == least};
+  if (!winograd) return engine;
   return with_winograd<T>(p, engine, least, [&](const Winograd& w) { return winograd_product(w, s, sizeof(T)); });
 }
 
@@ -203,14 +218,14 @@ template <class T>
 Conv2dChoice choose_weight(const Conv2dPass& p, Conv2dAlgorithm algorithm) {
   const Sizes s = Sizes::of<T>(p);
   const bool depthwise = depthwise_pays<T>(p, depthwise_weight(s), im2col_weight(s));
-  if (algorithm != Conv2dAlgorithm::kAuto) return forced(p, algorithm, depthwise);
+  if (algorithm != Conv2dAlgorithm::kAuto) return forced(p, algorithm, depthwise, kernels_of<T>().lanes);
   if (depthwise) return {Conv2dAlgorithm::kDirect, true, {}};
   return with_winograd<T>(p, {Conv2dAlgorithm::kIm2col, false, {}}, im2col_weight(s),
                           [&](const Winograd& w) { return winograd_weight(w, s, sizeof(T)); });
 }
 
-#define JADRO_INSTANTIATE(T)                                                   \
-  template Conv2dChoice choose_product<T>(const Conv2dPass&, Conv2dAlgorithm); \
+#define JADRO_INSTANTIATE(T)                                                         \
+  template Conv2dChoice choose_product<T>(const Conv2dPass&, Conv2dAlgorithm, bool); \
   template Conv2dChoice choose_weight<T>(const Conv2dPass&, Conv2dAlgorithm);
 JADRO_INSTANTIATE(float)
 JADRO_INSTANTIATE(double)

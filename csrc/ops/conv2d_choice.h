@@ -8,9 +8,9 @@
 
 namespace jadro {
 
-// The shape with tiles of m x m pixels, where Winograd can compute the pass: neighbouring taps, every step 1, and
-// F(2x2, 3x3), F(4x4, 3x3) or F(2x2, 5x5).
-std::optional<Winograd> winograd_shape(const Conv2dPass&, i64 m);
+// The shape with tiles of m x m cells, where Winograd can compute the pass: neighbouring taps, steps of 1, or of 2 on
+// one side, and F(2x2, 3x3), F(4x4, 3x3), F(2x2, 5x5) or F(4x4, 2x2).
+std::optional<Winograd> winograd_shape(const Conv2dPass&, i64 m, i64 lanes);
 
 // Whether a depthwise pass over planes can read them in place, row by row.
 bool conv2d_by_rows(const Conv2dPass&);
@@ -24,9 +24,9 @@ struct Conv2dChoice {
   const char* name() const;
 };
 
-// The cheapest form for kAuto, else the one asked for.
+// The cheapest form for kAuto, without `winograd` among the others, else the one asked for.
 template <class T>
-Conv2dChoice choose_product(const Conv2dPass&, Conv2dAlgorithm);
+Conv2dChoice choose_product(const Conv2dPass&, Conv2dAlgorithm, bool winograd = true);
 template <class T>
 Conv2dChoice choose_weight(const Conv2dPass&, Conv2dAlgorithm);
 

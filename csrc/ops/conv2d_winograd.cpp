@@ -12,7 +12,7 @@
 namespace jadro {
 namespace {
 
-constexpr i64 kBlockBytes = 256 << 10;  // of a block's transformed source: it stays in the second-level cache
+constexpr i64 kBlockBytes = 720 << 10;  // of a block's transformed source: it stays in the second-level cache
 // Of the transformed source and dy of a chunk of tiles: as much as the sum that every chunk adds to, within bounds.
 constexpr i64 kSmallChunkBytes = 2 << 20, kLargeChunkBytes = 12 << 20;
 // Where sums for each task take few bytes in all, a task has chunks of its own, which stay in the second-level cache.
@@ -24,7 +24,8 @@ i64 panels(i64 channels, i64 width) { return (channels + width - 1) / width; }
 template <class T>
 const WinogradKernels<T>& kernels_for(const Winograd& s) {
   const Kernels<T>& k = kernels_of<T>();
-  return s.r == 5 ? k.winograd25 : s.m == 2 ? k.winograd23 : k.winograd43;
+  if (s.r != 3) return s.r == 5 ? k.winograd25 : k.winograd42;
+  return s.m == 2 ? k.winograd23 : k.winograd43;
 }
 
 template <class T>

@@ -341,43 +341,17 @@ def rnn_options_backward(
 
 # --- batch norm over x[N,C,S]
 def batch_norm_forward(
-    x: Array,
-    weight: Array | None,
-    bias: Array | None,
-    running_mean: Array | None,
-    running_var: Array | None,
-    y: Array,
-    save_mean: Array,
-    save_rstd: Array,
-    training: bool,
-    momentum: float,
-    eps: float,
-    add: Array | None = None,
-    relu: bool = False,
-    save_affine: Array | None = None,
-    slope: Array | None = None,
-    most: float | None = None,
-    *,
-    stream: int = 0,
-) -> None: ...
+    x: Array, weight: Array | None, bias: Array | None, running_mean: Array | None, running_var: Array | None,
+    y: Array, save_mean: Array, save_rstd: Array, training: bool, momentum: float, eps: float,
+    add: Array | None = None, relu: bool = False, save_affine: Array | None = None, slope: Array | None = None,
+    most: float | None = None, *, stream: int = 0,
+) -> None: ...  # fmt: skip
 def batch_norm_backward(
-    dy: Array,
-    x: Array,
-    weight: Array | None,
-    save_mean: Array,
-    save_rstd: Array,
-    dx: Array | None,
-    dweight: Array | None,
-    dbias: Array | None,
-    training: bool,
-    affine: Array | None = None,
-    y: Array | None = None,
-    dadd: Array | None = None,
-    slope: Array | None = None,
-    most: float | None = None,
-    *,
+    dy: Array, x: Array, weight: Array | None, save_mean: Array, save_rstd: Array, dx: Array | None,
+    dweight: Array | None, dbias: Array | None, training: bool, affine: Array | None = None,
+    y: Array | None = None, dadd: Array | None = None, slope: Array | None = None, most: float | None = None, *,
     stream: int = 0,
-) -> None: ...
+) -> None: ...  # fmt: skip
 
 # --- normalisation of groups, and pointwise
 def group_norm_forward(

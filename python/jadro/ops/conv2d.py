@@ -19,7 +19,6 @@ from .windows import LARGEST, Sides, Sizes, extents, output_sizes, per_axis, sid
 
 ALGORITHMS = ("auto", "direct", "im2col", "winograd")
 PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
-WINOGRAD_KERNELS = ((3, 3), (5, 5))
 
 
 class Options(NamedTuple):
@@ -245,11 +244,21 @@ def _check_mode(call: str, mode: str, sizes: Sizes, around: Sides) -> None:
 def _check_algorithm(call: str, algorithm: str, kernel: Sizes, strides: Sizes, dilations: Sizes) -> None:
     if algorithm not in ALGORITHMS:
         raise ValueError(f"{call}: algorithm is {algorithm!r}, expected one of {', '.join(ALGORITHMS)}")
-    if algorithm == "winograd" and (kernel[-2:] not in WINOGRAD_KERNELS or {*strides, *dilations} != {1}):
+    if algorithm == "winograd" and not winograd_serves(kernel, strides, dilations):
         raise ValueError(
-            f"{call}: algorithm is 'winograd', which serves kernels of (3, 3) and (5, 5) in the last two axes, stride "
-            f"and dilation 1; kernel {kernel}, stride {strides}, dilation {dilations}"
+            f"{call}: algorithm is 'winograd', which serves kernels of (2, 2), (3, 3) and (5, 5) in the last two axes "
+            "and stride 1, or of (3, 3) to (6, 6) and stride 2 on images, dilation 1; "
+            f"kernel {kernel}, stride {strides}, dilation {dilations}"
         )
+
+
+def winograd_serves(kernel: Sizes, strides: Sizes, dilations: Sizes) -> bool:
+    """Whether a convolution has a form of Winograd's."""
+    if len(kernel) < 2 or kernel[-1] != kernel[-2] or {*dilations} != {1}:
+        return False
+    if {*strides} == {1}:
+        return kernel[-1] in (2, 3, 5)
+    return len(kernel) == 2 and {*strides} == {2} and 3 <= kernel[-1] <= 6
 
 
 @remembered

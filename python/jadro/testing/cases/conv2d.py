@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from jadro.ops.conv2d import winograd_serves
 from jadro.testing import reference
 from jadro.testing.cases.base import Arrays, Case, Shapes
 from jadro.testing.reference.conv2d import output_sizes, shown
@@ -53,7 +54,7 @@ class Conv2dCase(Case):
 
     @property
     def winograd_serves(self) -> bool:
-        return self.kernel[-2:] in ((3, 3), (5, 5)) and {*self.stride, *self.dilation} == {1}
+        return winograd_serves(self.kernel, self.stride, self.dilation)
 
     @property
     def weight(self) -> Sizes:
@@ -216,6 +217,12 @@ CASES = [
     Conv2dCase("tiles_of_five_by_five", 2, 19, (9, 14), 35, (5, 5), padding=(2, 2, 2, 2)),
     Conv2dCase("row_of_tiles_of_five_by_five", 1, 33, (5, 35), 18, (5, 5), padding=(0, 1, 3, 4), bias=False),
     Conv2dCase("tiles_of_a_gpu", 2, 9, (9, 13), 70, (3, 3), padding=(1, 1, 1, 1)),
+    Conv2dCase("tiles_of_two_by_two", 2, 19, (9, 14), 35, (2, 2), padding=(1, 0, 0, 1)),
+    Conv2dCase("tiles_of_a_stride", 2, 19, (19, 30), 35, (3, 3), (2, 2), (1,) * 4),
+    Conv2dCase("tiles_of_a_stride_four", 2, 16, (18, 37), 33, (4, 4), (2, 2), (1,) * 4, relu=True, scale=True),
+    Conv2dCase("tiles_of_a_stride_five", 1, 5, (21, 80), 18, (5, 5), (2, 2), (2, 1, 2, 3)),
+    Conv2dCase("tiles_of_a_stride_six", 2, 34, (17, 13), 7, (6, 6), (2, 2), (3, 2, 0, 3)),
+    Conv2dCase("tiles_of_a_stride_in_groups", 1, 40, (16, 16), 36, (4, 4), (2, 2), (1,) * 4, groups=2),
     Conv2dCase("relu", 2, 3, (8, 9), 7, (3, 3), padding=(1, 1, 1, 1), relu=True),
     Conv2dCase("leaky", 2, 3, (8, 9), 7, (3, 3), padding=(1, 1, 1, 1), relu=True, slope=True),
     Conv2dCase("relu_bounded", 2, 3, (8, 9), 7, (3, 3), padding=(1, 1, 1, 1), relu=True, most=1.5),
@@ -293,6 +300,8 @@ CASES = [
     ConvTransposeCase("transposed_past_the_stride", 1, 3, (5, 6), 4, (3, 3), (), (0, -2, 1, -1), (3, 2)),
     ConvTransposeCase("transposed_depthwise", 2, 5, (6, 7), 5, (3, 3), (2, 2), (1, 0, 1, 0), groups=5),
     ConvTransposeCase("transposed_tiles", 2, 35, (9, 10), 34, (3, 3), padding=(1,) * 4),
+    ConvTransposeCase("transposed_tiles_apart", 2, 35, (9, 20), 34, (4, 4), (2, 2), (1,) * 4, relu=True, add=True),
+    ConvTransposeCase("transposed_tiles_apart_six", 1, 17, (9, 7), 20, (6, 6), (2, 2), (2, 1, 0, 3)),
     ConvTransposeCase("transposed_volume", 2, 4, (3, 4, 5), 3, (3, 3, 3), (2, 1, 2), (1, 0, 1, 1, 0, 1)),
     ConvTransposeCase("transposed_volume_depthwise", 1, 3, (3, 4, 5), 6, (2, 3, 2), (2, 2, 1), (), groups=3),
     ConvTransposeCase("transposed_relu", 2, 3, (5, 6), 4, (3, 3), (2, 2), (1,) * 4, relu=True),
