@@ -2,7 +2,6 @@
 // Where s is 1 the channels lie side by side and fill the lanes of a vector; else items of one channel do.
 #pragma once
 
-#include <limits>
 #include <type_traits>
 
 #include "kernels/simd.h"
@@ -165,17 +164,6 @@ JADRO_INLINE void with_bool(bool value, F f) {
   }
 }
 
-// A rectifier as the inner loops see it: none, max(., 0), or with slopes or a bound.
-enum class Rectifies { kNot, kPlain, kWith };
-template <Rectifies kHow>
-using How = std::integral_constant<Rectifies, kHow>;
-template <class T, class F>
-JADRO_INLINE void with_rectifier(const Rectifier<T>& r, F f) {
-  if (!r.on) return f(How<Rectifies::kNot>{});
-  if (!r.slope && r.most == std::numeric_limits<T>::infinity()) return f(How<Rectifies::kPlain>{});
-  f(How<Rectifies::kWith>{});
-}
-
 // y = (x - mean) scale + bias + add, rectified; add may be null.
 template <class T>
 void batch_norm_apply(const BatchNorm& b, const T* x, Range channels, Range items, const T* mean, const T* scale,
@@ -188,13 +176,12 @@ void batch_norm_apply(const BatchNorm& b, const T* x, Range channels, Range item
     return Parameters{channel(mean), channel(scale), channel(bias), slope ? channel(slope) : Vec<T>{}};
   };
   with_bool(add != nullptr, [&](auto adds) {
-    with_rectifier(rectifier, [&](auto how) {
+    with_bool(rectifier.on, [&](auto rectifies) {
       map_channels(b, channels, items, y, past_caches, read, [=](i64 at, i64 count, const Parameters& p) {
         Vec<T> v = (load_n(x + at, count) - p.mean) * p.scale + p.bias;
         if (adds) v += load_n(add + at, count);
-        if (how == Rectifies::kNot) return v;
-        if (how == Rectifies::kPlain) return v <= T(0) ? Vec<T>{} : v;
-        v = v < T(0) ? (slope ? v * p.slope : Vec<T>{}) : v;
+        if (!rectifies) return v;
+        v = v <= T(0) ? (slope ? v * p.slope : Vec<T>{}) : v;
         return v > most ? broadcast(most) : v;
       });
     });
@@ -203,7 +190,7 @@ void batch_norm_apply(const BatchNorm& b, const T* x, Range channels, Range item
 
 // A mask as the inner loops see it: kNone lets everything pass, kSign goes by (x - mean) scale + bias, kResult by y.
 enum class Mask { kNone, kSign, kResult };
-template <class T, Mask kMask, bool kPlain>
+template <class T, Mask kMask>
 struct Masked {
   const T *y, *slope;
   T most;
@@ -214,14 +201,13 @@ struct Masked {
   static JADRO_INLINE Parameters read(const BatchNormMask<T>& mask, Channel channel) {
     Parameters p{};
     if (kMask == Mask::kSign) p.scale = channel(mask.scale), p.bias = channel(mask.bias);
-    if (!kPlain && mask.rectifier.slope) p.slope = channel(mask.rectifier.slope);
+    if (kMask != Mask::kNone && mask.rectifier.slope) p.slope = channel(mask.rectifier.slope);
     return p;
   }
   // What passes of g; d = x - mean.
   JADRO_INLINE Vec<T> operator()(const Parameters& p, Vec<T> g, Vec<T> d, i64 at, i64 count) const {
     if (kMask == Mask::kNone) return g;
     const Vec<T> v = kMask == Mask::kSign ? d * p.scale + p.bias : load_n(y + at, count);
-    if (kPlain) return v > T(0) ? g : Vec<T>{};
     const Vec<T> below = slope ? g * p.slope : Vec<T>{};
     return v > T(0) ? (v < most ? g : Vec<T>{}) : below;
   }
@@ -229,12 +215,9 @@ struct Masked {
 template <class T, class F>
 JADRO_INLINE void with_mask(const BatchNormMask<T>& mask, F f) {
   const Rectifier<T>& r = mask.rectifier;
-  if (!mask.scale && !mask.y) return f(Masked<T, Mask::kNone, true>{});
-  with_rectifier(r, [&](auto how) {
-    constexpr bool kPlain = how() == Rectifies::kPlain;
-    if (mask.y) return f(Masked<T, Mask::kResult, kPlain>{mask.y, r.slope, r.most});
-    f(Masked<T, Mask::kSign, kPlain>{nullptr, r.slope, r.most});
-  });
+  if (mask.y) return f(Masked<T, Mask::kResult>{mask.y, r.slope, r.most});
+  if (mask.scale) return f(Masked<T, Mask::kSign>{nullptr, r.slope, r.most});
+  f(Masked<T, Mask::kNone>{});
 }
 
 // out[c] = sums of dy and of dy (x - mean), dy where the mask lets it pass, in T by blocks, then in double.

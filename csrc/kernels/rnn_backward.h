@@ -12,6 +12,61 @@ i64 rnn_backward_scratch(const Rnn& s, i64 rows, bool options) {
   return rows * (depth + (options ? 2 * s.output + 2 * s.hidden : 0)) + 2 * kLanes<T>;
 }
 
+// Columns [columns] of W[.., total], packed in passes of kKc rows; far from the core or near.
+template <class T>
+struct PackedColumns {
+  const T* w;
+  i64 total;
+  Range columns;
+  bool far;
+};
+
+// to[r][j] += A[r, depth] W, times mask[r][j] where it is not null; rows of `to` stand `row` apart. The passes over the
+// depth are the same whatever the split. Few rows meet the panels of several tiles side by side.
+template <class T>
+__attribute__((noinline)) void add_packed_product(const Rows<T>& left, i64 depth, const PackedColumns<T>& right,
+                                                  const RowPanels& panels, T* packed, const T* mask, T* to, i64 row) {
+  const i64 columns = right.columns.end - right.columns.begin, rows = panels.count == 1 ? panels.size(0) : kMr;
+  const auto sink = [&](i64 r0, i64 tile_rows, i64 j0, i64 width, const T* tile) {
+    if (!mask) return store_tile<T>(tile, tile_rows, width, nullptr, true, to + r0 * row + j0, row);
+    for (i64 r = r0; r < r0 + tile_rows; ++r, tile += kNr<T>) {
+      for_vectors<T>(width, [&](i64 j, i64 count) {
+        T* const at = to + r * row + j0 + j;
+        store_n(at, load_n(at, count) + load_n(mask + r * columns + j0 + j, count) * load(tile + j), count);
+      });
+    }
+  };
+  for (i64 k0 = 0; k0 < depth; k0 += kKc) {
+    const i64 k = min(kKc, depth - k0);
+    const T* const w = right.w + k0 * unit_panels<T>(right.total) * kNr<T> + right.columns.begin * k;
+    const Rows<T> pass{left.at + k0, left.row};
+    if (rows <= kFewRows) {
+      constexpr int kPanels = 4;
+      alignas(64) T tiles[kPanels * kMr * kNr<T>];
+      for (i64 j = 0; j < columns;) {
+        const bool several = columns - j > (kPanels - 1) * kNr<T>;
+        if (several) {
+          few_rows<T, kPanels>(rows, pass, k, w + j * k, k * kNr<T>, tiles);
+        } else {
+          few_rows<T, 1>(rows, pass, k, w + j * k, 0, tiles);
+        }
+        for (int n = 0; n < (several ? kPanels : 1); ++n, j += kNr<T>) {
+          sink(0, rows, j, min(kNr<T>, columns - j), tiles + n * kMr * kNr<T>);
+        }
+      }
+      continue;
+    }
+    pack_rows(pass.at, pass.row, k, panels, packed);
+    const auto a_panel = [&](i64 p) { return packed + panels.start(p) * k; };
+    const auto touch = [](i64, i64, i64) {};
+    if (right.far) {
+      for_tiles<T, Operands::kFarB>(panels, a_panel, w, k, columns, touch, sink);
+    } else {
+      for_tiles<T>(panels, a_panel, w, k, columns, touch, sink);
+    }
+  }
+}
+
 template <class T, class C>
 class BackwardRun : LoopShare<T, C, RnnBackward<T>> {
  public:
@@ -39,7 +94,7 @@ class BackwardRun : LoopShare<T, C, RnnBackward<T>> {
         if (a.unpacked) {
           add_unpacked(live, left, C::kGates * s.hidden);
         } else {
-          add_recurrent(t, live, panels, a.w_hh, left, C::kGates * s.hidden);
+          add_recurrent(live, panels, a.w_hh, left, C::kGates * s.hidden);
         }
       }
       if (restarts<T>(a, t)) restart(t, live);
@@ -103,57 +158,16 @@ class BackwardRun : LoopShare<T, C, RnnBackward<T>> {
     }
   }
 
-  // sink(row, rows, column, width, tile) for A[live, depth] times the packed W[depth, total], over passes of the same
-  // depth whatever the split.
-  template <class Sink>
-  JADRO_INLINE void multiply(const Rows<T>& left, i64 depth, const T* w, i64 total, Range columns,
-                             const RowPanels& panels, Sink sink) const {
-    const i64 rows = panels.count == 1 ? panels.size(0) : kMr;
-    for (i64 k0 = 0; k0 < depth; k0 += kKc) {
-      const i64 kc = min(kKc, depth - k0);
-      const T* const pass = w + k0 * unit_panels<T>(total) * kNr<T> + columns.begin * kc;
-      if (rows <= kFewRows) {
-        multiply_few({left.at + k0, left.row}, rows, kc, pass, columns.end - columns.begin, sink);
-        continue;
-      }
-      pack_rows(left.at + k0, left.row, kc, panels, packed);
-      const auto a_panel = [&](i64 p) { return packed + panels.start(p) * kc; };
-      const auto touch = [](i64, i64, i64) {};
-      if (far_weights()) {
-        for_tiles<T, Operands::kFarB>(panels, a_panel, pass, kc, columns.end - columns.begin, touch, sink);
-      } else {
-        for_tiles<T>(panels, a_panel, pass, kc, columns.end - columns.begin, touch, sink);
-      }
-    }
+  // to += A W for columns [columns] of the packed W[depth, total].
+  void add_product(const Rows<T>& left, i64 depth, const T* w, i64 total, Range columns, const RowPanels& panels,
+                   const T* mask, T* to, i64 row) const {
+    add_packed_product<T>(left, depth, {w, total, columns, far_weights()}, panels, packed, mask, to, row);
   }
-
-  // As for_tiles does it, but with the panels of several tiles side by side.
-  template <class Sink>
-  JADRO_INLINE void multiply_few(const Rows<T>& left, i64 rows, i64 k, const T* w, i64 columns, Sink sink) const {
-    constexpr int kPanels = 4;
-    alignas(64) T tiles[kPanels * kMr * kNr<T>];
-    for (i64 j = 0; j < columns;) {
-      const bool several = columns - j > (kPanels - 1) * kNr<T>;
-      if (several) {
-        few_rows<T, kPanels>(rows, left, k, w + j * k, k * kNr<T>, tiles);
-      } else {
-        few_rows<T, 1>(rows, left, k, w + j * k, 0, tiles);
-      }
-      for (int n = 0; n < (several ? kPanels : 1); ++n, j += kNr<T>) {
-        sink(0, rows, j, min(kNr<T>, columns - j), tiles + n * kMr * kNr<T>);
-      }
-    }
-  }
-
   // dh += mask (da U)
-  JADRO_INLINE void add_recurrent(i64, Range live, const RowPanels& panels, const T* w, const Rows<T>& left,
-                                  i64 depth) const {
-    T* const dh = a.dh + live.begin * s.output + outs.begin;
+  void add_recurrent(Range live, const RowPanels& panels, const T* w, const Rows<T>& left, i64 depth) const {
     const bool dropped = C::kOptions && o->sequence();
-    multiply(left, depth, w, s.output, outs, panels, [&](i64 r0, i64 tile_rows, i64 j0, i64 tile_width, const T* tile) {
-      if (!dropped) return store_tile<T>(tile, tile_rows, tile_width, nullptr, true, dh + r0 * s.output + j0, s.output);
-      add_scaled(tile, r0, tile_rows, j0, tile_width, dh);
-    });
+    add_product(left, depth, w, s.output, outs, panels, dropped ? sequence : nullptr,
+                a.dh + live.begin * s.output + outs.begin, s.output);
   }
   // The same of U as it stands, without a mask.
   void add_unpacked(Range live, const Rows<T>& left, i64 depth) const {
@@ -163,17 +177,6 @@ class BackwardRun : LoopShare<T, C, RnnBackward<T>> {
                 outs);
     }
   }
-  void add_scaled(const T* tile, i64 r0, i64 tile_rows, i64 j0, i64 tile_width, T* dh) const {
-    const i64 size = outs.end - outs.begin;
-    for (i64 r = r0; r < r0 + tile_rows; ++r, tile += kNr<T>) {
-      for_vectors<T>(tile_width, [&](i64 j, i64 count) {
-        T* const to = dh + r * s.output + j0 + j;
-        const Vec<T> mask = load_n(sequence + r * size + j0 + j, count);
-        store_n(to, load_n(to, count) + mask * load(tile + j), count);
-      });
-    }
-  }
-
   // What would reach the state before goes to the state that was put in its place.
   void restart(i64 t, Range live) const {
     const auto move = [](T* from, T* to, Range range) {
@@ -216,7 +219,7 @@ class BackwardRun : LoopShare<T, C, RnnBackward<T>> {
     meet();
     const i64 size = C::kGates * s.hidden;
     const Rows<T> left = normed() ? Rows<T>{a.du + (s.at(t) + live.begin) * size, size} : gradients(t, live);
-    add_recurrent(t, live, panels, a.w_hh, left, C::kBefore ? 2 * s.hidden : size);
+    add_recurrent(live, panels, a.w_hh, left, C::kBefore ? 2 * s.hidden : size);
   }
 
   // dL/dh~, and in *kept what goes to the h before; unit u counts among P.
@@ -244,10 +247,7 @@ class BackwardRun : LoopShare<T, C, RnnBackward<T>> {
     meet();
     T* const to = work(kGradRow, live.begin) + units.begin;
     const Rows<T> left{a.dp + (s.at(t) + live.begin) * s.output, s.output};
-    multiply(left, s.output, a.w_hr, s.hidden, units, panels,
-             [&](i64 r0, i64 tile_rows, i64 j0, i64 tile_width, const T* tile) {
-               store_tile<T>(tile, tile_rows, tile_width, nullptr, true, to + r0 * s.hidden + j0, s.hidden);
-             });
+    add_product(left, s.output, a.w_hr, s.hidden, units, panels, nullptr, to, s.hidden);
   }
 
   // dL/d(o tanh c), and dL/dh as far as it passes the cell by.
@@ -351,10 +351,8 @@ class BackwardRun : LoopShare<T, C, RnnBackward<T>> {
         std::memset(work(kGradRow, n) + units.begin, 0, width() * sizeof(T));
       }
       T* const to = work(kGradRow, live.begin) + units.begin;
-      multiply({left, normed() ? size : a.da_row}, H, a.w_hn, H, units, panels,
-               [&](i64 r0, i64 tile_rows, i64 j0, i64 tile_width, const T* tile) {
-                 store_tile<T>(tile, tile_rows, tile_width, nullptr, true, to + r0 * H + j0, H);
-               });
+      const Rows<T> da_n{left, normed() ? size : a.da_row};
+      add_product(da_n, H, a.w_hn, H, units, panels, nullptr, to, H);
       for (i64 n = live.begin; n < live.end; ++n) {
         const i64 at = s.at(t) + n;
         for_vectors<T>(width(), [&](i64 j, i64 count) {

@@ -18,6 +18,17 @@ i64 rnn_forward_scratch(const Rnn& s, i64 rows, i64 units, bool options) {
   return rows * (wide + s.output + extra) + steps * rows * (2 * s.input + s.gates() * units) + 5 * kLanes<T>;
 }
 
+// to = A W of packed rows and columns; rows of `to` stand `row` apart.
+template <class T>
+__attribute__((noinline)) void store_product(const T* packed, const RowPanels& panels, i64 depth, const T* w,
+                                             i64 columns, T* to, i64 row) {
+  for_tiles<T>(
+      panels, [&](i64 p) { return packed + panels.start(p) * depth; }, w, depth, columns, [](i64, i64, i64) {},
+      [&](i64 r0, i64 tile_rows, i64 j0, i64 width, const T* tile) {
+        store_tile<T>(tile, tile_rows, width, nullptr, false, to + r0 * row + j0, row);
+      });
+}
+
 template <class T, class C>
 class ForwardRun : LoopShare<T, C, RnnForward<T>> {
  public:
@@ -343,12 +354,7 @@ class ForwardRun : LoopShare<T, C, RnnForward<T>> {
     for (int g = g0; g < g1; ++g) {
       const T* w = a.w_hh + (g * unit_panels<T>(s.hidden) + units.begin / kNr<T>)*depth * kNr<T>;
       T* const to = raw + g * s.hidden + units.begin;
-      for_tiles<T>(
-          panels, [&](i64 p) { return packed_h + panels.start(p) * depth; }, w, depth, width(), [](i64, i64, i64) {},
-          [&](i64 r0, i64 tile_rows, i64 j0, i64 tile_width, const T* tile) {
-            store_tile<T>(tile, tile_rows, tile_width, nullptr, false, to + r0 * C::kGates * s.hidden + j0,
-                          C::kGates * s.hidden);
-          });
+      store_product(packed_h, panels, depth, w, width(), to, C::kGates * s.hidden);
     }
   }
 
