@@ -46,7 +46,7 @@ struct Then {
     return {call.in<T>(b, {channels}),
             call.in<T>(scale, {channels}),
             call.in<T>(add, result),
-            {relu, call.in<T>(slope, {channels}), bound_of<T>(most)}};
+            {relu, call.in<T>(slope, {channels}), bound_of<Sum<T>>(most)}};
   }
 };
 

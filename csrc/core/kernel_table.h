@@ -139,10 +139,10 @@ struct Conv2dWeight {
 
 // A Conv2dPass whose r x r taps are neighbours, cut into tiles of m x m cells. The first tap of cell (0, 0) meets
 // source pixel (top, left). With a stride, every phase of the source's pixels is a set of channels of its own, rounded
-// up to whole vectors; its filters are the taps of that phase, and zeros where those are fewer than r x r. The others'
-// results may stand apart in the destination. `pass` is one over slices: its images are the slices of the destination's
-// volumes, dst_d of each, and its channels are (channel of the source, depth of the taps), depths of each; slice d and
-// depth k meet the source at depth d * step_d + tap_d[k].
+// up to whole vectors; its filters are the taps of that phase, and zeros where those are fewer than r x r. Without one,
+// the results may stand apart in the destination. `pass` is one over slices: its images are the slices of the
+// destination's volumes, dst_d of each, and its channels are (channel of the source, depth of the taps), depths of
+// each; slice d and depth k meet the source at depth d * step_d + tap_d[k].
 struct Winograd {
   Conv2dPass pass;
   i64 depths, step_d, src_d, dst_d;

@@ -130,11 +130,11 @@ JADRO_DEVICE static inline Moments merge(const Moments& a, const Moments& b) {
 }
 
 // The ReLU family behind a result v of channel c: slope[c] v below 0, or 0 without slopes, and at most `most`.
-template <class T>
+template <class T, class Bound = T>
 struct Rectifier {
   bool on;
   const T* slope;
-  T most;  // infinity for no bound
+  Bound most;  // infinity for none
 };
 
 // What a rectifier behind batch norm makes of gradients: by y, or, without y, by (x - mean) scale + bias. Without scale

@@ -13,7 +13,7 @@ enum class Conv2dAlgorithm { kAuto, kDirect, kIm2col };
 template <class T>
 struct Conv2dEpilogue {
   const T *bias, *scale, *add;
-  Rectifier<T> rectifier;
+  Rectifier<T, Sum<T>> rectifier;
 };
 
 // Whether places along an axis, and the numbers of pixels and of filter elements, have 31 bits.

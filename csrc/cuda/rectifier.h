@@ -8,10 +8,10 @@ namespace jadro::cuda {
 
 // v of channel c rectified; NaN stays NaN.
 template <class T, class V>
-__device__ V rectified(const Rectifier<T>& r, i64 c, V v) {
+__device__ V rectified(const Rectifier<T, V>& r, i64 c, V v) {
   if (!r.on) return v;
   if (v <= V(0)) v = r.slope ? v * static_cast<V>(r.slope[c]) : V(0);
-  return v > static_cast<V>(r.most) ? static_cast<V>(r.most) : v;
+  return v > r.most ? r.most : v;
 }
 // What passes of the gradient g of a result v.
 template <class T>
