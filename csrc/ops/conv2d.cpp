@@ -292,7 +292,7 @@ void backward_rows(const Conv2d& s, const Windows& part, i64 d, i64 h, const T* 
   if (most->pass.taps == 0 && plain) return clear_rows(most->pass, dst);
   // Phases of fewer taps than others have no use for Winograd's form of them.
   const bool alike = phases[0].pass.taps == phases[count - 1].pass.taps;
-  const Conv2dChoice choice = choose_product<T>(most->pass, algorithm, alike || s.w.stride == 1);
+  const Conv2dChoice choice = choose_product<T>(most->pass, algorithm, alike);
   const bool by_rows = choice.depthwise && conv2d_by_rows(most->pass) && count == 2;
   const bool together = count > 1 && count <= kConv2dPhases && (!choice.depthwise || by_rows) &&
                         choice.algorithm != Conv2dAlgorithm::kWinograd;
