@@ -45,6 +45,26 @@ struct Winograd23 {
   }
 };
 
+// A^T and A for four results and the points a, -a, b, -b of F, whose squares are kAA and kBB.
+template <class F, class V>
+JADRO_INLINE void paired_results(const V* m, V* y) {
+  const V even_a = m[0] + m[1], odd_a = (m[0] - m[1]) * F::kA;
+  const V even_b = m[2] + m[3], odd_b = (m[2] - m[3]) * F::kB;
+  y[0] = even_a + even_b;
+  y[1] = odd_a + odd_b;
+  y[2] = even_a * F::kAA + even_b * F::kBB;
+  y[3] = odd_a * F::kAA + odd_b * F::kBB;
+}
+template <class F, class V>
+JADRO_INLINE void paired_cotangents(const V* dy, V* p) {
+  const V even_a = dy[0] + dy[2] * F::kAA, odd_a = (dy[1] + dy[3] * F::kAA) * F::kA;
+  const V even_b = dy[0] + dy[2] * F::kBB, odd_b = (dy[1] + dy[3] * F::kBB) * F::kB;
+  p[0] = even_a + odd_a;
+  p[1] = even_a - odd_a;
+  p[2] = even_b + odd_b;
+  p[3] = even_b - odd_b;
+}
+
 // What six points share: 0, a, -a, b, -b and infinity with a^2 = 1/2, b^2 = 2, which round a third as much as 1 and 2.
 template <class T>
 struct SixPoints {
@@ -71,6 +91,7 @@ struct Winograd43 : SixPoints<T> {
   using SixPoints<T>::kA;
   using SixPoints<T>::kB;
   static constexpr int kTile = 4, kTaps = 3;
+  static constexpr T kAA = T(0.5), kBB = T(2);
 
   static JADRO_INLINE void filter(const V* g, V* u) {  // G
     const V even_a = (g[0] + g[2] * T(0.5)) * T(-2.0 / 3), odd_a = g[1] * (kA * T(-2.0 / 3));
@@ -83,21 +104,13 @@ struct Winograd43 : SixPoints<T> {
     u[5] = g[2];
   }
   static JADRO_INLINE void result(const V* m, V* y) {  // A^T
-    const V even_a = m[1] + m[2], odd_a = (m[1] - m[2]) * kA;
-    const V even_b = m[3] + m[4], odd_b = (m[3] - m[4]) * kB;
-    y[0] = m[0] + even_a + even_b;
-    y[1] = odd_a + odd_b;
-    y[2] = even_a * T(0.5) + even_b * T(2);
-    y[3] = odd_a * T(0.5) + odd_b * T(2) + m[5];
+    paired_results<Winograd43>(m + 1, y);
+    y[0] += m[0];
+    y[3] += m[5];
   }
   static JADRO_INLINE void cotangent(const V* dy, V* p) {  // A
-    const V even_a = dy[0] + dy[2] * T(0.5), odd_a = dy[1] + dy[3] * T(0.5);
-    const V even_b = dy[0] + dy[2] * T(2), odd_b = dy[1] + dy[3] * T(2);
     p[0] = dy[0];
-    p[1] = even_a + odd_a * kA;
-    p[2] = even_a - odd_a * kA;
-    p[3] = even_b + odd_b * kB;
-    p[4] = even_b - odd_b * kB;
+    paired_cotangents<Winograd43>(dy, p + 1);
     p[5] = dy[3];
   }
   static JADRO_INLINE void gradient(const V* u, V* g) {  // G^T
@@ -177,20 +190,11 @@ struct Winograd42 {
     u[4] = g[1];
   }
   static JADRO_INLINE void result(const V* m, V* y) {  // A^T
-    const V even_a = m[0] + m[1], odd_a = (m[0] - m[1]) * kA;
-    const V even_b = m[2] + m[3], odd_b = (m[2] - m[3]) * kB;
-    y[0] = even_a + even_b;
-    y[1] = odd_a + odd_b;
-    y[2] = even_a * kAA + even_b * kBB;
-    y[3] = odd_a * kAA + odd_b * kBB + m[4];
+    paired_results<Winograd42>(m, y);
+    y[3] += m[4];
   }
   static JADRO_INLINE void cotangent(const V* dy, V* p) {  // A
-    const V even_a = dy[0] + dy[2] * kAA, odd_a = (dy[1] + dy[3] * kAA) * kA;
-    const V even_b = dy[0] + dy[2] * kBB, odd_b = (dy[1] + dy[3] * kBB) * kB;
-    p[0] = even_a + odd_a;
-    p[1] = even_a - odd_a;
-    p[2] = even_b + odd_b;
-    p[3] = even_b - odd_b;
+    paired_cotangents<Winograd42>(dy, p);
     p[4] = dy[3];
   }
   static JADRO_INLINE void gradient(const V* u, V* g) {  // G^T
