@@ -14,6 +14,7 @@ thread_local bool recording = true;
 namespace {
 
 thread_local std::vector<bool> modes;  // those before the `with` blocks that this thread is in
+thread_local PyObject* watcher = nullptr;  // owned; told of every call of this thread
 
 // The arguments of a call, in memory of their own only where they are many.
 class Arguments {
@@ -89,6 +90,20 @@ py::object run(PyObject* cls, PyObject* const* args, Py_ssize_t count, PyObject*
   return all;
 }
 
+// `run`, and the watcher told: watcher(cls, args, options, result).
+py::object watched(PyObject* cls, PyObject* const* args, Py_ssize_t count, PyObject* names) {
+  py::object result = run(cls, args, count, names);
+  if (!watcher) return result;
+  const py::tuple given(count);
+  for (Py_ssize_t i = 0; i < count; ++i) given[i] = py::handle(args[i]);
+  py::dict options;
+  for (Py_ssize_t i = 0; names && i < PyTuple_GET_SIZE(names); ++i) {
+    options[PyTuple_GET_ITEM(names, i)] = py::handle(args[count + i]);
+  }
+  py::reinterpret_borrow<py::object>(watcher)(py::handle(cls), given, options, result);
+  return result;
+}
+
 bool expects_class(Py_ssize_t count) {
   if (count < 1) PyErr_SetString(PyExc_TypeError, "apply: expected a Function");
   return count >= 1;
@@ -96,7 +111,7 @@ bool expects_class(Py_ssize_t count) {
 
 PyObject* apply(PyObject*, PyObject* const* args, Py_ssize_t count, PyObject* names) {
   if (!expects_class(count)) return nullptr;
-  return guarded([&] { return run(args[0], args + 1, count - 1, names); });
+  return guarded([&] { return watched(args[0], args + 1, count - 1, names); });
 }
 
 // `apply` where an argument is a Tensor, else the forward on arrays.
@@ -105,7 +120,7 @@ PyObject* call(PyObject*, PyObject* const* args, Py_ssize_t count, PyObject* nam
   return guarded([&]() -> py::object {
     py::object needs = steal(PyTuple_New(count - 1));
     for (Py_ssize_t i = 1; i < count; ++i) {
-      if (is_tensor(args[i])) return run(args[0], args + 1, count - 1, names);
+      if (is_tensor(args[i])) return watched(args[0], args + 1, count - 1, names);
       PyTuple_SET_ITEM(needs.ptr(), i - 1, PyBool_FromLong(0));
     }
     return forward(args[0], new_node(args[0], std::move(needs)), args + 1, count - 1, names);
@@ -129,6 +144,11 @@ PyObject* leave_mode(PyObject*, PyObject*) {
     recording = modes.back();
     modes.pop_back();
   }
+  Py_RETURN_NONE;
+}
+
+PyObject* watch(PyObject*, PyObject* told) {
+  Py_XSETREF(watcher, told == Py_None ? nullptr : Py_NewRef(told));
   Py_RETURN_NONE;
 }
 
@@ -158,6 +178,9 @@ PyMethodDef functions[] = {
     {"tape_walk", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(tape_walk)), METH_FASTCALL,
      "tape_walk(outs: list, seeds: list, inputs: list | None, create_graph: bool, retain: bool, allow_unused: bool) -> "
      "object"},
+    {"tape_watch", watch, METH_O,
+     "tape_watch(told: object) -> None\n\n"
+     "told(function, args, options, result) after every call of this thread; None ends it."},
     {"tape_wrap", wrap, METH_O, "tape_wrap(array: object) -> Tensor"},
     {"is_grad_enabled", is_grad_enabled, METH_NOARGS,
      "is_grad_enabled() -> bool\n\nWhether operations are recorded in this thread."},

@@ -78,6 +78,9 @@ def tape_walk(
     where none came, else a RuntimeError. For inputs None, (leaf, gradient) of every leaf met, the gradients as arrays,
     with create_graph as Tensors."""
 
+def tape_watch(told: Callable[[Any, tuple[Any, ...], dict[str, Any], Any], None] | None) -> None:
+    """told(function, args, options, result) after every `tape_apply` of this thread; None ends it."""
+
 def tape_wrap(array: Any) -> Any:
     """A Tensor around an array, unchecked."""
 

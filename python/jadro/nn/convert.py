@@ -179,26 +179,28 @@ def to_onnx(layer: Layer) -> list[dict[str, Any]]:
     _check_layer("to_onnx", layer, has=["reset_after", "peephole", "coupled", "gate_clip"])
     found = []
     for directions in _read(layer):
-        sides = [_onnx_side(layer, part) for part in directions]
+        sides = [onnx_side(layer._cell, part) for part in directions]
         tensors = {name: np.stack([side[name] for side in sides]) for name in sides[0]}
         found.append({**tensors, "attributes": _onnx_attributes(layer)})
     return found
 
 
-def _onnx_side(layer: Layer, part: Part) -> Part:
-    """W, R, B and P of one direction, without the axis of the directions."""
-    order = _ORDERS["onnx"][type(layer)]
-    if _option(layer, "coupled"):  # i g o: the operator has a block for f, and does not look at it
+def onnx_side(cell: str, part: Part) -> Part:
+    """W, R, B and P of one direction of a native cell ("rnn_tanh", "lstm_coupled" and so on), without the axis of the
+    directions."""
+    order = _ORDERS["onnx"][_KINDS[cell.partition("_")[0]]]
+    if cell == "lstm_coupled":  # i g o: the operator has a block for f, and does not look at it
         part = {k: _with_forget(a) if k in _GATED else a for k, a in part.items()}
     side = {"W": _turned(part["weight_ih"], order), "R": _turned(part["weight_hh"], order)}
-    if layer.bias:
+    if "bias_ih" in part:
         side["B"] = np.concatenate([_turned(part[k], order) for k in ("bias_ih", "bias_hh")])
-    if _option(layer, "peephole"):
+    if "weight_pi" in part:
         forget = part.get("weight_pf", np.zeros_like(part["weight_pi"]))
         side["P"] = np.concatenate([part["weight_pi"], part["weight_po"], forget])
     return side
 
 
+_KINDS: dict[str, type] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 _GATED = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
@@ -213,18 +215,20 @@ def _without_forget(array: Array) -> Array:
 
 
 def _onnx_attributes(layer: Layer) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "hidden_size": layer.hidden_size,
-        "direction": "bidirectional" if layer.bidirectional else "forward",
-    }
-    if isinstance(layer, RNN) and layer.nonlinearity == "relu":
-        found["activations"] = ["Relu"] * len(_directions(layer))
-    if isinstance(layer, GRU) and _option(layer, "reset_after"):
+    return onnx_attributes(layer._cell, layer.hidden_size, len(_directions(layer)), _option(layer, "gate_clip"))
+
+
+def onnx_attributes(cell: str, hidden: int, directions: int, gate_clip: float | None) -> dict[str, Any]:
+    """The attributes of the operator that computes a native cell."""
+    found: dict[str, Any] = {"hidden_size": hidden, "direction": "bidirectional" if directions == 2 else "forward"}
+    if cell == "rnn_relu":
+        found["activations"] = ["Relu"] * directions
+    if cell == "gru":
         found["linear_before_reset"] = 1
-    if _option(layer, "coupled"):
+    if cell == "lstm_coupled":
         found["input_forget"] = 1
-    if _option(layer, "gate_clip") is not None:
-        found["clip"] = float(_option(layer, "gate_clip"))
+    if gate_clip is not None:
+        found["clip"] = float(gate_clip)
     return found
 
 

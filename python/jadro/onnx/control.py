@@ -1,0 +1,78 @@
+"""If, Loop and Scan: bodies that run as graphs do, and are recorded as they run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..ops.shape import flip, stack
+from ..tensor import wrap
+from .operators.registry import array, ints
+
+Step = Callable[[Sequence[Any], dict[str, Any], bool], tuple[Any, ...]]
+
+
+def _body(program: Any, around: dict[str, Any], given: Sequence[Any], training: bool) -> list[Any]:
+    values = {**around, **program.constants, **dict(zip(program.inputs, given, strict=False))}
+    return program.run(values, training)
+
+
+def _if(node: Any, attributes: dict[str, Any]) -> Step:
+    def run(inputs: Sequence[Any], values: dict[str, Any], training: bool) -> tuple[Any, ...]:
+        branch = "then_branch" if bool(array(inputs[0]).item()) else "else_branch"
+        return tuple(_body(attributes[branch], values, (), training))
+
+    return run
+
+
+def _loop(node: Any, attributes: dict[str, Any]) -> Step:
+    """while t < M and condition: condition, carried, collected = body(t, condition, carried)"""
+    body = attributes["body"]
+
+    def run(inputs: Sequence[Any], values: dict[str, Any], training: bool) -> tuple[Any, ...]:
+        most = None if inputs[0] is None else int(array(inputs[0]).item())
+        going = inputs[1] if len(inputs) > 1 and inputs[1] is not None else wrap(np.asarray(True))
+        carried = list(inputs[2:])
+        collected: list[list[Any]] = [[] for _ in range(len(body.outputs) - 1 - len(carried))]
+        t = 0
+        while (most is None or t < most) and bool(array(going).item()):
+            going, *results = _body(body, values, (wrap(np.asarray(t, np.int64)), going, *carried), training)
+            for rows, row in zip(collected, results[len(carried) :], strict=True):
+                rows.append(row)
+            carried = results[: len(carried)]
+            t += 1
+        return (*carried, *(stack(rows) if rows else wrap(np.zeros((0,), np.float32)) for rows in collected))
+
+    return run
+
+
+def _scan(node: Any, attributes: dict[str, Any]) -> Step:
+    """states, rows of y = body(states, rows of x), along an axis of each x"""
+    body, scanned = attributes["body"], attributes["num_scan_inputs"]
+    states = len(body.inputs) - scanned
+    outs = len(body.outputs) - states
+
+    def run(inputs: Sequence[Any], values: dict[str, Any], training: bool) -> tuple[Any, ...]:
+        if len(inputs) > len(body.inputs):
+            raise ValueError("onnx: Scan with sequence_lens (opset 8), expected that of opset 9 or later")
+        axes = ints(attributes.get("scan_input_axes")) or [0] * scanned
+        back = ints(attributes.get("scan_input_directions")) or [0] * scanned
+        xs = [flip(x, a) if b else x for x, a, b in zip(inputs[states:], axes, back, strict=True)]
+        carried, collected = list(inputs[:states]), [[] for _ in range(outs)]  # type: ignore[var-annotated]
+        for t in range(xs[0].shape[axes[0]]):
+            rows = [x[(slice(None),) * (a % x.ndim) + (t,)] for x, a in zip(xs, axes, strict=True)]
+            results = _body(body, values, (*carried, *rows), training)
+            carried = results[:states]
+            for found, row in zip(collected, results[states:], strict=True):
+                found.append(row)
+        axes_out = ints(attributes.get("scan_output_axes")) or [0] * outs
+        back_out = ints(attributes.get("scan_output_directions")) or [0] * outs
+        ys = [stack(f[::-1] if b else f, a) for f, a, b in zip(collected, axes_out, back_out, strict=True)]
+        return (*carried, *ys)
+
+    return run
+
+
+CONTROL: dict[str, Callable[[Any, dict[str, Any]], Step]] = {"If": _if, "Loop": _loop, "Scan": _scan}

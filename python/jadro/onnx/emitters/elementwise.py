@@ -1,0 +1,152 @@
+"""Arithmetic, activations, reductions, products of matrices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ...ops import activation as a
+from ...ops import elementwise as e
+from ...ops import linear, matmul, reduce, softmax
+from ...ops.common import Cast, Move
+from ..package import package
+from .registry import EMITTERS, Builder, emits
+
+
+def _plain(op: str, **attributes: Any) -> Any:
+    """A node of the same operands."""
+    return lambda g, *args, **options: g.node(op, *map(g.name, args), **attributes)
+
+
+EMITTERS.update(
+    {
+        e.Add: _plain("Add"), e.Sub: _plain("Sub"), e.Mul: _plain("Mul"), e.Div: _plain("Div"), e.Pow: _plain("Pow"),
+        e.Maximum: _plain("Max"), e.Minimum: _plain("Min"), e.Copy: _plain("Identity"), Move: _plain("Identity"),
+        e.Neg: _plain("Neg"), e.Exp: _plain("Exp"), e.Sqrt: _plain("Sqrt"), e.Log: _plain("Log"), e.Sin: _plain("Sin"),
+        e.Cos: _plain("Cos"), e.Abs: _plain("Abs"), e.Where: _plain("Where"), a.Relu: _plain("Relu"),
+        a.Tanh: _plain("Tanh"), a.Sigmoid: _plain("Sigmoid"), a.Gelu: _plain("Gelu"),
+        a.GeluTanh: _plain("Gelu", approximate="tanh"), matmul.MatMul: _plain("MatMul"),
+    }
+)  # fmt: skip
+
+
+def _one(g: Builder, x: Any, value: float = 1.0) -> str:
+    return g.constant(value, x.dtype)
+
+
+@emits(e.Remainder)
+def remainder(g: Builder, x: Any, y: Any) -> str:
+    """x - y floor(x / y): Mod of floats takes the sign of x."""
+    quotient = g.node("Floor", g.node("Div", g.name(x), g.name(y)))
+    return g.node("Sub", g.name(x), g.node("Mul", g.name(y), quotient))
+
+
+@emits(e.Expm1)
+def expm1(g: Builder, x: Any) -> str:
+    return g.node("Sub", g.node("Exp", g.name(x)), _one(g, x))
+
+
+@emits(e.Log1p)
+def log1p(g: Builder, x: Any) -> str:
+    return g.node("Log", g.node("Add", g.name(x), _one(g, x)))
+
+
+@emits(e.Clamp)
+def clamp(g: Builder, x: Any, *, low: Any, high: Any) -> str:
+    bounds = ["" if bound is None else _one(g, x, bound) for bound in (low, high)]
+    return g.node("Clip", g.name(x), *bounds)
+
+
+@emits(a.Hardtanh)
+def hardtanh(g: Builder, x: Any, *, a: float, b: float) -> str:
+    return clamp(g, x, low=a, high=b)
+
+
+@emits(a.LeakyRelu)
+def leaky_relu(g: Builder, x: Any, *, a: float) -> str:
+    return g.node("LeakyRelu", g.name(x), alpha=a)
+
+
+@emits(a.Elu)
+def elu(g: Builder, x: Any, *, a: float) -> str:
+    return g.node("Elu", g.name(x), alpha=a)
+
+
+@emits(a.Silu)
+def silu(g: Builder, x: Any) -> str:
+    return g.node("Mul", g.name(x), g.node("Sigmoid", g.name(x)))
+
+
+@emits(a.Softplus)
+def softplus(g: Builder, x: Any, *, a: float, b: float) -> str:
+    """a is beta; what is above the threshold b differs from x by less than a rounding."""
+    if a == 1:
+        return g.node("Softplus", g.name(x))
+    beta = _one(g, x, a)
+    return g.node("Div", g.node("Softplus", g.node("Mul", g.name(x), beta)), beta)
+
+
+@emits(a.PRelu)
+def prelu(g: Builder, x: Any, w: Any, *, shape: Any) -> str:
+    slopes = (w.data.size, *(1,) * (x.ndim - 2)) if x.ndim > 1 else (1,)
+    return g.node("PRelu", g.name(x), g.reshaped(g.name(w), w.shape, slopes))
+
+
+@emits(Cast)
+def cast(g: Builder, x: Any, *, dtype: Any) -> str:
+    return g.node("Cast", g.name(x), to=package().helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
+
+
+@emits(linear.Linear)
+def linear_(g: Builder, x: Any, w: Any, b: Any) -> str:
+    """Gemm of a matrix; of more axes a product and a sum."""
+    if x.ndim == 2:
+        return g.node("Gemm", g.name(x), g.name(w), g.name(b), transB=1)
+    y = g.node("MatMul", g.name(x), g.node("Transpose", g.name(w), perm=[1, 0]))
+    return y if b is None else g.node("Add", y, g.name(b))
+
+
+def _reduced(g: Builder, op: str, x: Any, axes: Any, keepdim: bool) -> str:
+    over = "" if axes is None else g.ints(*axes)
+    return g.node(op, g.name(x), over, keepdims=int(keepdim))
+
+
+@emits(reduce.Sum)
+def sum(g: Builder, x: Any, *, axes: Any, keepdim: bool) -> str:
+    return _reduced(g, "ReduceSum", x, axes, keepdim)
+
+
+@emits(reduce.Mean)
+def mean(g: Builder, x: Any, *, axes: Any, keepdim: bool, count: int) -> str:
+    return _reduced(g, "ReduceMean", x, axes, keepdim)
+
+
+@emits(reduce.Extreme)
+def extreme(g: Builder, x: Any, *, axes: Any, keepdim: bool, largest: bool) -> str:
+    return _reduced(g, "ReduceMax" if largest else "ReduceMin", x, axes, keepdim)
+
+
+@emits(reduce.Norm)
+def norm(g: Builder, x: Any, *, axes: Any, keepdim: bool) -> str:
+    return _reduced(g, "ReduceL2", x, axes, keepdim)
+
+
+@emits(reduce.Prod)
+def prod(g: Builder, x: Any, *, axis: int) -> str:
+    return _reduced(g, "ReduceProd", x, (axis,), False)
+
+
+@emits(reduce.Cumsum)
+def cumsum(g: Builder, x: Any, *, axis: int) -> str:
+    return g.node("CumSum", g.name(x), g.constant(axis, np.int64))
+
+
+@emits(softmax.Softmax)
+def softmax_(g: Builder, x: Any, *, axis: int, shape: Any) -> str:
+    return g.node("Softmax", g.name(x), axis=axis)
+
+
+@emits(softmax.LogSoftmax)
+def log_softmax(g: Builder, x: Any, *, axis: int, shape: Any) -> str:
+    return g.node("LogSoftmax", g.name(x), axis=axis)

@@ -1,0 +1,133 @@
+"""Resize and Upsample: each axis is a gather, or a small matrix of interpolation weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from ...ops.matmul import matmul
+from ...ops.shape import expand, reshape
+from ...tensor import Tensor, wrap
+from .registry import array, ints, is_float, operator
+
+
+def _coordinates(transform: str, out: int, size: int, scale: float) -> np.ndarray:
+    """Where each output cell stands among the input's, [out], float64."""
+    i = np.arange(out, dtype=np.float64)
+    if transform == "asymmetric":
+        return i / scale
+    if transform == "align_corners":
+        return i * (size - 1) / (out - 1) if out > 1 else i * 0
+    if transform == "pytorch_half_pixel" and out == 1:
+        return i * 0 - 0.5
+    at = (i + 0.5) / scale - 0.5
+    if transform == "half_pixel_symmetric":
+        at += size / 2 * (1 - out / (scale * size))
+    return at
+
+
+_NEAREST: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "round_prefer_floor": lambda x: np.ceil(x - 0.5),
+    "round_prefer_ceil": lambda x: np.floor(x + 0.5),
+    "floor": np.floor,
+    "ceil": np.ceil,
+}
+
+
+def _kernel(mode: str, a: float) -> tuple[int, Callable[[np.ndarray], np.ndarray]]:
+    """How far the interpolation reaches, and its weight at a distance (Keys 1981 for cubic)."""
+    if mode == "linear":
+        return 1, lambda d: np.maximum(1 - d, 0)
+
+    def cubic(d: np.ndarray) -> np.ndarray:
+        near = ((a + 2) * d - (a + 3)) * d * d + 1
+        far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+        return np.where(d <= 1, near, np.where(d < 2, far, 0))
+
+    return 2, cubic
+
+
+def _weights(at: np.ndarray, size: int, mode: str, a: float, exclude_outside: bool, shrink: float) -> np.ndarray:
+    """[out, size]: what each output takes of each input. Taps beyond the edge are the edge's, or are left out;
+    shrink below 1 widens the kernel (antialias)."""
+    reach, kernel = _kernel(mode, a)
+    reach = math.ceil(reach / shrink)
+    taps = np.floor(at)[:, None] + np.arange(1 - reach, reach + 1)
+    w = kernel(np.abs(taps - at[:, None]) * shrink)
+    if exclude_outside:
+        w = np.where((taps < 0) | (taps >= size), 0, w)
+    if exclude_outside or shrink < 1:
+        w /= w.sum(1, keepdims=True)
+    out = np.zeros((len(at), size))
+    np.add.at(out, (np.arange(len(at))[:, None], np.clip(taps, 0, size - 1).astype(np.int64)), w)
+    return out
+
+
+def _along(x: Tensor, axis: int, matrix: np.ndarray) -> Tensor:
+    """x with the matrix [out, in] applied along an axis."""
+    turned = x.transpose(axis, x.ndim - 1)
+    rows = reshape(turned, (-1, x.shape[axis])) if turned.data.size else turned
+    y = matmul(rows, wrap(np.ascontiguousarray(matrix.T, x.dtype)))
+    return reshape(y, (*turned.shape[:-1], len(matrix))).transpose(axis, x.ndim - 1)
+
+
+def _repeated(x: Tensor, axis: int, places: np.ndarray) -> Tensor:
+    """x[places] along an axis; each cell a few times over where that is what it is."""
+    size, out = x.shape[axis], len(places)
+    if out % size == 0 and np.array_equal(places, np.arange(out) // (out // size)):
+        shape = x.shape
+        wide = reshape(x, (*shape[: axis + 1], 1, *shape[axis + 1 :]))
+        wide = expand(wide, *shape[: axis + 1], out // size, *shape[axis + 1 :])
+        return reshape(wide, (*shape[:axis], out, *shape[axis + 1 :]))
+    return x[(slice(None),) * axis + (places,)]
+
+
+def _sizes(
+    shape: tuple[int, ...], axes: list[int], scales: list[float] | None, sizes: list[int] | None, policy: str
+) -> tuple[list[int], list[float]]:
+    """Sizes and scales of `axes`."""
+    given = [shape[a] for a in axes]
+    if sizes is None:
+        factors = scales or []
+        return [math.floor(m * s) for m, s in zip(given, factors, strict=True)], factors
+    ratios = [n / m for n, m in zip(sizes, given, strict=True)]
+    if policy == "stretch":
+        return sizes, ratios
+    one = min(ratios) if policy == "not_larger" else max(ratios)
+    return [math.floor(one * m + 0.5) for m in given], [one] * len(axes)
+
+
+@operator("Resize")
+def resize(
+    x: Any, roi: Any = None, scales: Any = None, sizes: Any = None, antialias: int = 0, axes: Any = None,
+    coordinate_transformation_mode: str = "half_pixel", cubic_coeff_a: float = -0.75, exclude_outside: int = 0,
+    extrapolation_value: float = 0.0, keep_aspect_ratio_policy: str = "stretch", mode: str = "nearest",
+    nearest_mode: str = "round_prefer_floor", *, opset: int = 11,
+) -> Any:  # fmt: skip
+    if opset < 11:  # X, scales
+        scales, coordinate_transformation_mode, nearest_mode = roi, "asymmetric", "floor"
+    if not is_float(x) or coordinate_transformation_mode in ("tf_crop_and_resize", "tf_half_pixel_for_nn"):
+        return NotImplemented
+    places = list(range(x.ndim)) if axes is None else [a % x.ndim for a in ints(axes) or []]
+    factors = [float(s) for s in array(scales).reshape(-1)] if scales is not None and scales.data.size else None
+    wanted, factors = _sizes(x.shape, places, factors, ints(sizes), keep_aspect_ratio_policy)
+    for axis, out, scale in zip(places, wanted, factors, strict=True):
+        size = x.shape[axis]
+        if out == size and scale == 1:
+            continue
+        at = _coordinates(coordinate_transformation_mode, out, size, scale)
+        if mode == "nearest":
+            x = _repeated(x, axis, np.clip(_NEAREST[nearest_mode](at), 0, size - 1).astype(np.int64))
+        else:
+            shrink = min(scale, 1.0) if antialias else 1.0
+            x = _along(x, axis, _weights(at, size, mode, cubic_coeff_a, bool(exclude_outside), shrink))
+    return x
+
+
+@operator("Upsample")
+def upsample(x: Any, scales: Any = None, mode: str = "nearest") -> Any:
+    given = scales if isinstance(scales, Tensor) else wrap(np.asarray(scales, np.float32))
+    return resize(x, given, mode=mode, opset=10)
