@@ -43,8 +43,11 @@ def test_the_walk_through_an_op_names_every_file_of_it():
     assert not [file for file in files if f"`{file}`" not in walk]
 
 
-@pytest.mark.parametrize("name", ["convolution.md", "recurrent.md"])
-def test_the_code_of_a_guide_runs(name):
+@pytest.mark.parametrize("name", ["convolution.md", "onnx.md", "recurrent.md"])
+def test_the_code_of_a_guide_runs(name, tmp_path, monkeypatch):
+    if name == "onnx.md":
+        pytest.importorskip("onnx")
+    monkeypatch.chdir(tmp_path)  # where it writes
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / name).read_text("utf-8"), re.DOTALL)
-    assert len(blocks) > 5
+    assert len(blocks) > 1
     exec(compile("\n".join(blocks), name, "exec"), {})

@@ -76,6 +76,7 @@ def test_operator(name):
 FLAT = {
     "ArgMax", "ArgMin", "Bernoulli", "Ceil", "ConstantOfShape", "Equal", "Floor", "Greater", "GreaterOrEqual", "IsNaN",
     "Less", "LessOrEqual", "Round", "Shape", "Sign", "Size", "And", "Or", "Xor", "Not", "Trilu", "Cast", "CastLike",
+    "Mod",
 }  # fmt: skip
 KINKS = {
     "test_elu_example", "test_leakyrelu_example", "test_l2normalization_axis_0", "test_selu_example",

@@ -324,6 +324,33 @@ def test_large_results_of_ufuncs_lie_in_kept_memory():
         _core.compute(np.add)
 
 
+def test_a_watcher_is_told_of_every_call_of_its_thread():
+    told = []
+    _core.tape_watch(lambda *call: told.append(call))
+    try:
+        x = leaf(2)
+        y = x * 3.0
+        jadro.cat([y, x], 0)
+    finally:
+        _core.tape_watch(None)
+    x.exp()
+    (function, args, options, result), (joined, both, at, _) = told
+    assert (function.__name__, args[0] is x, float(args[1]), options, result is y) == ("Mul", True, 3.0, {}, True)
+    assert (joined.__name__, at) == ("Cat", {"axis": 0}) and both[0] is y and both[1] is x
+
+
+def test_a_watcher_that_fails_fails_the_call():
+    def watcher(*call):
+        raise ValueError("no")
+
+    _core.tape_watch(watcher)
+    try:
+        with pytest.raises(ValueError, match="no"):
+            leaf(2).exp()
+    finally:
+        _core.tape_watch(None)
+
+
 # --- sums that a convolution makes itself -----------------------------------------------------------------------------
 @pytest.mark.parametrize("retain", [False, True])
 @pytest.mark.parametrize("mode", ["zeros", "reflect"])

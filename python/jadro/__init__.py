@@ -88,7 +88,7 @@ __all__ = [
 float16, float32, float64 = _np.dtype("float16"), _np.dtype("float32"), _np.dtype("float64")
 int32, int64, uint8, bool = _np.dtype("int32"), _np.dtype("int64"), _np.dtype("uint8"), _np.dtype("bool")
 
-_LAZY = ("data", "optim", "serialization", "testing", "text", "train")  # imported when they are first used
+_LAZY = ("data", "onnx", "optim", "serialization", "testing", "text", "train")  # imported when they are first used
 
 
 def __getattr__(name: str) -> Any:

@@ -6,7 +6,7 @@ the graph, `Builder.node` writes a node and gives the name of its result, which 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -89,6 +89,21 @@ class Builder:
         if self.made.intersection(names):
             self.made.update(results)
         return results[0] if outputs == 1 else results
+
+    def finish(self, results: Sequence[str], names: Sequence[str]) -> list[str]:
+        """Gives the graph's outputs their names, as far as these are free."""
+        finals = [self.fresh(name) for name in names]
+        made = {name for node in self.nodes for name in node.output}
+        renamed: dict[str, str] = {}
+        for result, name in zip(results, finals, strict=True):
+            if result in made and result not in renamed:
+                renamed[result] = name
+            else:  # an input, or an output twice
+                self.nodes.append(package().helper.make_node("Identity", [result], [name]))
+        for node in self.nodes:
+            for values in (node.input, node.output):
+                values[:] = [renamed.get(name, name) for name in values]
+        return finals
 
     def rectified(self, name: str, rectifier: Rectifier | None, dtype: Any) -> str:
         """The nodes of a rectifier."""

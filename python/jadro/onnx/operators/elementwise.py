@@ -15,7 +15,7 @@ from ...nn import functional as F
 from ...ops import compare
 from ...ops import elementwise as e
 from ...tensor import Tensor, wrap
-from .registry import is_float, number, operator
+from .registry import array, is_float, number, operator
 
 
 def _aligned(a: Any, b: Any, axis: int | None, broadcast: int) -> Any:
@@ -25,21 +25,27 @@ def _aligned(a: Any, b: Any, axis: int | None, broadcast: int) -> Any:
     return b.reshape(*b.shape, *(1,) * (a.ndim - axis % a.ndim - b.ndim))
 
 
-def _arithmetic(function: Callable[[Any, Any], Tensor], serves: Callable[..., bool]) -> Callable[..., Any]:
-    def run(a: Any, b: Any, axis: int | None = None, broadcast: int = 0) -> Any:
-        return function(a, _aligned(a, b, axis, broadcast)) if serves(a, b) else NotImplemented
-
-    return run
+def _arithmetic(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
+    return lambda a, b, axis=None, broadcast=0: function(a, _aligned(a, b, axis, broadcast))
 
 
-def _any(*values: Any) -> bool:
-    return True
+def _quotient(a: Any, b: Any) -> Any:
+    """Integers are divided towards 0."""
+    return e.div(a, b, rounding_mode=None if is_float(a) else "trunc")
 
 
-operator("Add")(_arithmetic(e.add, _any))
-operator("Sub")(_arithmetic(e.sub, _any))
-operator("Mul")(_arithmetic(e.mul, _any))
-operator("Div")(_arithmetic(e.div, is_float))  # integers are divided without a rest
+operator("Add")(_arithmetic(e.add))
+operator("Sub")(_arithmetic(e.sub))
+operator("Mul")(_arithmetic(e.mul))
+operator("Div")(_arithmetic(_quotient))
+
+
+@operator("Mod")
+def mod(a: Any, b: Any, fmod: int = 0) -> Any:
+    """The rest with the sign of b; with `fmod` that of a."""
+    if is_float(a, b):
+        return NotImplemented
+    return wrap(np.asarray((np.fmod if fmod else np.mod)(array(a), array(b))))
 
 
 @operator("Pow")
