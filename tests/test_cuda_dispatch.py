@@ -260,3 +260,64 @@ def test_the_character_model_trains_and_writes(tmp_path, capsys):
     options = [part for name, size in sizes.items() for part in (f"--{name}", str(size))]
     char_lm.main(["--text", str(text), "--out", str(tmp_path / "out"), "--device", "cuda", *options])
     assert "after 4 steps" in capsys.readouterr().out
+
+
+def test_onnx_models_go_out_and_come_back(tmp_path):
+    pytest.importorskip("onnx")
+    from jadro.onnx import export, load
+
+    layers = nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten())
+    module = nn.Sequential(layers, nn.Linear(36, 3)).to("cuda")
+    x = jadro.tensor(draw(2, 2, 6, 6), device="cuda")
+    export(module, x, tmp_path / "model.onnx", input_names=["x"], dynamic_axes={"x": {0: "n"}})
+    graph = load(tmp_path / "model.onnx").to("cuda")
+    module.eval()
+    for mode in (jadro.no_grad, jadro.enable_grad):
+        with mode():
+            assert graph(x).device == "cuda"
+            np.testing.assert_allclose(host(graph(x).detach()), host(module(x).detach()), 1e-5, 1e-5)
+
+
+ONNX_NODES = {
+    "Resize": (["x", "", "scales"], {"mode": "linear"}),
+    "Upsample": (["x", "scales"], {}),
+    "Gather": (["x", "ids"], {"axis": 2}),
+    "GatherElements": (["x", "cells"], {"axis": 3}),
+    "GatherND": (["x", "ids"], {}),
+    "ScatterND": (["x", "row", "part"], {}),
+    "ScatterElements": (["x", "cells", "part"], {"axis": 3, "reduction": "add"}),
+    "Trilu": (["x"], {}),
+    "ReverseSequence": (["x", "lengths"], {"batch_axis": 1, "time_axis": 0}),
+    "Shrink": (["x"], {}),
+    "ThresholdedRelu": (["x"], {"alpha": 0.3}),
+    "Where": (["mask", "x", "part"], {}),
+    "TopK": (["x", "k"], {}),
+    "Clip": (["x", "low", "high"], {}),
+    "Expand": (["x", "shape"], {}),
+    "Erf": (["x"], {}),
+    "Det": (["x"], {}),
+}
+
+
+@pytest.mark.parametrize("op", ONNX_NODES)
+def test_onnx_operators(op):
+    onnx = pytest.importorskip("onnx")
+    from jadro.onnx import load
+
+    names, attributes = ONNX_NODES[op]
+    weights = {
+        "scales": np.array([1, 1, 2, 2], np.float32), "ids": np.array([[0, -1], [1, 2 if op == "Gather" else 1]]),
+        "cells": np.zeros((2, 2, 3, 3), np.int64), "row": np.array([[0], [1]]), "lengths": np.array([2, 1]),
+        "mask": np.array([True, False, True]), "k": np.array([2]), "low": np.float32(-0.5), "high": np.float32(0.7),
+        "shape": np.array([2, 2, 3, 3]), "part": draw(2, 2, 3, 3, seed=5),
+    }  # fmt: skip
+    tensors = [onnx.numpy_helper.from_array(np.asarray(w), name) for name, w in weights.items() if name in names]
+    info = onnx.helper.make_tensor_value_info
+    node = onnx.helper.make_node(op, names, ["y", "places"] if op == "TopK" else ["y"], **attributes)
+    graph = onnx.helper.make_graph([node], "one", [info("x", 1, [2, 2, 3, 3])], [info("y", 1, None)], tensors)
+    imports = [onnx.helper.make_opsetid("", 9 if op == "Upsample" else 18)]
+    model = load(onnx.helper.make_model(graph, opset_imports=imports))
+    x = draw(2, 2, 3, 3)
+    found = model.to("cuda")(jadro.tensor(x, device="cuda"))
+    assert found.device == "cuda"
+    np.testing.assert_allclose(host(found.detach()), host(model.to("cpu")(x).detach()), 1e-5, 1e-5)

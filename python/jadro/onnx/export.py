@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import _core
+from .. import _core, backend
 from .._version import __version__
 from ..autograd import enable_grad, no_grad
 from ..nn.module import Module
@@ -145,7 +145,7 @@ def _described(name: str, x: Tensor, dynamic: Mapping[str, Any]) -> Any:
 
 def _compare(module: Module, model: Any, inputs: list[Tensor], names: list[str], dynamic: Mapping[str, Any]) -> None:
     """ValueError where the model loaded again does not give what the module gives."""
-    loaded = Graph(model).eval()
+    loaded = Graph(model).eval().to(inputs[0].device)
     trials = {"the example": inputs, "other values": [wrap(_rolled(x.data)) for x in inputs]}
     trials["other signs"] = [-x if x.is_floating_point() else x for x in inputs]
     if any(dynamic.get(name) for name in names):
@@ -172,13 +172,15 @@ def _is_same(y: Tensor, z: Tensor) -> bool:
 
 def _rolled(x: Any) -> Any:
     """The same numbers in other places."""
-    return np.roll(x.reshape(-1), 1).reshape(x.shape) if isinstance(x, np.ndarray) else x.copy()
+    cells = backend.to_device(x, "cpu")
+    return backend.to_device(np.roll(cells.reshape(-1), 1).reshape(cells.shape), backend.device_of(x))
 
 
 def _larger(x: Tensor, axes: Mapping[int, str]) -> Tensor:
     """One cell more along the axes, as np.resize repeats them."""
     more = {axis % x.ndim for axis in axes}
-    return wrap(np.resize(x.cpu().data, [n + (i in more) for i, n in enumerate(x.shape)]))
+    cells = np.resize(x.cpu().data, [n + (i in more) for i, n in enumerate(x.shape)])
+    return wrap(backend.to_device(cells, x.device))
 
 
 def _write(content: bytes, path: str | os.PathLike[str]) -> None:

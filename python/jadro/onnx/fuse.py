@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import backend
 from ..autograd import is_grad_enabled
 from ..ops.activation import Rectifier
 from ..ops.conv2d import Then
@@ -151,5 +152,6 @@ def _folded(affine: Sequence[Affine], values: Mapping[str, Any], shift: Any) -> 
 
 def _channels(numbers: Any, w: Any) -> Any:
     """[OC], of one number a channel, one for all, or None for zeros."""
-    zero = w.data[:0, :0].sum() if numbers is None else numbers
-    return np.array(np.broadcast_to(zero, w.shape[:1])) if np.size(zero) == 1 else zero
+    full = backend.empty_like(w.data, w.shape[:1])
+    full[...] = 0 if numbers is None else numbers
+    return full

@@ -14,6 +14,7 @@ import numpy as np
 from ...autograd import Function
 from ...ops.activation import Rectifier
 from ...tensor import Tensor
+from ..operators.registry import array
 from ..package import package
 
 EMITTERS: dict[type[Function], Callable[..., Any]] = {}
@@ -63,8 +64,7 @@ class Builder:
         for x in (value, value.data) if isinstance(value, Tensor) else (value,):
             if id(x) in self._names:
                 return self._names[id(x)]
-        array = np.asarray(value.data if isinstance(value, Tensor) else value)
-        name = self.constant(array)
+        name = self.constant(array(value))
         if not isinstance(value, (int, float, np.generic)):
             self.bind(value, name)
         return name

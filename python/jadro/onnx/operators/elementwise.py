@@ -148,7 +148,7 @@ def hard_sigmoid(x: Any, alpha: float = 0.2, beta: float = 0.5) -> Any:
 
 @operator("ThresholdedRelu")
 def thresholded_relu(x: Any, alpha: float = 1.0) -> Any:
-    return e.where(x > alpha, x, e.mul(x, 0.0))
+    return e.where(x > alpha, x, 0.0)
 
 
 @operator("Shrink")
@@ -156,7 +156,7 @@ def shrink(x: Any, bias: float = 0.0, lambd: float = 0.5) -> Any:
     """x - bias above lambd, x + bias below -lambd, else 0."""
     if not is_float(x):
         return NotImplemented
-    return e.where(x > lambd, x - bias, e.where(x < -lambd, x + bias, wrap(np.zeros((), x.dtype))))
+    return e.where(x > lambd, x - bias, e.where(x < -lambd, x + bias, 0.0))
 
 
 @operator("Clip")
@@ -175,7 +175,7 @@ def clip(x: Any, min: Any = None, max: Any = None) -> Any:
 
 @operator("Where")
 def where(condition: Any, a: Any, b: Any) -> Any:
-    return e.where(condition, a, b)
+    return e.where(condition.to(a.device), a, b)
 
 
 for _name, _compare in {

@@ -12,7 +12,7 @@ from ...ops import reduce as r
 from ...ops.elementwise import rsqrt, sqrt
 from ...ops.shape import flatten
 from ...tensor import Tensor, wrap
-from .registry import is_float, number, operator
+from .registry import beside, is_float, number, operator
 
 
 @operator("BatchNormalization")
@@ -112,5 +112,5 @@ def dropout(
     p = 0.5 if ratio is None else number(ratio)
     if outputs == 1:
         return F.dropout(x, p, active)
-    kept: Tensor = F.dropout(wrap(np.ones(x.shape, x.dtype)), p, active)
+    kept: Tensor = F.dropout(wrap(beside(x, np.ones(x.shape, x.dtype))), p, active)
     return x * kept, wrap(kept.data != 0)

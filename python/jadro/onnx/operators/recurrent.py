@@ -19,7 +19,7 @@ from ...ops.elementwise import clamp, where
 from ...ops.shape import cat, flip, stack, unbind
 from ...tensor import Tensor, wrap
 from . import elementwise as e
-from .registry import array, is_float, operator
+from .registry import array, beside, is_float, operator
 from .shape import reverse_sequence
 
 # The blocks of the native loop, i f g o and r z n, among ONNX's, i o f c and z r h.
@@ -143,7 +143,7 @@ def _step(one: Problem, options: Options, acts: Sequence[Activation]) -> Callabl
 def _composed(one: Problem, options: Options, acts: Sequence[Activation]) -> tuple[Tensor, ...]:
     """One direction, step by step: y [T,B,H], hn and cn [1,B,H]."""
     step = _step(one, options, acts)
-    zeros = wrap(np.zeros((one.x.shape[1], one.r.shape[1]), one.x.dtype))
+    zeros = wrap(beside(one.x, np.zeros((one.x.shape[1], one.r.shape[1]), one.x.dtype)))
     h = zeros if one.h is None else one.h
     c = zeros if one.c is None else one.c
     ys = []
@@ -151,7 +151,7 @@ def _composed(one: Problem, options: Options, acts: Sequence[Activation]) -> tup
         new_h, new_c = step(x, h, c)
         y = new_h
         if options.lengths is not None:
-            going = wrap((t < options.lengths)[:, None])
+            going = wrap(beside(one.x, (t < options.lengths)[:, None]))
             y = where(going, new_h, zeros)
             new_h, new_c = where(going, new_h, h), where(going, new_c, c)
         ys.append(y)

@@ -13,7 +13,7 @@ from ...ops import reduce as r
 from ...ops.elementwise import abs, log, sqrt
 from ...ops.shape import flip
 from ...tensor import Tensor, wrap
-from .registry import array, ints, is_float, number, operator
+from .registry import array, beside, ints, is_float, number, operator
 
 
 def _prod(x: Tensor, dim: Any, keepdim: bool) -> Tensor:
@@ -70,7 +70,7 @@ def top_k(x: Any, k: Any = 1, axis: int = -1, largest: int = 1, sorted: int = 1)
         return NotImplemented
     order = np.argsort(-array(x) if largest else array(x), axis, kind="stable")
     order = np.take(order, np.arange(int(number(k))), axis)
-    return index.take_along(x, wrap(order), axis % x.ndim), wrap(order)
+    return index.take_along(x, wrap(beside(x, order)), axis % x.ndim), wrap(order)
 
 
 @operator("CumSum")

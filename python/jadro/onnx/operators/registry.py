@@ -47,6 +47,11 @@ def array(value: Any) -> np.ndarray:
     return np.asarray(backend.to_device(value.data, "cpu") if isinstance(value, Tensor) else value)
 
 
+def beside(x: Tensor, value: np.ndarray) -> Any:
+    """An array on the device of x."""
+    return backend.to_device(value, x.device)
+
+
 def ints(value: Any) -> list[int] | None:
     """An integer tensor or a list of integers, whatever their number of axes, as a list; None stays."""
     return None if value is None else [int(v) for v in array(value).reshape(-1)]

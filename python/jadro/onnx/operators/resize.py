@@ -11,7 +11,7 @@ import numpy as np
 from ...ops.matmul import matmul
 from ...ops.shape import expand, reshape
 from ...tensor import Tensor, wrap
-from .registry import array, ints, is_float, operator
+from .registry import array, beside, ints, is_float, operator
 
 
 def _coordinates(transform: str, out: int, size: int, scale: float) -> np.ndarray:
@@ -70,7 +70,7 @@ def _along(x: Tensor, axis: int, matrix: np.ndarray) -> Tensor:
     """x with the matrix [out, in] applied along an axis."""
     turned = x.transpose(axis, x.ndim - 1)
     rows = reshape(turned, (-1, x.shape[axis])) if turned.data.size else turned
-    y = matmul(rows, wrap(np.ascontiguousarray(matrix.T, x.dtype)))
+    y = matmul(rows, wrap(beside(x, np.ascontiguousarray(matrix.T, x.dtype))))
     return reshape(y, (*turned.shape[:-1], len(matrix))).transpose(axis, x.ndim - 1)
 
 
@@ -82,7 +82,7 @@ def _repeated(x: Tensor, axis: int, places: np.ndarray) -> Tensor:
         wide = reshape(x, (*shape[: axis + 1], 1, *shape[axis + 1 :]))
         wide = expand(wide, *shape[: axis + 1], out // size, *shape[axis + 1 :])
         return reshape(wide, (*shape[:axis], out, *shape[axis + 1 :]))
-    return x[(slice(None),) * axis + (places,)]
+    return x[(slice(None),) * axis + (beside(x, places),)]
 
 
 def _sizes(

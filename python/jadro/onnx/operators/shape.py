@@ -16,7 +16,7 @@ from ...ops.common import cast as cast_to
 from ...ops.elementwise import where
 from ...tensor import wrap
 from ..package import package
-from .registry import array, ints, is_float, number, operator
+from .registry import array, beside, ints, is_float, number, operator
 
 
 @operator("Identity")
@@ -93,13 +93,25 @@ def _wrapped(indices: Any, size: int) -> Array:
 def gather(x: Any, indices: Any, axis: int = 0) -> Any:
     i = _wrapped(indices, x.shape[axis])
     if axis == 0 and x.ndim == 2 and i.ndim and is_float(x):
-        return F.embedding(i, x)
-    return x[(slice(None),) * (axis % x.ndim) + (i if i.ndim else int(i),)]
+        return F.embedding(beside(x, i), x)
+    return x[(slice(None),) * (axis % x.ndim) + (beside(x, i) if i.ndim else int(i),)]
 
 
 @operator("GatherElements")
 def gather_elements(x: Any, indices: Any, axis: int = 0) -> Any:
-    return index.take_along(x, wrap(_wrapped(indices, x.shape[axis])), axis % x.ndim)
+    i = _wrapped(indices, x.shape[axis])
+    return x[_on(x, _grid(i, axis % x.ndim))]
+
+
+def _on(x: Any, at: tuple[Array, ...]) -> tuple[Any, ...]:
+    """An index on the device of x."""
+    return tuple(beside(x, i) for i in at)
+
+
+def _grid(i: Array, axis: int) -> tuple[Array, ...]:
+    """The places that have the coordinate i along an axis and their own along the others."""
+    grid = np.ogrid[tuple(slice(n) for n in i.shape)]
+    return tuple(i if a == axis else g for a, g in enumerate(grid))
 
 
 def _places(shape: tuple[int, ...], indices: Any, batch_dims: int = 0) -> tuple[Array, ...]:
@@ -112,7 +124,7 @@ def _places(shape: tuple[int, ...], indices: Any, batch_dims: int = 0) -> tuple[
 
 @operator("GatherND")
 def gather_nd(x: Any, indices: Any, batch_dims: int = 0) -> Any:
-    return x[_places(x.shape, indices, batch_dims)]
+    return x[_on(x, _places(x.shape, indices, batch_dims))]
 
 
 def _scattered(x: Any, at: tuple[Array, ...], updates: Any, reduction: str) -> Any:
@@ -124,8 +136,8 @@ def _scattered(x: Any, at: tuple[Array, ...], updates: Any, reduction: str) -> A
         np.add.at(taken, at, 1)
         if taken.max(initial=0) > 1:
             return NotImplemented  # the last one counts, which no sum says
-        x = where(wrap(taken > 0), wrap(np.zeros((), x.dtype)), x)
-    return x + index.Scatter.apply(updates, index=at, shape=x.shape)
+        x = where(wrap(beside(x, taken > 0)), 0.0, x)
+    return x + index.Scatter.apply(updates, index=_on(x, at), shape=x.shape)
 
 
 @operator("ScatterND")
@@ -135,9 +147,7 @@ def scatter_nd(x: Any, indices: Any, updates: Any, reduction: str = "none") -> A
 
 @operator("ScatterElements", "Scatter")
 def scatter_elements(x: Any, indices: Any, updates: Any, axis: int = 0, reduction: str = "none") -> Any:
-    i = _wrapped(indices, x.shape[axis])
-    grid = np.ogrid[tuple(slice(n) for n in i.shape)]
-    return _scattered(x, tuple(i if a == axis % x.ndim else g for a, g in enumerate(grid)), updates, reduction)
+    return _scattered(x, _grid(_wrapped(indices, x.shape[axis]), axis % x.ndim), updates, reduction)
 
 
 @operator("Expand")
@@ -193,7 +203,7 @@ def trilu(x: Any, k: Any = None, upper: int = 1) -> Any:
         return NotImplemented
     rows, columns = x.shape[-2:]
     mask = np.tri(rows, columns, (0 if k is None else int(number(k))) - upper, dtype=np.bool_)
-    return where(wrap(~mask if upper else mask), x, wrap(np.zeros((), x.dtype)))
+    return where(wrap(beside(x, ~mask if upper else mask)), x, 0.0)
 
 
 @operator("ReverseSequence")
@@ -202,7 +212,8 @@ def reverse_sequence(x: Any, lengths: Any, batch_axis: int = 1, time_axis: int =
     t, n = np.arange(x.shape[time_axis]), array(lengths)
     steps = np.where(t < n[:, None], n[:, None] - 1 - t, t)  # [B, T]
     rows = np.arange(len(n))[:, None]
-    return x[(steps.T, rows.T) if time_axis == 0 else (rows, steps)]
+    at = (steps.T, rows.T) if time_axis == 0 else (rows, steps)
+    return x[_on(x, at)]
 
 
 @operator("Shape")
