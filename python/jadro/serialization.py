@@ -48,7 +48,11 @@ def save(obj: Any, path: str | os.PathLike[str]) -> None:
 
     arrays: dict[str, np.ndarray] = {}
     structure = json.dumps(_encode(obj, "", arrays, ()), allow_nan=False)
-    content = serialize(arrays, {_KEY: structure})
+    write_whole(path, serialize(arrays, {_KEY: structure}))
+
+
+def write_whole(path: str | os.PathLike[str], content: bytes) -> None:
+    """Writes `content` beside `path`, flushes it and renames it: the old file stays where anything fails."""
     target = os.path.realpath(path)
     beside = f"{target}.{secrets.token_hex(8)}.tmp"
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from .. import _core, backend
 from .._version import __version__
 from ..autograd import enable_grad, no_grad
 from ..nn.module import Module
+from ..serialization import write_whole
 from ..tensor import Tensor, as_tensor, wrap
 from .emitters import EMITTERS, Builder
 from .graph import Graph
@@ -54,7 +54,7 @@ def export(
     finally:
         for m in training:
             m.training = True
-    _write(model.SerializeToString(), path)
+    write_whole(path, model.SerializeToString())
 
 
 def _input_names(module: Module, count: int, names: Sequence[str] | None) -> list[str]:
@@ -181,18 +181,3 @@ def _larger(x: Tensor, axes: Mapping[int, str]) -> Tensor:
     more = {axis % x.ndim for axis in axes}
     cells = np.resize(x.cpu().data, [n + (i in more) for i, n in enumerate(x.shape)])
     return wrap(backend.to_device(cells, x.device))
-
-
-def _write(content: bytes, path: str | os.PathLike[str]) -> None:
-    target = os.path.realpath(path)
-    beside = f"{target}.{secrets.token_hex(8)}.tmp"
-    try:
-        with open(beside, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, target)
-    except BaseException:
-        if os.path.exists(beside):
-            os.remove(beside)
-        raise

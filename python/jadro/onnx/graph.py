@@ -39,10 +39,10 @@ class Program:
     onnx's reference knows.
     """
 
-    def __init__(self, graph: Any, opsets: dict[str, int]) -> None:
+    def __init__(self, graph: Any, opsets: dict[str, int], reference: set[str]) -> None:
         onnx = package()
         self.outputs = [o.name for o in graph.output]
-        self.reference: set[str] = set()  # operators that onnx's reference computes
+        self.reference = reference  # operators that onnx's reference computes, of bodies too
         self.weights: dict[str, Tensor] = {}  # to train, or moments
         self.constants: dict[str, Any] = {}
         self._opsets = opsets
@@ -114,10 +114,30 @@ class Program:
             return lambda inputs, values, training: (sequence(*inputs, **attributes),)
         found = OPERATORS.get(name) if main else None
         if found is None or not found.attributes.issuperset(attributes):
-            self.reference.add(f"{node.domain}:{name}" if node.domain else name)
+            self.reference.add(_called(node))
             run = evaluator(node, self._opsets)
             return lambda inputs, values, training: run(inputs)
-        return _native(node, found, attributes, self._opsets)
+        return self._native(node, found, attributes)
+
+    def _native(self, node: Any, found: Any, attributes: dict[str, Any]) -> Run:
+        """A step by the table's function, and by the reference where that declines."""
+        context = {"opset": self._opsets.get("", self._opsets.get("ai.onnx", 1)), "outputs": len(node.output)}
+        fixed = {**attributes, **{name: context[name] for name in found.context if name != "training"}}
+        trains, function = "training" in found.context, found.run
+        reference: list[Callable[..., Any]] = []
+
+        def run(inputs: Sequence[Any], values: dict[str, Any], training: bool) -> tuple[Any, ...]:
+            result = NotImplemented
+            if all(x is None or isinstance(x, Tensor) for x in inputs):
+                result = function(*inputs, **fixed, **({"training": training} if trains else {}))
+            if result is NotImplemented:
+                if not reference:
+                    reference.append(evaluator(node, self._opsets))
+                    self.reference.add(_called(node))
+                return reference[0](inputs)
+            return result if isinstance(result, tuple) else (result,)
+
+        return run
 
     def run(self, values: dict[str, Any], training: bool) -> list[Any]:
         """The outputs; `values` holds inputs, weights and, for a body, what stands around it."""
@@ -129,24 +149,8 @@ class Program:
         return [values[name] for name in self.outputs]
 
 
-def _native(node: Any, found: Any, attributes: dict[str, Any], opsets: dict[str, int]) -> Run:
-    """A step by the table's function, and by the reference where that declines."""
-    context = {"opset": opsets.get("", opsets.get("ai.onnx", 1)), "outputs": len(node.output)}
-    fixed = {**attributes, **{name: context[name] for name in found.context if name != "training"}}
-    trains, function = "training" in found.context, found.run
-    reference: list[Callable[..., Any]] = []
-
-    def run(inputs: Sequence[Any], values: dict[str, Any], training: bool) -> tuple[Any, ...]:
-        result = NotImplemented
-        if all(x is None or isinstance(x, Tensor) for x in inputs):
-            result = function(*inputs, **fixed, **({"training": training} if trains else {}))
-        if result is NotImplemented:
-            if not reference:
-                reference.append(evaluator(node, opsets))
-            return reference[0](inputs)
-        return result if isinstance(result, tuple) else (result,)
-
-    return run
+def _called(node: Any) -> str:
+    return f"{node.domain}:{node.op_type}" if node.domain else node.op_type
 
 
 def bodies(node: Any) -> list[Any]:
@@ -169,11 +173,12 @@ def _attribute(attribute: Any, program: Program) -> Any:
     if isinstance(found, onnx.TensorProto):
         return onnx.numpy_helper.to_array(found).copy()
     if isinstance(found, onnx.GraphProto):
-        body = Program(found, program._opsets)
-        program.reference |= body.reference
+        body = Program(found, program._opsets, program.reference)
         for name in body.weights.keys() & program.weights.keys():  # bodies side by side may name theirs alike
             body.constants[name] = body.weights.pop(name)
         program.weights.update(body.weights)
+        for name in body.constants.keys() - program.constants.keys() - program.weights.keys():  # to move with them
+            program.constants[name] = body.constants.pop(name)
         return body
     if isinstance(found, (str, int, float)) or not hasattr(found, "__iter__"):
         return found
@@ -192,9 +197,8 @@ class Graph(Module):
 
     def __init__(self, model: Any) -> None:
         super().__init__()
-        program = self._program = Program(model.graph, {o.domain: o.version for o in model.opset_import})
+        program = self._program = Program(model.graph, {o.domain: o.version for o in model.opset_import}, set())
         self.inputs, self.outputs = list(program.inputs), list(program.outputs)
-        self.reference = sorted(program.reference)
         self._constants = {"": None, **program.constants}
         self._held: list[tuple[str, Module, str]] = []  # a name in the graph, the module and attribute that hold it
         settings = _settings(model.graph)
@@ -204,6 +208,11 @@ class Graph(Module):
             if isinstance(constant, Tensor) and constant.is_floating_point():
                 del self._constants[name]
                 self._register(name, constant, None)
+
+    @property
+    def reference(self) -> list[str]:
+        """The operators that onnx's own reference computes, or has computed for inputs that jadro's does not take."""
+        return sorted(self._program.reference)
 
     def _register(self, name: str, weight: Tensor, trained: bool | None) -> None:
         """A parameter, a buffer, or (None) a buffer that is not saved, at the path that `name` spells."""
