@@ -86,10 +86,10 @@ class Conv2dStore {
   // Rows of `pitch` elements, results for run.count neighbouring pixels.
   JADRO_INLINE void operator()(const T* tile, i64 pitch, i64 m, i64 rows, const Run& run) const {
     const i64 start = start_of(m, run), count = run.count;
-    const bool past = a.past_caches && count == kNr<T> && plane() % kLanes<T> == 0 &&
+    const bool past = a.past_caches && count % kLanes<T> == 0 && plane() % kLanes<T> == 0 &&
                       reinterpret_cast<std::uintptr_t>(a.dst + start) % kVectorBytes == 0;
     if (past) {
-      store_rows(tile, pitch, m, rows, start, kNr<T>, [](T* p, i64 i, Vec<T> v) { stream(p + i, v); });
+      store_rows(tile, pitch, m, rows, start, count, [](T* p, i64 i, Vec<T> v) { stream(p + i, v); });
     } else if (count == kNr<T>) {
       store_rows(tile, pitch, m, rows, start, kNr<T>, [](T* p, i64 i, Vec<T> v) { store(p + i, v); });
     } else {
