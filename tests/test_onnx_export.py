@@ -101,6 +101,7 @@ LAYERS = {
         (2, 3, 17),
     ),
     "transposed": (lambda: nn.Sequential(nn.ConvTranspose2d(3, 4, 3, 2, 1, 1), nn.ELU(), nn.GELU()), (2, 3, 7, 8)),
+    "cells more": (lambda: nn.ConvTranspose2d(3, 4, 3, 2, output_padding=1), (2, 3, 5, 4)),
     "volumes": (
         lambda: nn.Sequential(nn.Conv3d(2, 4, 3, padding=1), nn.BatchNorm3d(4), nn.AvgPool3d(2), nn.MaxPool3d(3, 1, 1)),
         (1, 2, 6, 6, 6),
@@ -185,6 +186,12 @@ def test_other_sizes_of_dynamic_axes(path):
     x = normal(5, 3, 8, 8)
     for run in sessions(path, BOTH):
         np.testing.assert_allclose(run({"image": x})[0], module(x).detach().numpy(), 1e-4, 1e-5)
+
+
+def test_an_axis_of_any_size_that_is_joined_with_another(path):
+    module = Called(lambda x: x.reshape(-1, 4).relu())
+    check(module, normal(2, 3, 4), path=path, input_names=["x"], dynamic_axes={"x": {0: "n", 1: "t"}})
+    assert load(path)(normal(5, 7, 4)).shape == (35, 4)
 
 
 def test_names_and_training_mode_come_back(path):

@@ -122,6 +122,26 @@ def test_dropout_draws_in_training_mode_only():
     assert set(kept.tolist()) == {0.0, 2.0} and 400 < (kept > 0).sum() < 600
 
 
+def test_random_numbers_are_drawn_in_every_call():
+    nodes = [node("RandomNormal", [], ["r"], shape=[8]), node("Add", ["x", "r"], ["y"])]
+    graph = load(model_of(nodes, {"x": (F32, [8])}, {"y": (F32, [8])}))
+    assert graph(np.zeros(8, F32)).tolist() != graph(np.zeros(8, F32)).tolist()
+
+
+def test_values_are_let_go_after_their_last_use():
+    """Also those that only a body takes, and outputs that nobody takes."""
+    then = body_of([node("Neg", ["c"], ["z"])], {}, {"z": (F32, [2])})
+    other = body_of([node("Identity", ["c"], ["z"])], {}, {"z": (F32, [2])})
+    nodes = [
+        node("Relu", ["x"], ["a"]), node("Neg", ["a"], ["b"]), node("Exp", ["b"], ["c"]), node("Exp", ["a"], ["none"]),
+        node("If", ["on"], ["d"], then_branch=then, else_branch=other), node("Mul", ["d", "a"], ["y"]),
+    ]  # fmt: skip
+    graph = load(model_of(nodes, {"x": (F32, [2]), "on": (np.bool_, ())}, {"y": (F32, [2])}))
+    values = {"": None, "x": jadro.ones(2), "on": jadro.tensor(True)}
+    graph._program.run(values, False)
+    assert set(values) == {"", "x", "on", "y"}
+
+
 # --- calls that are made one ------------------------------------------------------------------------------------------
 CHAINS = {
     "relu": [("Relu", [], {})],
