@@ -20,12 +20,12 @@ lint:
 	ruff check .
 	ruff format --check .
 	mypy
-	clang-format --dry-run --Werror $$(git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'csrc/*.cuh')
+	clang-format --dry-run --Werror $$(git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu')
 
 format:
 	ruff check --fix .
 	ruff format .
-	clang-format -i $$(git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu' 'csrc/*.cuh')
+	clang-format -i $$(git ls-files 'csrc/*.h' 'csrc/*.cpp' 'csrc/*.cu')
 
 bench: dev
 	PYTHONPATH=$(CURDIR)/python $(PYTHON) -m benchmarks

@@ -281,3 +281,38 @@ def test_other_threads_are_not_written_down(path):
         return x * 2
 
     check(Called(with_company), normal(3), path=path)
+
+
+# --- numbers without axes, integers -----------------------------------------------------------------------------------
+def test_numbers_keep_that_they_have_no_axes(path):
+    class Scaled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(jadro.tensor(2.0))
+
+        def forward(self, x):
+            return x * self.scale, x.std(), x.var(), x.clamp(0.0, 1.0)
+
+    model = check(Scaled(), normal(3, 4), path=path)
+    assert {t.name: len(t.dims) for t in model.graph.initializer}["scale"] == 0
+    check(Called(lambda x: x * 2), np.array(3, np.float32), path=path)
+
+
+def test_integers(path):
+    check(Called(lambda x: (x % 3, x + x, x * 2 - 1)), np.array([-4, -1, 0, 5]), path=path)
+    check(Called(lambda x: x.sum(1)), np.arange(6, dtype=np.int32).reshape(2, 3), path=path)
+
+
+def test_sums_of_booleans_are_refused(path):
+    with pytest.raises(ValueError, match="ONNX has not all that the module does"):
+        export(Called(lambda x: x + x), np.array([True, False]), path)
+
+
+def test_axes_without_names(path):
+    model = check(nn.ReLU(), normal(3, 4), path=path, input_names=["x"], dynamic_axes={"x": [0, 1], "output": [0, 1]})
+    assert [d.dim_param for d in model.graph.input[0].type.tensor_type.shape.dim] == ["x_0", "x_1"]
+
+
+def test_softplus_with_a_low_threshold(path):
+    with pytest.raises(ValueError, match=r"softplus with threshold 1\.0, expected at least 15"):
+        export(nn.Softplus(1.0, 1.0), normal(3), path)

@@ -284,6 +284,17 @@ def test_trilu(upper, k):
     np.testing.assert_array_equal(x.grad.numpy(), keep(np.ones((2, 3, 4)), k))
 
 
+@pytest.mark.parametrize("p", [1, 2, 3])
+def test_global_lp_pool(p):
+    graph = load(
+        model_of([node("GlobalLpPool", ["x"], ["y"], p=p)], {"x": (F64, [2, 3, 4, 5])}, {"y": (F64, [2, 3, 1, 1])})
+    )
+    x = jadro.tensor(normal(2, 3, 4, 5, dtype=F64), requires_grad=True)
+    wanted = (np.abs(x.numpy()) ** p).sum((2, 3), keepdims=True) ** (1 / p)
+    np.testing.assert_allclose(graph(x).detach().numpy(), wanted)
+    assert jadro.testing.gradcheck(graph, [x])
+
+
 def test_casts_pass_gradients_between_floats():
     nodes = [node("Cast", ["x"], ["h"], to=onnx.TensorProto.DOUBLE), node("CastLike", ["h", "x"], ["y"])]
     graph = load(model_of(nodes, {"x": (F32, [3])}, {"y": (F32, [3])}))

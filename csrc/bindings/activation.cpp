@@ -44,7 +44,7 @@ void backward(const std::string& name, const py::array& dy, const py::array& v, 
   });
 }
 
-BatchNorm prelu_shape(Call& call, const py::array& x) {
+ChannelShape prelu_shape(Call& call, const py::array& x) {
   call.set_dtype(x, "x");
   call.check_rank(x, "x", 3);
   return {x.shape(0), x.shape(1), x.shape(2)};
@@ -52,7 +52,7 @@ BatchNorm prelu_shape(Call& call, const py::array& x) {
 
 void prelu(const py::array& x, const py::array& w, py::array& y) {
   Call call("prelu_forward");
-  const BatchNorm shape = prelu_shape(call, x);
+  const ChannelShape shape = prelu_shape(call, x);
   with_dtype(call, [&](auto zero) {
     using T = decltype(zero);
     const T* in = call.in<T>(x, "x", Dims(x));
@@ -66,7 +66,7 @@ void prelu(const py::array& x, const py::array& w, py::array& y) {
 void prelu_gradients(const py::array& dy, const py::array& x, const py::array& w, std::optional<py::array>& dx,
                      std::optional<py::array>& dw) {
   Call call("prelu_backward");
-  const BatchNorm shape = prelu_shape(call, x);
+  const ChannelShape shape = prelu_shape(call, x);
   with_dtype(call, [&](auto zero) {
     using T = decltype(zero);
     const T* in = call.in<T>(dy, "dy", Dims(x));

@@ -6,7 +6,7 @@
 namespace jadro::cuda {
 namespace {
 
-BatchNorm shape_checked(Call& call, const Array& x, i64 groups) {
+ChannelShape shape_checked(Call& call, const Array& x, i64 groups) {
   call.set_dtype(x);
   call.check_rank(x, 3);
   const std::vector<i64>& shape = x.shape;
@@ -26,7 +26,7 @@ void forward(const py::object& x_given, i64 groups, const Given& weight_given, c
   const Array save_mean = call.read(save_mean_given, "save_mean"), save_rstd = call.read(save_rstd_given, "save_rstd");
   const Maybe weight = call.read(weight_given, "weight"), bias = call.read(bias_given, "bias");
   const Maybe mean = call.read(mean_given, "running_mean"), var = call.read(var_given, "running_var");
-  const BatchNorm shape = shape_checked(call, x, groups);
+  const ChannelShape shape = shape_checked(call, x, groups);
   call.require(eps >= 0, [&] { return "eps is " + std::to_string(eps) + ", expected a number of at least 0"; });
   const bool running = mean.has_value();
   call.require(running == var.has_value() && (!running || (groups == shape.c && shape.s > 1)), [] {
@@ -61,7 +61,7 @@ void backward(const py::object& dy_given, const py::object& x_given, i64 groups,
   const Array save_mean = call.read(save_mean_given, "save_mean"), save_rstd = call.read(save_rstd_given, "save_rstd");
   const Maybe weight = call.read(weight_given, "weight"), dx = call.read(dx_given, "dx");
   const Maybe dweight = call.read(dweight_given, "dweight"), dbias = call.read(dbias_given, "dbias");
-  const BatchNorm shape = shape_checked(call, x, groups);
+  const ChannelShape shape = shape_checked(call, x, groups);
   const std::vector<i64> channels = {shape.c}, pieces = {shape.n, groups};
   call.with_dtype([&](auto zero) {
     using T = decltype(zero);

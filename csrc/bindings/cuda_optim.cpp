@@ -59,10 +59,10 @@ void adam_step(const Objects& params, const Objects& grads, const Objects& m, co
 }
 
 template <class T>
-std::vector<Run<T>> runs_of(Call& call, const std::vector<Array>& arrays) {
-  std::vector<Run<T>> runs;
-  for (const Array& a : arrays) runs.push_back({call.out<T>(a, a.shape), a.size()});
-  return runs;
+std::vector<Span<T>> spans_of(Call& call, const std::vector<Array>& arrays) {
+  std::vector<Span<T>> spans;
+  for (const Array& a : arrays) spans.push_back({call.out<T>(a, a.shape), a.size()});
+  return spans;
 }
 
 double norm_call(const Objects& given, const std::string& of, std::uintptr_t stream) {
@@ -74,10 +74,10 @@ double norm_call(const Objects& given, const std::string& of, std::uintptr_t str
   double result = 0;
   call.with_dtype([&](auto zero) {
     using T = decltype(zero);
-    const std::vector<Run<T>> runs = runs_of<T>(call, grads);
-    const i64 count = static_cast<i64>(runs.size());
-    call.run(grad_norm_scratch(runs.data(), count) * static_cast<i64>(sizeof(double)), [&](void* scratch) {
-      return grad_norm(norm, runs.data(), count, &result, static_cast<double*>(scratch), stream_of(stream));
+    const std::vector<Span<T>> spans = spans_of<T>(call, grads);
+    const i64 count = static_cast<i64>(spans.size());
+    call.run(grad_norm_scratch(spans.data(), count) * static_cast<i64>(sizeof(double)), [&](void* scratch) {
+      return grad_norm(norm, spans.data(), count, &result, static_cast<double*>(scratch), stream_of(stream));
     });
   });
   return result;
@@ -90,10 +90,10 @@ void clip_call(const Objects& given, double scale, double bound, std::uintptr_t 
   call.set_dtype(grads[0]);
   call.with_dtype([&](auto zero) {
     using T = decltype(zero);
-    const std::vector<Run<T>> runs = runs_of<T>(call, grads);
+    const std::vector<Span<T>> spans = spans_of<T>(call, grads);
     call.run([&] {
-      return grad_clip(static_cast<T>(scale), static_cast<T>(-bound), static_cast<T>(bound), runs.data(),
-                       static_cast<i64>(runs.size()), stream_of(stream));
+      return grad_clip(static_cast<T>(scale), static_cast<T>(-bound), static_cast<T>(bound), spans.data(),
+                       static_cast<i64>(spans.size()), stream_of(stream));
     });
   });
 }

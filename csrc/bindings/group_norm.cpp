@@ -8,7 +8,7 @@ namespace {
 
 using Optional = std::optional<py::array>;
 
-BatchNorm shape_checked(Call& call, const py::array& x, i64 groups) {
+ChannelShape shape_checked(Call& call, const py::array& x, i64 groups) {
   call.set_dtype(x, "x");
   call.check_rank(x, "x", 3);
   const std::vector<i64> shape = shape_of(x);
@@ -23,7 +23,7 @@ void forward(const py::array& x, i64 groups, const Optional& weight, const Optio
              Optional& running_var, py::array& y, py::array& save_mean, py::array& save_rstd, double momentum,
              double eps) {
   Call call("group_norm_forward");
-  const BatchNorm shape = shape_checked(call, x, groups);
+  const ChannelShape shape = shape_checked(call, x, groups);
   call.require(eps >= 0, [&] { return "eps is " + std::to_string(eps) + ", expected a number of at least 0"; });
   const bool running = running_mean.has_value();
   call.require(running == running_var.has_value() && (!running || (groups == shape.c && shape.s > 1)), [] {
@@ -53,7 +53,7 @@ void forward(const py::array& x, i64 groups, const Optional& weight, const Optio
 void backward(const py::array& dy, const py::array& x, i64 groups, const Optional& weight, const py::array& save_mean,
               const py::array& save_rstd, Optional& dx, Optional& dweight, Optional& dbias) {
   Call call("group_norm_backward");
-  const BatchNorm shape = shape_checked(call, x, groups);
+  const ChannelShape shape = shape_checked(call, x, groups);
   const std::vector<i64> channels = {shape.c}, pieces = {shape.n, groups};
   with_dtype(call, [&](auto zero) {
     using T = decltype(zero);

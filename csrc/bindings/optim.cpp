@@ -52,12 +52,12 @@ void adam_step(Arrays& params, Arrays& grads, Arrays& m, Arrays& v, Arrays& larg
 }
 
 template <class T>
-std::vector<Run<T>> runs_of(const Call& call, Arrays& arrays) {
-  std::vector<Run<T>> runs(arrays.size());
-  for (std::size_t i = 0; i < runs.size(); ++i) {
-    runs[i] = {call.out<T>(arrays[i], {"grads", i}, Dims(arrays[i])), static_cast<i64>(arrays[i].size())};
+std::vector<Span<T>> spans_of(const Call& call, Arrays& arrays) {
+  std::vector<Span<T>> spans(arrays.size());
+  for (std::size_t i = 0; i < spans.size(); ++i) {
+    spans[i] = {call.out<T>(arrays[i], {"grads", i}, Dims(arrays[i])), static_cast<i64>(arrays[i].size())};
   }
-  return runs;
+  return spans;
 }
 
 double norm_call(Arrays& grads, const std::string& of) {
@@ -68,9 +68,9 @@ double norm_call(Arrays& grads, const std::string& of) {
   double result = 0;
   with_dtype(call, [&](auto zero) {
     using T = decltype(zero);
-    const std::vector<Run<T>> runs = runs_of<T>(call, grads);
+    const std::vector<Span<T>> spans = spans_of<T>(call, grads);
     py::gil_scoped_release unlocked;
-    result = grad_norm(norm, runs);
+    result = grad_norm(norm, spans);
   });
   return result;
 }
@@ -81,9 +81,9 @@ void clip_call(Arrays& grads, double scale, double bound) {
   call.set_dtype(grads[0], "grads[0]");
   with_dtype(call, [&](auto zero) {
     using T = decltype(zero);
-    const std::vector<Run<T>> runs = runs_of<T>(call, grads);
+    const std::vector<Span<T>> spans = spans_of<T>(call, grads);
     py::gil_scoped_release unlocked;
-    grad_clip(static_cast<T>(scale), static_cast<T>(-bound), static_cast<T>(bound), runs);
+    grad_clip(static_cast<T>(scale), static_cast<T>(-bound), static_cast<T>(bound), spans);
   });
 }
 

@@ -195,22 +195,18 @@ void plain_backward(Call call, Cell cell, const py::array& x, const Maybe& h0, c
   backward(call, cell, x, h0, none, weights, y, reserve, {dy, dhn, none, dx, dh0, none, dweights}, o);
 }
 
-}  // namespace
+// The names of the last arguments of every function.
+struct Tail {
+  py::arg layers{"layers"}, directions{"directions"}, bias{"bias"}, dropout{"dropout"}, seed{"seed"}, offset{"offset"};
+};
 
-void bind_rnn(py::module_& m) {
-  const auto layers = py::arg("layers");
-  const auto directions = py::arg("directions");
-  const auto bias = py::arg("bias");
-  const auto dropout = py::arg("dropout");
-  const auto seed = py::arg("seed");
-  const auto offset = py::arg("offset");
-
+void bind_vanilla(py::module_& m, const Tail& o) {
   m.def(
-      "rnn_reserve_size",
+      "rnn_reserve_size",  // the inputs' width leaves it as it is
       [](const std::string& cell, i64 T, i64 N, i64, i64 H, i64 layers, i64 directions, double dropout) {
         return reserve_size(cell, T, N, H, layers, directions, dropout);
       },
-      py::arg("cell"), py::arg("T"), py::arg("N"), py::arg("I"), py::arg("H"), layers, directions, dropout);
+      py::arg("cell"), py::arg("T"), py::arg("N"), py::arg("I"), py::arg("H"), o.layers, o.directions, o.dropout);
   m.def(
       "rnn_forward",
       [](const py::array& x, const Maybe& h0, const Arrays& weights, py::array& y, py::array& hn, Maybe& reserve,
@@ -220,7 +216,7 @@ void bind_rnn(py::module_& m) {
                       {layers, directions, bias, dropout, seed, offset});
       },
       py::arg("x"), py::arg("h0"), py::arg("weights"), py::arg("y"), py::arg("hn"), py::arg("reserve"),
-      py::arg("nonlinearity"), layers, directions, bias, dropout, seed, offset);
+      py::arg("nonlinearity"), o.layers, o.directions, o.bias, o.dropout, o.seed, o.offset);
   m.def(
       "rnn_backward",
       [](const py::array& x, const Maybe& h0, const Arrays& weights, const py::array& y, const py::array& reserve,
@@ -231,8 +227,11 @@ void bind_rnn(py::module_& m) {
                        {layers, directions, bias, dropout, seed, offset});
       },
       py::arg("x"), py::arg("h0"), py::arg("weights"), py::arg("y"), py::arg("reserve"), py::arg("dy"), py::arg("dhn"),
-      py::arg("dx"), py::arg("dh0"), py::arg("dweights"), py::arg("nonlinearity"), layers, directions, bias, dropout,
-      seed, offset);
+      py::arg("dx"), py::arg("dh0"), py::arg("dweights"), py::arg("nonlinearity"), o.layers, o.directions, o.bias,
+      o.dropout, o.seed, o.offset);
+}
+
+void bind_lstm(py::module_& m, const Tail& o) {
   m.def(
       "lstm_forward",
       [](const py::array& x, const Maybe& h0, const Maybe& c0, const Arrays& weights, py::array& y, py::array& hn,
@@ -242,7 +241,7 @@ void bind_rnn(py::module_& m) {
                 {layers, directions, bias, dropout, seed, offset});
       },
       py::arg("x"), py::arg("h0"), py::arg("c0"), py::arg("weights"), py::arg("y"), py::arg("hn"), py::arg("cn"),
-      py::arg("reserve"), layers, directions, bias, dropout, seed, offset);
+      py::arg("reserve"), o.layers, o.directions, o.bias, o.dropout, o.seed, o.offset);
   m.def(
       "lstm_backward",
       [](const py::array& x, const Maybe& h0, const Maybe& c0, const Arrays& weights, const py::array& y,
@@ -254,8 +253,11 @@ void bind_rnn(py::module_& m) {
                  {layers, directions, bias, dropout, seed, offset});
       },
       py::arg("x"), py::arg("h0"), py::arg("c0"), py::arg("weights"), py::arg("y"), py::arg("reserve"), py::arg("dy"),
-      py::arg("dhn"), py::arg("dcn"), py::arg("dx"), py::arg("dh0"), py::arg("dc0"), py::arg("dweights"), layers,
-      directions, bias, dropout, seed, offset);
+      py::arg("dhn"), py::arg("dcn"), py::arg("dx"), py::arg("dh0"), py::arg("dc0"), py::arg("dweights"), o.layers,
+      o.directions, o.bias, o.dropout, o.seed, o.offset);
+}
+
+void bind_gru(py::module_& m, const Tail& o) {
   m.def(
       "gru_forward",
       [](const py::array& x, const Maybe& h0, const Arrays& weights, py::array& y, py::array& hn, Maybe& reserve,
@@ -263,8 +265,8 @@ void bind_rnn(py::module_& m) {
         plain_forward(Call("gru_forward"), Cell::kGru, x, h0, weights, y, hn, reserve,
                       {layers, directions, bias, dropout, seed, offset});
       },
-      py::arg("x"), py::arg("h0"), py::arg("weights"), py::arg("y"), py::arg("hn"), py::arg("reserve"), layers,
-      directions, bias, dropout, seed, offset);
+      py::arg("x"), py::arg("h0"), py::arg("weights"), py::arg("y"), py::arg("hn"), py::arg("reserve"), o.layers,
+      o.directions, o.bias, o.dropout, o.seed, o.offset);
   m.def(
       "gru_backward",
       [](const py::array& x, const Maybe& h0, const Arrays& weights, const py::array& y, const py::array& reserve,
@@ -274,7 +276,15 @@ void bind_rnn(py::module_& m) {
                        {layers, directions, bias, dropout, seed, offset});
       },
       py::arg("x"), py::arg("h0"), py::arg("weights"), py::arg("y"), py::arg("reserve"), py::arg("dy"), py::arg("dhn"),
-      py::arg("dx"), py::arg("dh0"), py::arg("dweights"), layers, directions, bias, dropout, seed, offset);
+      py::arg("dx"), py::arg("dh0"), py::arg("dweights"), o.layers, o.directions, o.bias, o.dropout, o.seed, o.offset);
+}
+
+}  // namespace
+
+void bind_rnn(py::module_& m) {
+  bind_vanilla(m, {});
+  bind_lstm(m, {});
+  bind_gru(m, {});
 }
 
 }  // namespace jadro

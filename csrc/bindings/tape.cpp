@@ -13,7 +13,7 @@ thread_local bool recording = true;
 
 namespace {
 
-thread_local std::vector<bool> modes;  // those before the `with` blocks that this thread is in
+thread_local std::vector<bool> modes;      // those before the `with` blocks that this thread is in
 thread_local PyObject* watcher = nullptr;  // owned; told of every call of this thread
 
 // The arguments of a call, in memory of their own only where they are many.

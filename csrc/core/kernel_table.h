@@ -62,8 +62,8 @@ struct RnnForward : RnnRun<T> {
 // before the run's first step, where that is not the first of all. By token, from the first on, da_row apart: da
 // [kGrads,H], gradients of the pre-activations; with layer norm da by row, and by token dw and du [G*H], those of W x
 // and U h; h_in [P], the h that entered U, where not null; reset [H]: r h of kGruBefore; dp [P] and shown [H]: gradient
-// and input of the projection. sums [N,kRnnSums]: gradients of gains and peepholes, a row's added up over the steps:
-// gain_ih, gain_hh, gain_c, bias_c, peep_i, peep_f, peep_o.
+// and input of the projection. sums [N,rnn_sums]: gradients of gains and peepholes, a row's added up over the steps:
+// gain_ih, gain_hh, gain_c, bias_c, peep_i, peep_f, peep_o, and room for the gradients of one step's pre-activations.
 template <class T>
 struct RnnBackward : RnnRun<T> {
   const T *w_hh, *w_hn, *w_hr, *y, *dy, *dcells, *c_enter, *bias_n;
@@ -166,9 +166,9 @@ struct WinogradProduct {
   const T* zeros;  // a slice that lies in the padding
 };
 
-// dw [groups*out, in, r, r] from src and dy [n, groups*out, dst_h, dst_w]; v, p: transformed source and dy of a chunk
-// of tiles, du: the gradient of the transformed filters; v_point, p_point, du_point apart for each of the (m + r - 1)^2
-// points.
+// dw [groups*out, in, w_taps] from src and dy [n, groups*out, dst_d, dst_h, dst_w], as `shape.pass` has them; v, p:
+// transformed source and dy of a chunk of tiles, du: the gradient of the transformed filters; v_point, p_point,
+// du_point apart for each of the shape's points.
 template <class T>
 struct WinogradWeight {
   Winograd shape;
@@ -185,7 +185,7 @@ struct WinogradKernels {
   void (*pack)(const Winograd&, const T* w, Range panels, T* packed);
   bool (*block)(const WinogradProduct<T>&, i64 group, Range tiles, Range panels, T* scratch);
   void (*weight_transform)(const WinogradWeight<T>&, i64 group, Range chunk, Range tiles, T* rows);
-  void (*weight_multiply)(const WinogradWeight<T>&, i64 tiles, bool first, Range points, Range panels);
+  void (*weight_multiply)(const WinogradWeight<T>&, i64 tiles, bool first, Range points);
   bool (*weight_results)(const WinogradWeight<T>&, i64 group, Range channels);
 };
 
@@ -224,8 +224,9 @@ struct Kernels {
   void (*sum_rows)(const T* a, i64 rows, i64 row, Range columns, bool accumulate, T* out);
   void (*activation_forward)(Activation, T a, T b, const T* x, T* y, i64 n, bool past_caches);
   void (*activation_backward)(Activation, T a, T b, const T* dy, const T* v, T* dx, i64 n, bool past_caches);
-  void (*prelu_forward)(const BatchNorm&, const T* x, const T* w, Range channels, Range items, T* y, bool past_caches);
-  void (*prelu_backward)(const BatchNorm&, const T* dy, const T* x, const T* w, Range channels, Range items, T* dx,
+  void (*prelu_forward)(const ChannelShape&, const T* x, const T* w, Range channels, Range items, T* y,
+                        bool past_caches);
+  void (*prelu_backward)(const ChannelShape&, const T* dy, const T* x, const T* w, Range channels, Range items, T* dx,
                          double* dw, bool past_caches);
   void (*random_uniform)(T* out, i64 n, u64 seed, u64 offset);
   void (*dropout)(const T* x, T* y, i64 n, u32 threshold, T keep, u64 seed, u64 offset);
@@ -236,12 +237,12 @@ struct Kernels {
   void (*optim_step[kOptimRules])(const OptimStep<T>&, const OptimParameter<T>&, Range);
   double (*grad_norm)(Norm, const T* x, i64 n);
   void (*grad_clip)(T scale, T low, T high, T* x, i64 n);
-  void (*batch_norm_moments)(const BatchNorm&, const T* x, Range channels, Range items, T* mean, Moments* out);
-  void (*batch_norm_apply)(const BatchNorm&, const T* x, Range channels, Range items, const T* mean, const T* scale,
+  void (*batch_norm_moments)(const ChannelShape&, const T* x, Range channels, Range items, T* mean, Moments* out);
+  void (*batch_norm_apply)(const ChannelShape&, const T* x, Range channels, Range items, const T* mean, const T* scale,
                            const T* bias, const T* add, const Rectifier<T>&, T* y, bool past_caches);
-  void (*batch_norm_sums)(const BatchNorm&, const T* dy, const T* x, const BatchNormMask<T>&, Range channels,
+  void (*batch_norm_sums)(const ChannelShape&, const T* dy, const T* x, const BatchNormMask<T>&, Range channels,
                           Range items, const T* mean, BatchNormSums* out);
-  void (*batch_norm_gradient)(const BatchNorm&, const T* dy, const T* x, const BatchNormMask<T>&, Range channels,
+  void (*batch_norm_gradient)(const ChannelShape&, const T* dy, const T* x, const BatchNormMask<T>&, Range channels,
                               Range items, const T* mean, const T* gain, const T* shift, const T* slope, const T* scale,
                               T* dx, bool past_caches);
   i64 (*softmax_items)(const Softmax&);

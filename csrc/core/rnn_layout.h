@@ -8,7 +8,7 @@
 
 namespace jadro {
 
-// The parameters of one direction of a layer, in the order in which they come; see RnnParameters for which are there.
+// The parameters of one direction of a layer, in the order in which they come; see RnnSizes::has for which are there.
 enum RnnParameter : int {
   kWeightIh,
   kWeightHh,

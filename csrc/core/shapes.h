@@ -113,7 +113,7 @@ enum class Activation : int {
 };
 
 // Channels of x[n,c,s].
-struct BatchNorm {
+struct ChannelShape {
   i64 n, c, s;
 };
 
@@ -179,7 +179,7 @@ struct CrossEntropy {
   double smooth, hard, weight_sum;
 };
 
-// How an optimizer turns the gradient into a difference; kernels/optim.h has the equations.
+// How an optimizer turns the gradient into a difference; kernels/update_rules.h has the equations.
 enum class OptimRule : int {
   kSgd,
   kSgdMomentum,
@@ -213,7 +213,7 @@ struct OptimStep {
 
 // An array of n elements.
 template <class T>
-struct Run {
+struct Span {
   T* x;
   i64 n;
 };

@@ -26,7 +26,7 @@ Numbers<T> numbers_in(void* scratch, const ChannelPlan& plan, i64 c) {
 
 // out[piece,c]: a thread sums distances from the first number that it meets, and their squares.
 template <class T>
-__global__ void moments_kernel(BatchNorm b, int lanes, const T* x, Moments* out) {
+__global__ void moments_kernel(ChannelShape b, int lanes, const T* x, Moments* out) {
   const Place p = place_of(b, lanes);
   Moments mine{0, 0, 0};
   double first = 0, sum = 0, squares = 0;
@@ -73,7 +73,7 @@ __global__ void finish_forward_kernel(BatchNormForward<T> f, i64 pieces, const M
 
 // Passes over all elements, kPack neighbours of one channel at a time: f(channel, offset of the first).
 template <int kPack, class F>
-__device__ void for_elements(const BatchNorm& b, const Divider& by_s, const Divider& by_c, F f) {
+__device__ void for_elements(const ChannelShape& b, const Divider& by_s, const Divider& by_c, F f) {
   const i64 runs = b.n * b.c * b.s / kPack, step = static_cast<i64>(gridDim.x) * blockDim.x;
   for (i64 i = static_cast<i64>(blockIdx.x) * blockDim.x + threadIdx.x; i < runs; i += step) {
     const i64 at = i * kPack;
@@ -179,14 +179,14 @@ __global__ void gradient_kernel(BatchNormBackward<T> b, Numbers<T> numbers, Divi
 
 // Whether a pass may take 16 bytes at a time: planes are whole packs, and all arrays lie on such addresses.
 template <class T>
-bool in_packs(const BatchNorm& b, std::initializer_list<const T*> arrays) {
+bool in_packs(const ChannelShape& b, std::initializer_list<const T*> arrays) {
   bool fits = b.s % Pack<T>::kSize == 0;
   for (const T* a : arrays) fits = fits && on_packs(a);
   return fits;
 }
 
 template <class Kernel, class... Arguments>
-cudaError_t pass(const BatchNorm& b, int pack, cudaStream_t stream, Kernel kernel, Arguments... arguments) {
+cudaError_t pass(const ChannelShape& b, int pack, cudaStream_t stream, Kernel kernel, Arguments... arguments) {
   return launch(kernel, dim3(blocks_for(b.n * b.c * b.s / pack)), dim3(kThreads), 0, stream, arguments..., Divider(b.s),
                 Divider(b.c));
 }
@@ -195,14 +195,14 @@ unsigned blocks_of_channels(i64 c) { return static_cast<unsigned>(ceil_div(c, kT
 
 }  // namespace
 
-i64 batch_norm_scratch(const BatchNorm& shape) {
+i64 batch_norm_scratch(const ChannelShape& shape) {
   const i64 numbers = 3 * shape.c * static_cast<i64>(sizeof(double));
   return ChannelPlan(shape).pieces * shape.c * static_cast<i64>(sizeof(Moments)) + numbers;
 }
 
 template <class T>
 cudaError_t batch_norm_forward(const BatchNormForward<T>& f, void* scratch, cudaStream_t stream) {
-  const BatchNorm& b = f.shape;
+  const ChannelShape& b = f.shape;
   if (b.c == 0) return cudaSuccess;
   const ChannelPlan plan(b);
   Moments* const sums = static_cast<Moments*>(scratch);

@@ -9,7 +9,7 @@ namespace jadro::cuda {
 // these are.
 template <class T>
 struct BatchNormForward {
-  BatchNorm shape;
+  ChannelShape shape;
   const T *x, *weight, *bias;
   T *running_mean, *running_var;
   T *y, *save_mean, *save_rstd, *save_affine;
@@ -21,7 +21,7 @@ struct BatchNormForward {
 
 template <class T>
 struct BatchNormBackward {
-  BatchNorm shape;
+  ChannelShape shape;
   const T *dy, *x, *weight, *save_mean, *save_rstd, *affine, *y;
   T *dx, *dweight, *dbias, *dadd;
   Rectifier<T> rectifier;
@@ -29,7 +29,7 @@ struct BatchNormBackward {
 };
 
 // Bytes of scratch memory, of both.
-i64 batch_norm_scratch(const BatchNorm& shape);
+i64 batch_norm_scratch(const ChannelShape& shape);
 
 template <class T>
 cudaError_t batch_norm_forward(const BatchNormForward<T>& problem, void* scratch, cudaStream_t stream);

@@ -14,7 +14,7 @@ struct ChannelPlan {
   i64 items, pieces, groups;
   int lanes;
 
-  explicit ChannelPlan(const BatchNorm& b) : items(b.n * b.s), lanes(b.s == 1 ? kLanes : 1) {
+  explicit ChannelPlan(const ChannelShape& b) : items(b.n * b.s), lanes(b.s == 1 ? kLanes : 1) {
     groups = ceil_div(b.c, lanes);
     const i64 wanted = ceil_div(kFullGrid, groups > 0 ? groups : 1), most = ceil_div(items * lanes, kPiece);
     pieces = wanted < most ? wanted : most;
@@ -24,7 +24,7 @@ struct ChannelPlan {
 
 // Walks through the items of one channel from `item` on, `step` items at a time: f(offset in x).
 template <class F>
-__device__ void for_items(const BatchNorm& b, i64 c, i64 item, i64 end, i64 step, F f) {
+__device__ void for_items(const ChannelShape& b, i64 c, i64 item, i64 end, i64 step, F f) {
   i64 n = item / b.s, s = item % b.s;
   const i64 step_n = step / b.s, step_s = step % b.s;
   for (; item < end; item += step) {
@@ -53,7 +53,7 @@ struct Place {
 };
 
 // Where this thread begins in its channel's piece, and how it goes on.
-__device__ inline Place place_of(const BatchNorm& b, int lanes) {
+__device__ inline Place place_of(const ChannelShape& b, int lanes) {
   const i64 items = b.n * b.s, piece = (items + gridDim.y - 1) / gridDim.y, begin = blockIdx.y * piece;
   return {static_cast<i64>(blockIdx.x) * lanes + threadIdx.x % lanes, begin + threadIdx.x / lanes,
           min(begin + piece, items), kThreads / lanes};

@@ -11,7 +11,7 @@ namespace {
 
 constexpr i64 kLong = 1024;
 
-i64 piece_size(const BatchNorm& b, i64 groups) { return b.c / groups * b.s; }
+i64 piece_size(const ChannelShape& b, i64 groups) { return b.c / groups * b.s; }
 
 // f(piece, its first element, the thread's place in the group) for the pieces of a group of kGroup threads.
 template <int kGroup, class F>
@@ -121,7 +121,7 @@ __global__ void finish_kernel(GroupNormBackward<T> b, i64 pieces, const BatchNor
 }
 
 template <class Kernel, class... Arguments>
-cudaError_t run_pieces(const BatchNorm& b, i64 groups, cudaStream_t stream, Kernel warp, Kernel block,
+cudaError_t run_pieces(const ChannelShape& b, i64 groups, cudaStream_t stream, Kernel warp, Kernel block,
                        Arguments... arguments) {
   const i64 size = piece_size(b, groups), pieces = b.n * groups;
   if (pieces * size == 0) return cudaSuccess;
@@ -134,7 +134,7 @@ dim3 blocks_of_channels(i64 c) { return dim3(static_cast<unsigned>(ceil_div(c, k
 
 }  // namespace
 
-i64 group_norm_scratch(const BatchNorm& b, i64 groups) {
+i64 group_norm_scratch(const ChannelShape& b, i64 groups) {
   const i64 moments = 2 * b.n * groups * static_cast<i64>(sizeof(double));
   const i64 sums = ChannelPlan(b).pieces * b.c * static_cast<i64>(sizeof(BatchNormSums));
   return moments > sums ? moments : sums;

@@ -8,7 +8,7 @@ namespace jadro::cuda {
 // As ops/group_norm.h: x[n,c,s], save_mean and save_rstd [n,groups], all else that may be null [c].
 template <class T>
 struct GroupNormForward {
-  BatchNorm shape;
+  ChannelShape shape;
   i64 groups;
   const T *x, *weight, *bias;
   T *running_mean, *running_var, *y, *save_mean, *save_rstd;
@@ -17,14 +17,14 @@ struct GroupNormForward {
 
 template <class T>
 struct GroupNormBackward {
-  BatchNorm shape;
+  ChannelShape shape;
   i64 groups;
   const T *dy, *x, *weight, *save_mean, *save_rstd;
   T *dx, *dweight, *dbias;
 };
 
 // Bytes of scratch memory, of both.
-i64 group_norm_scratch(const BatchNorm& shape, i64 groups);
+i64 group_norm_scratch(const ChannelShape& shape, i64 groups);
 
 template <class T>
 cudaError_t group_norm_forward(const GroupNormForward<T>& problem, void* scratch, cudaStream_t stream);

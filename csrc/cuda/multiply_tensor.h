@@ -24,7 +24,6 @@ constexpr int kTensorDepth = kWordDepth * 4 / static_cast<int>(sizeof(T));
 // An operand whose rows, or columns, are contiguous along the depth and begin on 16 bytes.
 template <class T>
 struct Packed {
-  static constexpr bool packed = true;
   const T* data;
   i64 count, row_size, batch;
 

@@ -108,7 +108,7 @@ struct NormOf {
 };
 
 template <class T, Norm kNorm>
-__global__ void norm_kernel(Batch<Run<T>> batch, double* parts) {
+__global__ void norm_kernel(Batch<Span<T>> batch, double* parts) {
   const NormOf<kNorm> norm;
   const int item = batch.mine();
   double sum = 0;
@@ -127,7 +127,7 @@ __global__ void join_kernel(const double* parts, i64 count, double* result) {
 }
 
 template <class T>
-__global__ void clip_kernel(T scale, T low, T high, Batch<Run<T>> batch) {
+__global__ void clip_kernel(T scale, T low, T high, Batch<Span<T>> batch) {
   const int item = batch.mine();
   batch.for_elements(item, [&](i64 i) {
     T v = scale * batch.of[item].x[i];
@@ -139,9 +139,9 @@ __global__ void clip_kernel(T scale, T low, T high, Batch<Run<T>> batch) {
 constexpr std::size_t kReduceShared = kThreads / 32 * sizeof(double);
 
 template <Norm kNorm, class T>
-cudaError_t norm_of(const Run<T>* arrays, i64 count, double* scratch, cudaStream_t stream) {
+cudaError_t norm_of(const Span<T>* arrays, i64 count, double* scratch, cudaStream_t stream) {
   const i64 parts = grad_norm_scratch(arrays, count) - 1;
-  const cudaError_t error = for_batches(arrays, count, [&](const Batch<Run<T>>& batch, dim3 blocks, i64 before) {
+  const cudaError_t error = for_batches(arrays, count, [&](const Batch<Span<T>>& batch, dim3 blocks, i64 before) {
     return launch(norm_kernel<T, kNorm>, blocks, dim3(kThreads), kReduceShared, stream, batch, scratch + before);
   });
   if (error != cudaSuccess) return error;
@@ -163,14 +163,14 @@ cudaError_t optim_step(OptimRule rule, const OptimStep<T>& step, const OptimPara
 }
 
 template <class T>
-i64 grad_norm_scratch(const Run<T>* arrays, i64 count) {
+i64 grad_norm_scratch(const Span<T>* arrays, i64 count) {
   i64 blocks = 0;
   for (i64 i = 0; i < count; ++i) blocks += ceil_div(arrays[i].n, kEach);
   return blocks + 1;
 }
 
 template <class T>
-cudaError_t grad_norm(Norm norm, const Run<T>* arrays, i64 count, double* result, double* scratch,
+cudaError_t grad_norm(Norm norm, const Span<T>* arrays, i64 count, double* result, double* scratch,
                       cudaStream_t stream) {
   cudaError_t error = norm == Norm::kSquares ? norm_of<Norm::kSquares>(arrays, count, scratch, stream)
                       : norm == Norm::kSizes ? norm_of<Norm::kSizes>(arrays, count, scratch, stream)
@@ -182,8 +182,8 @@ cudaError_t grad_norm(Norm norm, const Run<T>* arrays, i64 count, double* result
 }
 
 template <class T>
-cudaError_t grad_clip(T scale, T low, T high, const Run<T>* arrays, i64 count, cudaStream_t stream) {
-  return for_batches(arrays, count, [&](const Batch<Run<T>>& batch, dim3 blocks, i64) {
+cudaError_t grad_clip(T scale, T low, T high, const Span<T>* arrays, i64 count, cudaStream_t stream) {
+  return for_batches(arrays, count, [&](const Batch<Span<T>>& batch, dim3 blocks, i64) {
     return launch(clip_kernel<T>, blocks, dim3(kThreads), 0, stream, scale, low, high, batch);
   });
 }

@@ -13,12 +13,13 @@ cudaError_t optim_step(OptimRule rule, const OptimStep<T>& step, const OptimPara
 // The sum of |x| or x^2 over all arrays, or the largest |x|, NaN where there is one, to *result on the host: waits for
 // the stream. `scratch` has grad_norm_scratch elements.
 template <class T>
-i64 grad_norm_scratch(const Run<T>* arrays, i64 count);
+i64 grad_norm_scratch(const Span<T>* arrays, i64 count);
 template <class T>
-cudaError_t grad_norm(Norm norm, const Run<T>* arrays, i64 count, double* result, double* scratch, cudaStream_t stream);
+cudaError_t grad_norm(Norm norm, const Span<T>* arrays, i64 count, double* result, double* scratch,
+                      cudaStream_t stream);
 
 // x = min(max(scale x, low), high) for every element of all arrays.
 template <class T>
-cudaError_t grad_clip(T scale, T low, T high, const Run<T>* arrays, i64 count, cudaStream_t stream);
+cudaError_t grad_clip(T scale, T low, T high, const Span<T>* arrays, i64 count, cudaStream_t stream);
 
 }  // namespace jadro::cuda

@@ -162,7 +162,7 @@ void activation_backward(Activation f, T a, T b, const T* dy, const T* v, T* dx,
 
 // y = x where x > 0, else w x, with w [c].
 template <class T>
-void prelu_forward(const BatchNorm& b, const T* x, const T* w, Range channels, Range items, T* y, bool past_caches) {
+void prelu_forward(const ChannelShape& b, const T* x, const T* w, Range channels, Range items, T* y, bool past_caches) {
   map_channels(
       b, channels, items, y, past_caches, [&](auto channel) { return channel(w); },
       [=](i64 at, i64 count, Vec<T> slope) {
@@ -173,7 +173,7 @@ void prelu_forward(const BatchNorm& b, const T* x, const T* w, Range channels, R
 
 // dx = dy where x > 0, else w dy; dw[c] = sum of dy x where x <= 0, in T by blocks, then in double. Either may be null.
 template <class T>
-void prelu_backward(const BatchNorm& b, const T* dy, const T* x, const T* w, Range channels, Range items, T* dx,
+void prelu_backward(const ChannelShape& b, const T* dy, const T* x, const T* w, Range channels, Range items, T* dx,
                     double* dw, bool past_caches) {
   const i64 kBlock = b.s == 1 ? 128 : 4096;
   for (i64 c = channels.begin; dw && c < channels.end; ++c) dw[c] = 0;

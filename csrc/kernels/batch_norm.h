@@ -23,7 +23,7 @@ struct ChannelLanes {
 
 // f(offset in x, count) for the runs of memory that hold `items` of channel c.
 template <class F>
-JADRO_INLINE void for_runs(const BatchNorm& b, i64 c, Range items, F f) {
+JADRO_INLINE void for_runs(const ChannelShape& b, i64 c, Range items, F f) {
   i64 n = items.begin / b.s, first = items.begin % b.s;
   for (i64 left = items.end - items.begin; left > 0; ++n, first = 0) {
     const i64 count = min(left, b.s - first);
@@ -35,7 +35,7 @@ JADRO_INLINE void for_runs(const BatchNorm& b, i64 c, Range items, F f) {
 // y[offset] = body(offset, count, p) for the vectors of the channels' items; p is what read(SameChannel or
 // ChannelLanes) gave.
 template <class T, class Read, class Body>
-JADRO_INLINE void map_channels(const BatchNorm& b, Range channels, Range items, T* y, bool past_caches, Read read,
+JADRO_INLINE void map_channels(const ChannelShape& b, Range channels, Range items, T* y, bool past_caches, Read read,
                                Body body) {
   if (b.s == 1) {
     for (i64 n = items.begin; n < items.end; ++n) {
@@ -97,7 +97,7 @@ struct FourSums {
 
 // out(c, sum, sum) of the Two that body(offset, count, p) gives for the vectors of each channel's items.
 template <class T, class Read, class Body, class Out>
-JADRO_INLINE void sum_channels(const BatchNorm& b, Range channels, Range items, Read read, Body body, Out out) {
+JADRO_INLINE void sum_channels(const ChannelShape& b, Range channels, Range items, Read read, Body body, Out out) {
   constexpr i64 kN = kLanes<T>;
   if (b.s == 1) {
     for_vectors<T>(channels.end - channels.begin, [&](i64 i, i64 count) {
@@ -131,7 +131,7 @@ JADRO_INLINE void sum_channels(const BatchNorm& b, Range channels, Range items, 
 // out[c] = moments of the items of each channel, mean[c] is scratch. By blocks that stay in the L1 and are short enough
 // to be summed in T: the mean first, then the squared distances from it, put right by the sum of the distances.
 template <class T>
-void batch_norm_moments(const BatchNorm& b, const T* x, Range channels, Range items, T* mean, Moments* out) {
+void batch_norm_moments(const ChannelShape& b, const T* x, Range channels, Range items, T* mean, Moments* out) {
   const i64 kBlock = b.s == 1 ? 128 : 4096;
   for (i64 c = channels.begin; c < channels.end; ++c) out[c] = {0, 0, 0};
   for (i64 first = items.begin; first < items.end; first += kBlock) {
@@ -166,7 +166,7 @@ JADRO_INLINE void with_bool(bool value, F f) {
 
 // y = (x - mean) scale + bias + add, rectified; add may be null.
 template <class T>
-void batch_norm_apply(const BatchNorm& b, const T* x, Range channels, Range items, const T* mean, const T* scale,
+void batch_norm_apply(const ChannelShape& b, const T* x, Range channels, Range items, const T* mean, const T* scale,
                       const T* bias, const T* add, const Rectifier<T>& rectifier, T* y, bool past_caches) {
   struct Parameters {
     Vec<T> mean, scale, bias, slope;
@@ -222,7 +222,7 @@ JADRO_INLINE void with_mask(const BatchNormMask<T>& mask, F f) {
 
 // out[c] = sums of dy and of dy (x - mean), dy where the mask lets it pass, in T by blocks, then in double.
 template <class T>
-void batch_norm_sums(const BatchNorm& b, const T* dy, const T* x, const BatchNormMask<T>& mask, Range channels,
+void batch_norm_sums(const ChannelShape& b, const T* dy, const T* x, const BatchNormMask<T>& mask, Range channels,
                      Range items, const T* mean, BatchNormSums* out) {
   const i64 kBlock = b.s == 1 ? 128 : 4096;
   for (i64 c = channels.begin; c < channels.end; ++c) out[c] = {0, 0};
@@ -250,7 +250,7 @@ void batch_norm_sums(const BatchNorm& b, const T* dy, const T* x, const BatchNor
 // dx = (dy gain - shift - (x - mean) slope) scale, dy where the mask lets it pass, which goes to mask.dadd as well; no
 // gain is 1. x is null where shift and slope are 0, there is no gain, and no mask needs it.
 template <class T>
-void batch_norm_gradient(const BatchNorm& b, const T* dy, const T* x, const BatchNormMask<T>& mask, Range channels,
+void batch_norm_gradient(const ChannelShape& b, const T* dy, const T* x, const BatchNormMask<T>& mask, Range channels,
                          Range items, const T* mean, const T* gain, const T* shift, const T* slope, const T* scale,
                          T* dx, bool past_caches) {
   if (!x) {

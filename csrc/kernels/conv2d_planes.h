@@ -126,8 +126,8 @@ JADRO_INLINE bool reads_in_place(const Conv2dPass& p) {
 }
 
 // The geometry of the planes for cells [cells.begin, cells.end). A slice is a plane of the grid, number image * grid_d
-// + depth; each depth of the taps has a copy of its own of the rows that the slice needs: [channel][depth of
-// taps][slice] [row][pitch].
+// + depth; each depth of the taps has a copy of its own of the rows that the slice needs:
+// [channel][depth of taps][slice][row][pitch].
 class Planes {
  public:
   Planes(const Conv2dPass& pass, Range cells) : p_(pass), cells_(cells), in_place_(reads_in_place(pass)) {

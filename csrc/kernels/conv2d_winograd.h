@@ -268,11 +268,11 @@ void winograd_weight_transform(const WinogradWeight<T>& a, i64 group, Range chun
 
 // dU [point][out][in, padded to kNr], the points [points]: += over the tiles of a chunk, or = for the first.
 template <template <class> class F, class T>
-void winograd_weight_multiply(const WinogradWeight<T>& a, i64 tiles, bool first, Range points, Range panels) {
+void winograd_weight_multiply(const WinogradWeight<T>& a, i64 tiles, bool first, Range points) {
   const Conv2dPass& p = a.shape.pass;
   const i64 row = ceil_div(p.in, kNr<T>) * kNr<T>;
   for (i64 point = points.begin; point < points.end; ++point) {
-    for (i64 j = panels.begin; j < panels.end; ++j) {
+    for (i64 j = 0; j < row / kNr<T>; ++j) {
       const T* const columns = a.v + point * a.v_point + j * tiles * kNr<T>;
       const i64 width = p.in - j * kNr<T> > kLanes<T> ? kNr<T> : kLanes<T>;
       for (i64 o = 0; o < p.out; o += kLanes<T>) {

@@ -27,8 +27,8 @@ struct TileSegment {
   i64 first, image, i, j, count;
 };
 
-template <class Shape, class Function>
-JADRO_INLINE void for_segments(const Shape& s, Range tiles, Function f) {
+template <class Function>
+JADRO_INLINE void for_segments(const Winograd& s, Range tiles, Function f) {
   for (i64 tile = tiles.begin; tile < tiles.end;) {
     const i64 row = tile / s.tiles_w, j = tile % s.tiles_w;
     const i64 count = min(kSegment, min(s.tiles_w - j, tiles.end - tile));
@@ -83,11 +83,12 @@ JADRO_INLINE void touch_rows(const T* planes, i64 height, i64 width, i64 channel
     for (i64 i = begin; i < end; i += kLine) __builtin_prefetch(planes + i, 0, 2);
   }
 }
+
 // Asks for what follows a whole row of tiles, the next row or the next image's first, where rows are so short that the
 // hardware does not foresee it: `tile` new rows of the planes and `reach` more at the start of an image.
-template <class T, class Shape>
-JADRO_INLINE void touch_next(const Shape& s, const TileSegment& g, i64 last, const T* image, i64 image_step, i64 height,
-                             i64 width, i64 channels, i64 top, i64 tile, i64 reach) {
+template <class T>
+JADRO_INLINE void touch_next(const Winograd& s, const TileSegment& g, i64 last, const T* image, i64 image_step,
+                             i64 height, i64 width, i64 channels, i64 top, i64 tile, i64 reach) {
   if (s.src_d > 1 || s.dst_d > 1) return;
   if (width * static_cast<i64>(sizeof(T)) > 64 || g.count < s.tiles_w || g.first + g.count >= last) return;
   if (g.i + 1 < s.tiles_h) {

@@ -1,7 +1,6 @@
-// The recurrent cells with options, forward and backward on vectors of units. As in rnn_cells.h, for gate k in[k] = W_k
-// x
-// + b_k and rec[k] = U_k h, behind layer norm where there is one; [v] is v bounded to the clip. Vectors are those of
-// the simd.h that comes before.
+// The recurrent cells with options, forward and backward on vectors of units. As in rnn_cells.h, for gate k
+// in[k] = W_k x + b_k and rec[k] = U_k h, behind layer norm where there is one; [v] is v bounded to the clip. Vectors
+// are those of the simd.h that comes before.
 #pragma once
 
 #include <type_traits>

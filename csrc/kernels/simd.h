@@ -342,10 +342,10 @@ JADRO_INLINE Words multiply_halves(Words a, Words b) {
 #endif
 }
 
-// --- exp, tanh, sigmoid
-// -------------------------------------------------------------------------------------------------- x = n ln2 + r, |r|
-// <= ln2 / 2; exp(x) - 1 = 2^n (exp(r) - 1) + (2^n - 1), exp(r) - 1 by its Taylor series, whose first left-out term is
-// below half a unit in the last place. Comparisons are written so that NaN passes through.
+// --- exp, tanh, sigmoid ----------------------------------------------------------------------------------------------
+
+// x = n ln2 + r, |r| <= ln2 / 2; exp(x) - 1 = 2^n (exp(r) - 1) + (2^n - 1), exp(r) - 1 by its Taylor series, whose
+// first left-out term is below half a unit in the last place. Comparisons are written so that NaN passes through.
 template <class T>
 struct ExpTraits;
 template <>

@@ -38,7 +38,7 @@ void activation_backward(const ActivationFunction& f, const T* dy, const T* v, T
 }
 
 template <class T>
-void prelu_forward(const BatchNorm& s, const T* x, const T* w, T* y) {
+void prelu_forward(const ChannelShape& s, const T* x, const T* w, T* y) {
   const Verbose<T> line("prelu_forward", "channels", [&] { return sizes_text({s.n, s.c, s.s}); });
   const ChannelPlan plan(s, 1);
   const bool past = x != y && past_caches<T>(s.c * plan.items);
@@ -47,7 +47,7 @@ void prelu_forward(const BatchNorm& s, const T* x, const T* w, T* y) {
 }
 
 template <class T>
-void prelu_backward(const BatchNorm& s, const T* dy, const T* x, const T* w, T* dx, T* dw) {
+void prelu_backward(const ChannelShape& s, const T* dy, const T* x, const T* w, T* dx, T* dw) {
   const Verbose<T> line("prelu_backward", "channels", [&] { return sizes_text({s.n, s.c, s.s}); });
   const ChannelPlan plan(s, 1);
   const i64 pieces = dw ? plan.pieces.count() : 0;
@@ -67,9 +67,10 @@ template void activation_forward<float>(const ActivationFunction&, const float*,
 template void activation_forward<double>(const ActivationFunction&, const double*, double*, i64);
 template void activation_backward<float>(const ActivationFunction&, const float*, const float*, float*, i64);
 template void activation_backward<double>(const ActivationFunction&, const double*, const double*, double*, i64);
-template void prelu_forward<float>(const BatchNorm&, const float*, const float*, float*);
-template void prelu_forward<double>(const BatchNorm&, const double*, const double*, double*);
-template void prelu_backward<float>(const BatchNorm&, const float*, const float*, const float*, float*, float*);
-template void prelu_backward<double>(const BatchNorm&, const double*, const double*, const double*, double*, double*);
+template void prelu_forward<float>(const ChannelShape&, const float*, const float*, float*);
+template void prelu_forward<double>(const ChannelShape&, const double*, const double*, double*);
+template void prelu_backward<float>(const ChannelShape&, const float*, const float*, const float*, float*, float*);
+template void prelu_backward<double>(const ChannelShape&, const double*, const double*, const double*, double*,
+                                     double*);
 
 }  // namespace jadro

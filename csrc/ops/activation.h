@@ -23,10 +23,10 @@ void activation_backward(const ActivationFunction& f, const T* dy, const T* v, T
 
 // y = x where x > 0, else w x: x of `shape`, w [c].
 template <class T>
-void prelu_forward(const BatchNorm& shape, const T* x, const T* w, T* y);
+void prelu_forward(const ChannelShape& shape, const T* x, const T* w, T* y);
 
 // dx of x and dw [c] from dy; either may be null.
 template <class T>
-void prelu_backward(const BatchNorm& shape, const T* dy, const T* x, const T* w, T* dx, T* dw);
+void prelu_backward(const ChannelShape& shape, const T* dy, const T* x, const T* w, T* dx, T* dw);
 
 }  // namespace jadro

@@ -10,7 +10,7 @@ namespace jadro {
 // save_rstd and moves the running moments; evaluation normalises with the running ones.
 template <class T>
 struct BatchNormForward {
-  BatchNorm shape;
+  ChannelShape shape;
   const T *x, *weight, *bias;
   T *running_mean, *running_var;
   T *y, *save_mean, *save_rstd, *save_affine;
@@ -24,7 +24,7 @@ struct BatchNormForward {
 // and where something was added before it also y and, for its gradient, dadd, which comes with dx.
 template <class T>
 struct BatchNormBackward {
-  BatchNorm shape;
+  ChannelShape shape;
   const T *dy, *x, *weight, *save_mean, *save_rstd, *affine, *y;
   T *dx, *dweight, *dbias, *dadd;
   Rectifier<T> rectifier;

@@ -13,7 +13,7 @@ struct ChannelPlan {
   i64 items;
   Split groups, pieces;
 
-  ChannelPlan(const BatchNorm& b, i64 unit)
+  ChannelPlan(const ChannelShape& b, i64 unit)
       : items(b.n * b.s),
         groups(b.c, kGrain / (items + 1) + 1, b.s == 1 && unit == 1 ? 64 : unit),
         pieces(items, items / pieces_for(groups, items) + 1, 1) {}

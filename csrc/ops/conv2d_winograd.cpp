@@ -128,7 +128,7 @@ void weight_by_points(WinogradWeight<T> a, i64 group, const WeightPlan<T>& plan,
       winograd.weight_transform(a, group, chunk, {chunk.begin + r.begin, chunk.begin + r.end}, rows.at(rank));
     });
     parallel_for(static_cast<int>(points), threads, [&](int point, int) {
-      winograd.weight_multiply(a, chunk.end - chunk.begin, c == 0, {point, point + 1}, {0, plan.in_panels});
+      winograd.weight_multiply(a, chunk.end - chunk.begin, c == 0, {point, point + 1});
     });
   }
 }
@@ -150,7 +150,7 @@ void weight_by_tiles(const WinogradWeight<T>& a, i64 group, const WeightPlan<T>&
     for (i64 tile = tiles.begin; tile < tiles.end; tile += whole.size()) {
       const Range chunk{tile, std::min(tile + whole.size(), tiles.end)};
       winograd.weight_transform(part, group, chunk, chunk, part.p + p_size);
-      winograd.weight_multiply(part, chunk.end - chunk.begin, tile == tiles.begin, {0, points}, {0, plan.in_panels});
+      winograd.weight_multiply(part, chunk.end - chunk.begin, tile == tiles.begin, {0, points});
     }
   });
   parallel_for(static_cast<int>(points), threads, [&](int point, int) {

@@ -13,7 +13,7 @@ namespace {
 constexpr i64 kGrain = 1 << 14, kMostBlocks = 64;
 
 // Every channel of every row as a channel of its own: what batch norm's kernels see.
-BatchNorm channels_of(const BatchNorm& shape) { return {1, shape.n * shape.c, shape.s}; }
+ChannelShape channels_of(const ChannelShape& shape) { return {1, shape.n * shape.c, shape.s}; }
 
 // Rows in blocks; few where each sums the gradients of weights.
 Split rows_of(i64 rows, i64 size, bool sums) {
@@ -96,7 +96,7 @@ void move_running(const GroupNormForward<T>& f, const Moments* pieces) {
 template <class T>
 void channels_forward(const GroupNormForward<T>& f) {
   const Kernels<T>& kernels = kernels_of<T>();
-  const BatchNorm shape = channels_of(f.shape);
+  const ChannelShape shape = channels_of(f.shape);
   const i64 k = f.shape.c / f.groups;
   const ChannelPlan plan(shape, k);
   const i64 pieces = plan.pieces.count();
@@ -128,7 +128,7 @@ void channels_forward(const GroupNormForward<T>& f) {
 template <class T>
 void channels_backward(const GroupNormBackward<T>& b) {
   const Kernels<T>& kernels = kernels_of<T>();
-  const BatchNorm shape = channels_of(b.shape);
+  const ChannelShape shape = channels_of(b.shape);
   const i64 k = b.shape.c / b.groups;
   const ChannelPlan plan(shape, k);
   const i64 pieces = plan.pieces.count();
@@ -182,7 +182,7 @@ void channels_backward(const GroupNormBackward<T>& b) {
 }
 
 // Whether each row is normalised whole, by one thread: where there are enough of them, or little to do.
-bool by_rows(const BatchNorm& shape, i64 groups) {
+bool by_rows(const ChannelShape& shape, i64 groups) {
   constexpr i64 kRows = 16, kSmall = 1 << 16;
   return shape.s == 1 || shape.n * groups >= kRows || shape.n * shape.c * shape.s <= kSmall;
 }

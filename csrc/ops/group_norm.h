@@ -9,7 +9,7 @@ namespace jadro {
 // one group a channel: they move by `momentum` towards the mean of the rows' moments.
 template <class T>
 struct GroupNormForward {
-  BatchNorm shape;
+  ChannelShape shape;
   i64 groups;
   const T *x, *weight, *bias;
   T *running_mean, *running_var, *y, *save_mean, *save_rstd;
@@ -19,7 +19,7 @@ struct GroupNormForward {
 // dx[n,c,s], dweight[c], dbias[c], each of which may be null.
 template <class T>
 struct GroupNormBackward {
-  BatchNorm shape;
+  ChannelShape shape;
   i64 groups;
   const T *dy, *x, *weight, *save_mean, *save_rstd;
   T *dx, *dweight, *dbias;

@@ -49,12 +49,12 @@ void optim_step(OptimRule rule, const OptimStep<T>& step, const std::vector<Opti
 }
 
 template <class T>
-double grad_norm(Norm norm, const std::vector<Run<T>>& arrays) {
+double grad_norm(Norm norm, const std::vector<Span<T>>& arrays) {
   const Verbose<T> line("grad_norm", "fused", [&] { return sizes_text({total_of(arrays)}); });
   const Kernels<T>& k = kernels_of<T>();
   const auto join = [&](double a, double b) { return norm != Norm::kLargest ? a + b : b > a || b != b ? b : a; };
   std::vector<double> parts(static_cast<std::size_t>(Split(total_of(arrays), kGrain, kUnit).count()));
-  for_pieces(arrays, [&](const Run<T>& a, Range r, int piece) {
+  for_pieces(arrays, [&](const Span<T>& a, Range r, int piece) {
     double& part = parts[static_cast<std::size_t>(piece)];
     part = join(part, k.grad_norm(norm, a.x + r.begin, r.end - r.begin));
   });
@@ -64,17 +64,17 @@ double grad_norm(Norm norm, const std::vector<Run<T>>& arrays) {
 }
 
 template <class T>
-void grad_clip(T scale, T low, T high, const std::vector<Run<T>>& arrays) {
+void grad_clip(T scale, T low, T high, const std::vector<Span<T>>& arrays) {
   const Verbose<T> line("grad_clip", "fused", [&] { return sizes_text({total_of(arrays)}); });
   const Kernels<T>& k = kernels_of<T>();
   for_pieces(arrays,
-             [&](const Run<T>& a, Range r, int) { k.grad_clip(scale, low, high, a.x + r.begin, r.end - r.begin); });
+             [&](const Span<T>& a, Range r, int) { k.grad_clip(scale, low, high, a.x + r.begin, r.end - r.begin); });
 }
 
 #define JADRO_INSTANTIATE(T)                                                                          \
   template void optim_step<T>(OptimRule, const OptimStep<T>&, const std::vector<OptimParameter<T>>&); \
-  template double grad_norm<T>(Norm, const std::vector<Run<T>>&);                                     \
-  template void grad_clip<T>(T, T, T, const std::vector<Run<T>>&);
+  template double grad_norm<T>(Norm, const std::vector<Span<T>>&);                                    \
+  template void grad_clip<T>(T, T, T, const std::vector<Span<T>>&);
 JADRO_INSTANTIATE(float)
 JADRO_INSTANTIATE(double)
 

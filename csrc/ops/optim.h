@@ -12,10 +12,10 @@ void optim_step(OptimRule rule, const OptimStep<T>& step, const std::vector<Opti
 
 // The sum of |x| or x^2 over all arrays, or the largest |x|; summed in pieces that the sizes alone decide.
 template <class T>
-double grad_norm(Norm norm, const std::vector<Run<T>>& arrays);
+double grad_norm(Norm norm, const std::vector<Span<T>>& arrays);
 
 // x = min(max(scale x, low), high) for every element of all arrays.
 template <class T>
-void grad_clip(T scale, T low, T high, const std::vector<Run<T>>& arrays);
+void grad_clip(T scale, T low, T high, const std::vector<Span<T>>& arrays);
 
 }  // namespace jadro

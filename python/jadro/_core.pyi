@@ -1,10 +1,9 @@
 """The native CPU kernels: one call a kernel, arrays in, arrays out.
 
 Every array is a C-contiguous NumPy array in native byte order. In one call all floating arrays share one dtype,
-float32 or
-float64 (written T below). Outputs are passed in, in their final shape, and are overwritten unless a line says "adds".
-Wrong types raise TypeError and wrong shapes ValueError before any work. The GIL is released while a kernel runs.
-Results do not depend on the number of threads.
+float32 or float64 (written T below). Outputs are passed in, in their final shape, and are overwritten unless a line
+says "adds". Wrong types raise TypeError and wrong shapes ValueError before any work. The GIL is released while a kernel
+runs. Results do not depend on the number of threads.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,8 +15,6 @@ from numpy.typing import DTypeLike, NDArray
 
 Array = NDArray[np.floating]
 Ints = NDArray[np.int64]
-Pair = tuple[int, int]
-Sides = tuple[int, int, int, int]  # (top, bottom, left, right)
 
 __version__: str
 _KEPT_BYTES: int
@@ -176,9 +173,8 @@ def avg_pool_backward(
 # --- recurrent layers -----------------------------------------------------------------------------------------------
 # x[T,N,I], h0 hn [L*D,N,H], y[T,N,D*H]. weights: for each layer, for each direction: w_ih[G*H,I or D*H], w_hh[G*H,H],
 # b_ih[G*H], b_hh[G*H] (the last two absent where bias is False), gates in PyTorch's order (i f g o, r z n). `reserve`
-# is 1-d,
-# of *_reserve_size elements, filled forward and read backward; None where no gradient is wanted. dropout acts between
-# layers, with the mask of the counter (seed, offset); 0 turns it off. dweights has the layout of weights.
+# is 1-d, of *_reserve_size elements, filled forward and read backward; None where no gradient is wanted. dropout acts
+# between layers, with the mask of the counter (seed, offset); 0 turns it off. dweights has the layout of weights.
 def rnn_reserve_size(cell: str, T: int, N: int, I: int, H: int, layers: int, directions: int, dropout: float) -> int:
     """cell: "rnn_tanh", "rnn_relu", "lstm" or "gru"; elements of T that `reserve` needs."""
 
@@ -314,11 +310,9 @@ def batch_norm_forward(
 ) -> None:  # fmt: skip
     """y = (x - mean) rstd weight + bias + add and, with relu, slope[C] y below 0 (0 without slopes) and at most `most`.
     save_affine[2,C]: what backward needs of that.
-    Training: normalises with the batch's moments (biased variance), writes them to save_mean[C] and save_rstd[C]
-    and updates
-    running_mean += momentum * (mean - running_mean), running_var likewise with the unbiased variance. Evaluation:
-    running
-    moments, copied to save_mean and, as 1/sqrt(var+eps), to save_rstd."""
+    Training: normalises with the batch's moments (biased variance), writes them to save_mean[C] and save_rstd[C] and
+    updates running_mean += momentum * (mean - running_mean), running_var likewise with the unbiased variance.
+    Evaluation: running moments, copied to save_mean and, as 1/sqrt(var+eps), to save_rstd."""
 
 def batch_norm_backward(
     dy: Array, x: Array, weight: Array | None, save_mean: Array, save_rstd: Array, dx: Array | None,
@@ -363,9 +357,8 @@ def dropout(x: Array, y: Array, p: float, seed: int, offset: int) -> None:
     backward."""
 
 def random_uniform(out: Array, seed: int, offset: int) -> None:
-    """Philox4x32-10, key = seed, uniforms in [0, 1): element j is number offset+j of the stream (24 bits for
-    float32, 53 for
-    float64)."""
+    """Philox4x32-10, key = seed, uniforms in [0, 1): element j is number offset+j of the stream (24 bits for float32,
+    53 for float64)."""
 
 # --- softmax cross-entropy over x[R,K], target[R] ---------------------------------------------------------------------
 def cross_entropy_forward(

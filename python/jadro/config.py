@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import operator
 import os
 import platform
 
@@ -13,10 +14,15 @@ from ._version import __version__
 
 
 def set_num_threads(n: int) -> None:
-    """Sets how many threads kernels use; ValueError below 1. Results do not depend on it."""
-    if n < 1:
-        raise ValueError(f"set_num_threads: n is {n}, expected at least 1")
-    _core.set_num_threads(n)
+    """Sets how many threads kernels use; ValueError outside 1..65535, TypeError for no integer. Results do not depend
+    on it."""
+    try:
+        number = operator.index(n)
+    except TypeError:
+        raise TypeError(f"set_num_threads: n is {n!r}, expected an integer") from None
+    if not 1 <= number < 2**16:
+        raise ValueError(f"set_num_threads: n is {number}, expected 1..65535")
+    _core.set_num_threads(number)
 
 
 def get_num_threads() -> int:

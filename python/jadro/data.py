@@ -217,8 +217,10 @@ class DataLoader(Batches):
         return _batch(self.dataset, self._rows(epoch)[i * self.batch_size : (i + 1) * self.batch_size])
 
     def state_dict(self) -> dict[str, int]:
+        """Where the loader stands, and the seed of its order."""
         return {**super().state_dict(), "seed": self.seed}
 
     def load_state_dict(self, state_dict: Mapping[str, int]) -> None:
+        """Goes on where the loader that gave `state_dict` stood, in its order."""
         super().load_state_dict(state_dict)
         self.seed = state_dict["seed"]

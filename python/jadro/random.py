@@ -9,6 +9,7 @@ needed.
 from __future__ import annotations
 
 import math
+import operator
 import os
 import threading
 from typing import Any
@@ -23,8 +24,12 @@ _offset = 0
 
 
 def manual_seed(seed: int) -> None:
-    """Restarts the stream at number 0 of `seed`; any integer, taken modulo 2^64."""
-    set_state((seed, 0))
+    """Restarts the stream at number 0 of `seed`; any integer, taken modulo 2^64. TypeError for what is none."""
+    try:
+        number = operator.index(seed)
+    except TypeError:
+        raise TypeError(f"manual_seed: seed is {seed!r}, expected an integer") from None
+    set_state((number, 0))
 
 
 def get_state() -> tuple[int, int]:

@@ -169,8 +169,7 @@ class Tensor(_TensorBase):
             notes.append("requires_grad=True")
         return f"tensor({', '.join(notes)})"
 
-    # --- same memory, or a copy outside the graph
-    # -----------------------------------------------------------------------
+    # --- same memory, or a copy outside the graph ---------------------------------------------------------------------
     def detach(self) -> Tensor:
         """The same memory outside the graph."""
         out = wrap(self.data)

@@ -294,7 +294,8 @@ def one_hot(x: Any, num_classes: int = -1) -> Tensor:
         raise ValueError("one_hot: x is empty, expected num_classes")
     classes = int(ids.max()) + 1 if num_classes == -1 else num_classes
     if classes < 1 or (ids.size and (ids.min() < 0 or ids.max() >= classes)):
-        raise ValueError(f"one_hot: x reaches outside 0..{classes - 1}: num_classes is {num_classes}")
+        came = f"{ids.min()}..{ids.max()}" if ids.size else "nothing"
+        raise ValueError(f"one_hot: x has {came}, expected 0..{classes - 1}: num_classes is {num_classes}")
     numbers = backend.to_device(np.arange(classes), backend.device_of(ids))
     return wrap((ids[..., None] == numbers).astype(np.int64))
 

@@ -375,25 +375,17 @@ class _Cell(_Weights):
     _loop: ClassVar[Callable[..., Any]]  # of jadro.ops.rnn
     _gates: ClassVar[int]
 
-    def _add_weights(self, suffix: str, width: int, device: Any, dtype: Any) -> list[str]:
-        """The parameters of one layer and direction with inputs of `width`; their names, in the order of the loop."""
-        rows = self._gates * self.hidden_size
-        shapes = {
-            "weight_ih": (rows, width),
-            "weight_hh": (rows, self.hidden_size),
-            "bias_ih": (rows,),
-            "bias_hh": (rows,),
-        }
-        kinds = list(shapes) if self.bias else list(shapes)[:2]
-        for kind in kinds:
-            self.register_parameter(kind + suffix, Parameter(empty(*shapes[kind], device=device, dtype=dtype)))
-        return [kind + suffix for kind in kinds]
-
     def __init__(
         self, input_size: int, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = None
     ) -> None:
         super().__init__(input_size, hidden_size, bias)
-        self._names = self._add_weights("", input_size, device, dtype)
+        rows = self._gates * hidden_size
+        shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, input_size), "weight_hh": (rows, hidden_size)}
+        if bias:
+            shapes.update(bias_ih=(rows,), bias_hh=(rows,))
+        for name, shape in shapes.items():
+            self.register_parameter(name, Parameter(empty(*shape, device=device, dtype=dtype)))
+        self._names = list(shapes)  # in the order of the loop
         self.reset_parameters()
 
     def _run(self, x: Any, states: Sequence[Any], **options: Any) -> tuple[Tensor, ...]:

@@ -10,6 +10,7 @@ import numpy as np
 from ..ops.shape import flip, stack
 from ..tensor import wrap
 from .operators.registry import array, ints
+from .package import package
 
 Step = Callable[[Sequence[Any], dict[str, Any], bool], tuple[Any, ...]]
 
@@ -17,6 +18,15 @@ Step = Callable[[Sequence[Any], dict[str, Any], bool], tuple[Any, ...]]
 def _body(program: Any, around: dict[str, Any], given: Sequence[Any], training: bool) -> list[Any]:
     values = {**around, **program.constants, **dict(zip(program.inputs, given, strict=False))}
     return program.run(values, training)
+
+
+def _stacked(rows: Sequence[Any], kind: Any, axis: int) -> Any:
+    """The rows along a new axis; of none what the body declares, 0 for sizes that it does not know."""
+    if rows:
+        return stack(rows, axis)
+    sizes = [d.dim_value for d in kind.shape.dim]
+    dtype = package().helper.tensor_dtype_to_np_dtype(kind.elem_type or package().TensorProto.FLOAT)
+    return wrap(np.zeros([*sizes[:axis], 0, *sizes[axis:]], dtype))
 
 
 def _if(node: Any, attributes: dict[str, Any]) -> Step:
@@ -43,7 +53,8 @@ def _loop(node: Any, attributes: dict[str, Any]) -> Step:
                 rows.append(row)
             carried = results[: len(carried)]
             t += 1
-        return (*carried, *(stack(rows) if rows else wrap(np.zeros((0,), np.float32)) for rows in collected))
+        kinds = body.output_types[1 + len(carried) :]
+        return (*carried, *(_stacked(rows, kind, 0) for rows, kind in zip(collected, kinds, strict=True)))
 
     return run
 
@@ -69,8 +80,9 @@ def _scan(node: Any, attributes: dict[str, Any]) -> Step:
                 found.append(row)
         axes_out = ints(attributes.get("scan_output_axes")) or [0] * outs
         back_out = ints(attributes.get("scan_output_directions")) or [0] * outs
-        ys = [stack(f[::-1] if b else f, a) for f, a, b in zip(collected, axes_out, back_out, strict=True)]
-        return (*carried, *ys)
+        ys = [found[::-1] if b else found for found, b in zip(collected, back_out, strict=True)]
+        kinds = body.output_types[states:]
+        return (*carried, *(_stacked(y, kind, a) for y, kind, a in zip(ys, kinds, axes_out, strict=True)))
 
     return run
 

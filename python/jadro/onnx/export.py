@@ -24,14 +24,15 @@ OPSET, IR_VERSION = 21, 10  # onnx 1.16
 
 def export(
     module: Module, example_inputs: Any, path: str | os.PathLike[str], *, input_names: Sequence[str] | None = None,
-    output_names: Sequence[str] | None = None, dynamic_axes: Mapping[str, Mapping[int, str]] | None = None,
+    output_names: Sequence[str] | None = None,
+    dynamic_axes: Mapping[str, Mapping[int, str] | Sequence[int]] | None = None,
 ) -> None:  # fmt: skip
     """Writes `module`, in evaluation mode, as an ONNX model of opset 21.
 
     example_inputs: a Tensor or an array, or a tuple of them, on which the module is run: its operations are written
     down as they come, so that choices which Python makes are those of the example. input_names: default the names of
     `forward`'s parameters. output_names: default "output", or "output_0" and so on. dynamic_axes: for a name of an
-    input or output, which of its axes may have other sizes, and under which name; other sizes are the example's.
+    input or output, which of its axes may have other sizes, and perhaps under which name; others are the example's.
 
     The model is checked before it is written: loaded again, it must compute what the module computes, for the example,
     for other values, and where axes are dynamic for other sizes. Raises ValueError where it does not, or for an
@@ -44,13 +45,20 @@ def export(
     given = example_inputs if isinstance(example_inputs, (tuple, list)) else (example_inputs,)
     inputs = [as_tensor(x) for x in given]
     names = _input_names(module, len(inputs), input_names)
+    axes = {
+        name: dict(free) if isinstance(free, Mapping) else {axis: f"{name}_{axis}" for axis in free}
+        for name, free in (dynamic_axes or {}).items()
+    }
     training = [m for m in module.modules() if m.training]
     try:
         module.eval()
         with enable_grad():
-            model = _model(module, dict(zip(names, inputs, strict=True)), output_names, dynamic_axes or {})
-        onnx.checker.check_model(model)
-        _compare(module, model, inputs, names, dynamic_axes or {})
+            model = _model(module, dict(zip(names, inputs, strict=True)), output_names, axes)
+        try:
+            onnx.checker.check_model(model, full_check=True)
+        except Exception as error:  # the checker's and the shape inference's have no common base
+            raise ValueError(f"onnx.export: ONNX has not all that the module does: {error}") from error
+        _compare(module, model, inputs, names, axes)
     finally:
         for m in training:
             m.training = True
@@ -119,7 +127,7 @@ def _model(module: Module, inputs: dict[str, Tensor], output_names: Any, dynamic
     graph = onnx.helper.make_graph(
         nodes, type(module).__name__, [_described(n, x, dynamic) for n, x in inputs.items()],
         [_described(n, x, dynamic) for n, x in zip(names, outputs, strict=True)],
-        [onnx.numpy_helper.from_array(np.ascontiguousarray(w), n) for n, w in weights.items() if n in used],
+        [onnx.numpy_helper.from_array(np.asarray(w, order="C"), n) for n, w in weights.items() if n in used],
     )  # fmt: skip
     imports = [onnx.helper.make_opsetid("", OPSET)]
     made = {"producer_name": "jadro", "producer_version": __version__, "ir_version": IR_VERSION}
@@ -153,15 +161,16 @@ def _compare(module: Module, model: Any, inputs: list[Tensor], names: list[str],
     for trial, given in trials.items():
         with no_grad():
             wanted = _flat(module(*given))
+            cause = None
             try:
                 same = [_is_same(y, z) for y, z in zip(wanted, _flat(loaded(*given)), strict=True)]
-            except (TypeError, ValueError):
-                same = [False]
+            except (TypeError, ValueError) as error:
+                same, cause = [False], error
         if not all(same):
             raise ValueError(
                 f"onnx.export: output {same.index(False)} of the model differs from the module's for {trial}: "
                 "something in it is no operation of the library, or depends on values or sizes"
-            )
+            ) from cause
 
 
 def _is_same(y: Tensor, z: Tensor) -> bool:

@@ -18,6 +18,11 @@ from .reference import evaluator, value
 from .sequences import SEQUENCES
 
 MAIN = ("", "ai.onnx")  # the domain of OPERATORS
+# What a Constant is by its attribute, where that does not say it itself.
+_CONSTANTS: dict[str, Any] = {
+    "value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64,
+    "value_string": object, "value_strings": object,
+}  # fmt: skip
 
 Run = Callable[[Sequence[Any], dict[str, Any], bool], tuple[Any, ...]]  # of inputs, all values so far, training
 
@@ -42,6 +47,7 @@ class Program:
     def __init__(self, graph: Any, opsets: dict[str, int], reference: set[str]) -> None:
         onnx = package()
         self.outputs = [o.name for o in graph.output]
+        self.output_types = [o.type.tensor_type for o in graph.output]
         self.reference = reference  # operators that onnx's reference computes, of bodies too
         self.weights: dict[str, Tensor] = {}  # to train, or moments
         self.constants: dict[str, Any] = {}
@@ -51,7 +57,8 @@ class Program:
             is_weight = isinstance(weight, Tensor) and weight.is_floating_point() and weight.ndim > 0
             (self.weights if is_weight else self.constants)[tensor.name] = weight
         self.inputs = [i.name for i in graph.input if i.name not in self.weights and i.name not in self.constants]
-        steps = self._compiled([node for node in graph.node if not self._fold(node)])
+        nodes = [_alone(node) for node in graph.node]
+        steps = self._compiled([node for node in nodes if not self._fold(node)])
         self.steps = self._with_ends(steps)
 
     def _fold(self, node: Any) -> bool:
@@ -107,8 +114,9 @@ class Program:
         if main and name in CONTROL:
             return CONTROL[name](node, attributes)
         if main and name == "Constant":
-            (constant,) = attributes.values()
-            return lambda inputs, values, training: (value(np.asarray(constant)),)
+            ((kind, given),) = attributes.items()
+            constant = value(np.asarray(given, _CONSTANTS.get(kind)))
+            return lambda inputs, values, training: (constant,)
         if main and name in SEQUENCES:
             sequence = SEQUENCES[name]
             return lambda inputs, values, training: (sequence(*inputs, **attributes),)
@@ -143,7 +151,7 @@ class Program:
         """The outputs; `values` holds inputs, weights and, for a body, what stands around it."""
         for step in self.steps:
             results = step.run([values[name] for name in step.inputs], values, training)
-            values.update(zip(step.outputs, results, strict=False))
+            values.update(pair for pair in zip(step.outputs, results, strict=False) if pair[0])
             for name in step.done:
                 values.pop(name, None)
         return [values[name] for name in self.outputs]
@@ -151,6 +159,11 @@ class Program:
 
 def _called(node: Any) -> str:
     return f"{node.domain}:{node.op_type}" if node.domain else node.op_type
+
+
+def _alone(node: Any) -> Any:
+    """A copy that does not keep the model in memory."""
+    return type(node).FromString(node.SerializeToString())
 
 
 def bodies(node: Any) -> list[Any]:
@@ -174,9 +187,11 @@ def _attribute(attribute: Any, program: Program) -> Any:
         return onnx.numpy_helper.to_array(found).copy()
     if isinstance(found, onnx.GraphProto):
         body = Program(found, program._opsets, program.reference)
-        for name in body.weights.keys() & program.weights.keys():  # bodies side by side may name theirs alike
+        around = program.weights.keys() | program.constants.keys()
+        for name in body.weights.keys() & around:  # names are used again, by bodies side by side too
             body.constants[name] = body.weights.pop(name)
         program.weights.update(body.weights)
+        body.weights.clear()
         for name in body.constants.keys() - program.constants.keys() - program.weights.keys():  # to move with them
             program.constants[name] = body.constants.pop(name)
         return body
@@ -208,6 +223,8 @@ class Graph(Module):
             if isinstance(constant, Tensor) and constant.is_floating_point():
                 del self._constants[name]
                 self._register(name, constant, None)
+        program.weights.clear()  # `forward` gives them, and the constants
+        program.constants.clear()
 
     @property
     def reference(self) -> list[str]:

@@ -36,22 +36,30 @@ def load(path: str | os.PathLike[str] | bytes | Any) -> Graph:
         name = "the content" if given else repr(os.fspath(path))
         raise ValueError(f"onnx.load: {name} is no valid ONNX model: {error}") from error
     model = _written_out(model)
-    _name_weights(model.graph)
+    if not _has_weights(model.graph):
+        _name_weights(model.graph)
     return Graph(model).eval()
 
 
+def _is_weight(tensor: Any) -> bool:
+    types = package().TensorProto
+    return tensor.data_type in (types.FLOAT, types.DOUBLE) and len(tensor.dims) > 0
+
+
+def _has_weights(graph: Any) -> bool:
+    """Whether the graph, or a body in it, has a floating initializer of one axis or more."""
+    inner = (body for node in graph.node for body in bodies(node))
+    return any(map(_is_weight, graph.initializer)) or any(map(_has_weights, inner))
+
+
 def _name_weights(graph: Any) -> None:
-    """Floating Constant nodes as initializers, in a graph that has no other weights."""
-    onnx = package()
-    floats = (onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE)
-    if not any(t.data_type in floats and t.dims for t in graph.initializer):
-        for node in [n for n in graph.node if n.op_type == "Constant" and n.attribute[0].name == "value"]:
-            if node.attribute[0].t.data_type in floats and node.attribute[0].t.dims:
-                tensor = graph.initializer.add()
-                tensor.CopyFrom(node.attribute[0].t)
-                tensor.name = node.output[0]
-                graph.node.remove(node)
-    for node in graph.node:
+    """Makes initializers of the floating Constant nodes of the graph and its bodies."""
+    for node in list(graph.node):
+        if node.op_type == "Constant" and node.attribute[0].name == "value" and _is_weight(node.attribute[0].t):
+            tensor = graph.initializer.add()
+            tensor.CopyFrom(node.attribute[0].t)
+            tensor.name = node.output[0]
+            graph.node.remove(node)
         for body in bodies(node):
             _name_weights(body)
 

@@ -12,24 +12,25 @@ from ..tensor import wrap
 from .operators.registry import array, ints
 
 
-def _place(position: Any, size: int) -> int:
-    at = size if position is None else int(array(position).item())
-    if not -size <= at <= size:
-        raise ValueError(f"onnx: a position is {at}, expected {-size}..{size} in a sequence of {size}")
+def _place(position: Any, size: int, last: int) -> int:
+    """A position as an index from 0, `last` where it is left out; ValueError beyond it."""
+    at = last if position is None else int(array(position).item())
+    if not -size <= at <= last:
+        raise ValueError(f"onnx: a position is {at}, expected {-size}..{last} in a sequence of {size}")
     return at + size if at < 0 else at
 
 
 def _at(sequence: Any, position: Any) -> Any:
-    return sequence[_place(position, len(sequence))]
+    return sequence[_place(position, len(sequence), len(sequence) - 1)]
 
 
 def _insert(sequence: Any, x: Any, position: Any = None) -> Any:
-    at = _place(position, len(sequence))
+    at = _place(position, len(sequence), len(sequence))
     return [*sequence[:at], x, *sequence[at:]]
 
 
 def _erase(sequence: Any, position: Any = None) -> Any:
-    at = len(sequence) - 1 if position is None else _place(position, len(sequence))
+    at = _place(position, len(sequence), len(sequence) - 1)
     return [x for i, x in enumerate(sequence) if i != at]
 
 

@@ -55,7 +55,7 @@ class AvgPoolData(Elementary):
 @remembered
 def _windows(call: str, n: int, x: Sizes, count_include_pad: bool, divisor: Any, *options: Any) -> Pool:
     if divisor is not None and (not isinstance(divisor, int) or divisor == 0):
-        raise ValueError(f"{call}: divisor_override is {divisor!r}, expected an integer but 0")
+        raise ValueError(f"{call}: divisor_override is {divisor!r}, expected an integer other than 0")
     sizes, kernel, strides, _, around, _ = pool_windows(call, pool_space(call, n, x), *options)
     return pool_plan(call, n, x, sizes, (kernel, strides, sum(around, ()), bool(count_include_pad), divisor or 0), 1)
 

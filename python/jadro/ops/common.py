@@ -54,6 +54,13 @@ def cast(x: Tensor, dtype: Any) -> Tensor:
     return x if x.data.dtype == dtype else Cast.apply(x, dtype=dtype)
 
 
+def _dtype(target: Any) -> np.dtype:
+    try:
+        return np.dtype(target)
+    except TypeError:
+        raise TypeError(f"to: target is {target!r}, expected a device or a dtype") from None
+
+
 def to(x: Tensor, *target: Any, device: Any = None, dtype: Any = None) -> Tensor:
     """x with a device or a dtype or both: `to("cuda")`, `to(np.float64)`, `to("cuda", "float16")`, or those of a
     Tensor.
@@ -66,7 +73,7 @@ def to(x: Tensor, *target: Any, device: Any = None, dtype: Any = None) -> Tensor
         elif isinstance(t, str) and t.partition(":")[0] in ("cpu", "cuda"):
             device = t
         elif t is not None:
-            dtype = t
+            dtype = _dtype(t)
     if device is not None:
         device = backend.parse_device(device)
         if device != x.device:

@@ -53,24 +53,29 @@ def _like(x: Tensor, dtype: Any, device: Any) -> dict[str, Any]:
 
 
 def empty_like(x: Tensor, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Uninitialised, with the shape of x and, where none is given, its dtype and device."""
     return empty(x.shape, requires_grad=requires_grad, **_like(x, dtype, device))
 
 
 def zeros_like(x: Tensor, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Zeros with the shape of x and, where none is given, its dtype and device."""
     return zeros(x.shape, requires_grad=requires_grad, **_like(x, dtype, device))
 
 
 def ones_like(x: Tensor, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Ones with the shape of x and, where none is given, its dtype and device."""
     return ones(x.shape, requires_grad=requires_grad, **_like(x, dtype, device))
 
 
 def full_like(x: Tensor, fill_value: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """`fill_value` everywhere, with the shape of x and, where none is given, its dtype and device."""
     return full(x.shape, fill_value, requires_grad=requires_grad, **_like(x, dtype, device))
 
 
 def eye(n: int, m: int | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
     """The identity matrix, n by m (n where None)."""
-    out = zeros(n, n if m is None else m, dtype=dtype, device=device, requires_grad=requires_grad)
+    out = _new("eye", (n, n if m is None else m), dtype, device, requires_grad)
+    out.data[...] = 0
     i = np.arange(min(out.shape))
     out.data[i, i] = 1
     return out
@@ -92,7 +97,10 @@ def arange(
 def linspace(
     start: float, end: float, steps: int, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
-    """`steps` equally spaced numbers from start to end, both included."""
+    """`steps` equally spaced numbers from start to end, both included. ValueError for negative `steps`."""
+    (steps,) = flat_ints("linspace", "steps", (steps,))
+    if steps < 0:
+        raise ValueError(f"linspace: steps is {steps}, expected at least 0")
     values = np.linspace(start, end, steps, dtype=FLOAT32 if dtype is None else dtype)
     return wrap(values).to(backend.parse_device(device)).requires_grad_(requires_grad)
 
@@ -126,5 +134,8 @@ def randint(low: int, high: int | None = None, size: Any = (), dtype: Any = None
 
 
 def randperm(n: int, device: Any = None) -> Tensor:
-    """0..n-1 in random order."""
+    """0..n-1 in random order, int64. ValueError for a negative n."""
+    (n,) = flat_ints("randperm", "n", (n,))
+    if n < 0:
+        raise ValueError(f"randperm: n is {n}, expected at least 0")
     return wrap(random.permutation(n)).to(backend.parse_device(device))

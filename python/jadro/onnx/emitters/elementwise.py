@@ -37,7 +37,9 @@ def _one(g: Builder, x: Any, value: float = 1.0) -> str:
 
 @emits(e.Remainder)
 def remainder(g: Builder, x: Any, y: Any) -> str:
-    """x - y floor(x / y): Mod of floats takes the sign of x."""
+    """x - y floor(x / y) of floats, of which Mod takes the sign of x."""
+    if x.dtype.kind in "iu":
+        return g.node("Mod", g.name(x), g.name(y))
     quotient = g.node("Floor", g.node("Div", g.name(x), g.name(y)))
     return g.node("Sub", g.name(x), g.node("Mul", g.name(y), quotient))
 
@@ -80,7 +82,9 @@ def silu(g: Builder, x: Any) -> str:
 
 @emits(a.Softplus)
 def softplus(g: Builder, x: Any, *, a: float, b: float) -> str:
-    """a is beta; what is above the threshold b differs from x by less than a rounding."""
+    """a is beta; what is above a threshold b of 15 or more differs from x by less than a rounding."""
+    if b < 15:
+        raise ValueError(f"onnx.export: softplus with threshold {b}, expected at least 15: ONNX's has none")
     if a == 1:
         return g.node("Softplus", g.name(x))
     beta = _one(g, x, a)
@@ -114,7 +118,10 @@ def _reduced(g: Builder, op: str, x: Any, axes: Any, keepdim: bool) -> str:
 
 @emits(reduce.Sum)
 def sum(g: Builder, x: Any, *, axes: Any, keepdim: bool) -> str:
-    return _reduced(g, "ReduceSum", x, axes, keepdim)
+    if x.dtype.kind == "f":
+        return _reduced(g, "ReduceSum", x, axes, keepdim)
+    wide = g.node("Cast", g.name(x), to=package().TensorProto.INT64)  # integers are summed as int64
+    return g.node("ReduceSum", wide, "" if axes is None else g.ints(*axes), keepdims=int(keepdim))
 
 
 @emits(reduce.Mean)

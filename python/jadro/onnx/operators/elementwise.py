@@ -128,7 +128,10 @@ def selu(x: Any, alpha: float = 1.67326319217681884765625, gamma: float = 1.0507
 
 @operator("Celu")
 def celu(x: Any, alpha: float = 1.0) -> Any:
-    return F.elu(x / alpha, 1.0) * alpha
+    """max(x, 0) + min(0, alpha (exp(x / alpha) - 1))"""
+    if alpha > 0:
+        return F.elu(x / alpha, 1.0) * alpha
+    return F.relu(x) - F.relu(e.expm1(x / alpha) * -alpha)
 
 
 @operator("Gelu")

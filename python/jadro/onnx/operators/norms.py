@@ -104,8 +104,8 @@ def lp_normalization(x: Any, axis: int = -1, p: int = 2) -> Any:
 
 @operator("Dropout")
 def dropout(
-    x: Any, ratio: Any = 0.5, training_mode: Any = None, seed: int = 0, is_test: int = 0, *, outputs: int = 1,
-    training: bool = False,
+    x: Any, ratio: Any = 0.5, training_mode: Any = None, seed: int = 0, is_test: int = 0, *, opset: int = 13,
+    outputs: int = 1, training: bool = False,
 ) -> Any:  # fmt: skip
     """Active in the module's training mode, or where the node says so; the masks are of jadro's generator."""
     active = training or (training_mode is not None and bool(number(training_mode)))
@@ -113,4 +113,5 @@ def dropout(
     if outputs == 1:
         return F.dropout(x, p, active)
     kept: Tensor = F.dropout(wrap(beside(x, np.ones(x.shape, x.dtype))), p, active)
-    return x * kept, wrap(kept.data != 0)
+    mask = kept.data != 0
+    return x * kept, wrap(mask if opset >= 10 else mask.astype(x.dtype))

@@ -10,7 +10,7 @@ import numpy as np
 
 from ...ops import index, softmax
 from ...ops import reduce as r
-from ...ops.elementwise import abs, log, sqrt
+from ...ops.elementwise import abs, log
 from ...ops.shape import flip
 from ...tensor import Tensor, wrap
 from .registry import array, beside, ints, is_float, number, operator
@@ -30,7 +30,7 @@ _REDUCTIONS: dict[str, Callable[[Tensor, Any, bool], Tensor]] = {
     "Min": r.amin,
     "Prod": _prod,
     "L1": lambda x, dim, keepdim: r.sum(abs(x), dim, keepdim),
-    "L2": lambda x, dim, keepdim: sqrt(r.sum(x * x, dim, keepdim)),
+    "L2": lambda x, dim, keepdim: r.norm(x, 2, dim, keepdim),
     "LogSum": lambda x, dim, keepdim: log(r.sum(x, dim, keepdim)),
     "LogSumExp": lambda x, dim, keepdim: r.logsumexp(x, tuple(range(x.ndim)) if dim is None else dim, keepdim),
     "SumSquare": lambda x, dim, keepdim: r.sum(x * x, dim, keepdim),
@@ -68,6 +68,8 @@ def top_k(x: Any, k: Any = 1, axis: int = -1, largest: int = 1, sorted: int = 1)
     """The k largest along an axis and their places; of equal ones the first."""
     if not is_float(x):
         return NotImplemented
+    if number(k) > x.shape[axis]:
+        raise ValueError(f"onnx: TopK: k is {number(k)}, expected at most {x.shape[axis]}, the size of the axis")
     order = np.argsort(-array(x) if largest else array(x), axis, kind="stable")
     order = np.take(order, np.arange(int(number(k))), axis)
     return index.take_along(x, wrap(beside(x, order)), axis % x.ndim), wrap(order)
@@ -82,6 +84,12 @@ def cum_sum(x: Any, axis: Any, exclusive: int = 0, reverse: int = 0) -> Any:
     return y - x if exclusive and np.isfinite(array(x)).all() else NotImplemented if exclusive else y
 
 
+def _rows(x: Tensor, axis: int | None) -> tuple[int, int]:
+    """The shape in which x was seen before opset 13: the axes before `axis`, and the others."""
+    lead = (1 if axis is None else axis) % x.ndim
+    return math.prod(x.shape[:lead]), math.prod(x.shape[lead:])
+
+
 def _softmax(function: Callable[[Any, int], Tensor]) -> Callable[..., Any]:
     def run(x: Any, axis: int | None = None, *, opset: int = 13) -> Any:
         """Before opset 13 over all axes from `axis` on, 1 by default; from then on over `axis`, the last by default."""
@@ -89,11 +97,21 @@ def _softmax(function: Callable[[Any, int], Tensor]) -> Callable[..., Any]:
             return NotImplemented
         if opset >= 13:
             return function(x, -1 if axis is None else axis)
-        lead = (1 if axis is None else axis) % x.ndim
-        return function(x.reshape(math.prod(x.shape[:lead]), -1), 1).reshape(x.shape)
+        return function(x.reshape(_rows(x, axis)), 1).reshape(x.shape)
 
     return run
 
 
 operator("Softmax")(_softmax(softmax.softmax))
 operator("LogSoftmax")(_softmax(softmax.log_softmax))
+
+
+@operator("Hardmax")
+def hardmax(x: Any, axis: int | None = None, *, opset: int = 13) -> Any:
+    """1 at the first largest element, else 0; the axes as in Softmax."""
+    cells = array(x)
+    seen = cells if opset >= 13 else cells.reshape(_rows(x, axis))
+    along = (-1 if axis is None else axis) if opset >= 13 else 1
+    y = np.zeros_like(seen)
+    np.put_along_axis(y, np.expand_dims(seen.argmax(along), along), 1, along)
+    return wrap(beside(x, y.reshape(x.shape)))

@@ -15,17 +15,20 @@ from .registry import array, beside, ints, is_float, operator
 
 
 def _coordinates(transform: str, out: int, size: int, scale: float) -> np.ndarray:
-    """Where each output cell stands among the input's, [out], float64."""
-    i = np.arange(out, dtype=np.float64)
+    """Where each output cell stands among the input's, [out], in float32 as the scales are."""
+    one, half = np.float32(1), np.float32(0.5)
+    i, step = np.arange(out, dtype=np.float32), np.float32(scale)
     if transform == "asymmetric":
-        return i / scale
+        return i / step
+    if transform == "tf_half_pixel_for_nn":
+        return (i + half) / step
     if transform == "align_corners":
-        return i * (size - 1) / (out - 1) if out > 1 else i * 0
+        return i * np.float32(size - 1) / np.float32(out - 1) if out > 1 else 0 * i
     if transform == "pytorch_half_pixel" and out == 1:
-        return i * 0 - 0.5
-    at = (i + 0.5) / scale - 0.5
+        return 0 * i
+    at = (i + half) / step - half
     if transform == "half_pixel_symmetric":
-        at += size / 2 * (1 - out / (scale * size))
+        at += np.float32(size) / 2 * (one - np.float32(out) / (step * np.float32(size)))
     return at
 
 
@@ -55,6 +58,7 @@ def _weights(at: np.ndarray, size: int, mode: str, a: float, exclude_outside: bo
     shrink below 1 widens the kernel (antialias)."""
     reach, kernel = _kernel(mode, a)
     reach = math.ceil(reach / shrink)
+    at = at.astype(np.float64)
     taps = np.floor(at)[:, None] + np.arange(1 - reach, reach + 1)
     w = kernel(np.abs(taps - at[:, None]) * shrink)
     if exclude_outside:
@@ -92,7 +96,7 @@ def _sizes(
     given = [shape[a] for a in axes]
     if sizes is None:
         factors = scales or []
-        return [math.floor(m * s) for m, s in zip(given, factors, strict=True)], factors
+        return [math.floor(np.float32(m) * np.float32(s)) for m, s in zip(given, factors, strict=True)], factors
     ratios = [n / m for n, m in zip(sizes, given, strict=True)]
     if policy == "stretch":
         return sizes, ratios
@@ -109,11 +113,13 @@ def resize(
 ) -> Any:  # fmt: skip
     if opset < 11:  # X, scales
         scales, coordinate_transformation_mode, nearest_mode = roi, "asymmetric", "floor"
-    if not is_float(x) or coordinate_transformation_mode in ("tf_crop_and_resize", "tf_half_pixel_for_nn"):
+    if not is_float(x) or coordinate_transformation_mode == "tf_crop_and_resize":
         return NotImplemented
     places = list(range(x.ndim)) if axes is None else [a % x.ndim for a in ints(axes) or []]
     factors = [float(s) for s in array(scales).reshape(-1)] if scales is not None and scales.data.size else None
     wanted, factors = _sizes(x.shape, places, factors, ints(sizes), keep_aspect_ratio_policy)
+    if wanted == [x.shape[a] for a in places]:
+        return x
     for axis, out, scale in zip(places, wanted, factors, strict=True):
         size = x.shape[axis]
         if out == size and scale == 1:

@@ -14,7 +14,7 @@ from ...ops import index, matmul
 from ...ops import shape as s
 from ...ops.common import cast as cast_to
 from ...ops.elementwise import where
-from ...tensor import wrap
+from ...tensor import Tensor, wrap
 from ..package import package
 from .registry import array, beside, ints, is_float, number, operator
 
@@ -235,14 +235,22 @@ def size(x: Any) -> Any:
 
 @operator("Cast")
 def cast(x: Any, to: int = 1) -> Any:
-    dtype = package().helper.tensor_dtype_to_np_dtype(to)
-    plain = dtype in (np.float32, np.float64, np.int64, np.int32, np.bool_)
-    return cast_to(x, dtype) if plain and is_float(x) == (dtype.kind == "f") else NotImplemented
+    return _cast(x, package().helper.tensor_dtype_to_np_dtype(to))
 
 
 @operator("CastLike")
 def cast_like(x: Any, like: Any) -> Any:
-    return cast_to(x, like.dtype) if is_float(x, like) else NotImplemented
+    return _cast(x, like.dtype)
+
+
+def _cast(x: Tensor, dtype: np.dtype) -> Any:
+    """Gradients pass from float to float."""
+    if dtype.isbuiltin != 1 or dtype.kind not in "fiub" or dtype == np.float16:
+        return NotImplemented
+    if is_float(x) and dtype.kind == "f":
+        return cast_to(x, dtype)
+    with np.errstate(invalid="ignore"):  # what is no number has no integer
+        return wrap(x.data.astype(dtype))
 
 
 @operator("MatMul")

@@ -10,7 +10,7 @@ import numpy as np
 from ...nn import functional as F
 from ...ops import conv2d
 from ...ops.conv2d import Then
-from ...ops.elementwise import abs
+from ...ops.elementwise import abs, where
 from ...ops.windows import extents
 from ...tensor import wrap
 from .registry import ints, is_float, operator
@@ -82,7 +82,7 @@ def max_pool(
 ) -> Any:  # fmt: skip
     """The maxima and, where they are asked for, their places in the flattened x."""
     n = x.ndim - 2
-    if not 1 <= n <= 3 or not is_float(x) or storage_order:
+    if not 1 <= n <= 3 or not is_float(x):
         return NotImplemented
     padding = _padding(auto_pad, pads, n)
     run = _function("max_pool", n)
@@ -90,8 +90,11 @@ def max_pool(
     if outputs == 1:
         return found
     y, places = found
+    cells = places.cpu().data
+    if storage_order:  # column by column
+        cells = np.ravel_multi_index(np.unravel_index(cells, x.shape[2:]), x.shape[2:], order="F")
     planes = np.arange(x.shape[0] * x.shape[1]).reshape(*x.shape[:2], *(1,) * n)
-    return y, wrap(places.data + planes * math.prod(x.shape[2:]))
+    return y, wrap(cells + planes * math.prod(x.shape[2:]))
 
 
 @operator("AveragePool")
@@ -115,7 +118,13 @@ def lp_pool(
     if ceil_mode or not is_float(x):
         return NotImplemented
     means = average_pool(abs(x) ** p, auto_pad, 0, 1, dilations, kernel_shape, pads, strides)
-    return means if means is NotImplemented else (means * math.prod(ints(kernel_shape) or ())) ** (1 / p)
+    return means if means is NotImplemented else _root(means * math.prod(ints(kernel_shape) or ()), p)
+
+
+def _root(x: Any, p: float) -> Any:
+    """x^(1/p) of what is not negative; the gradient at 0 is 0."""
+    none = wrap(x.data == 0)
+    return where(none, 0.0, x.masked_fill(none, 1.0) ** (1 / p))
 
 
 def _space(x: Any) -> tuple[int, ...]:
@@ -125,15 +134,19 @@ def _space(x: Any) -> tuple[int, ...]:
 @operator("GlobalAveragePool")
 def global_average_pool(x: Any) -> Any:
     n = x.ndim - 2
-    return _function("adaptive_avg_pool", n)(x, 1) if 1 <= n <= 3 else x.mean(_space(x), True)
+    if not n:
+        return x
+    return _function("adaptive_avg_pool", n)(x, 1) if n <= 3 else x.mean(_space(x), True)
 
 
 @operator("GlobalMaxPool")
 def global_max_pool(x: Any) -> Any:
     n = x.ndim - 2
-    return _function("adaptive_max_pool", n)(x, 1) if 1 <= n <= 3 else x.amax(_space(x), True)
+    if not n:
+        return x
+    return _function("adaptive_max_pool", n)(x, 1) if n <= 3 else x.amax(_space(x), True)
 
 
 @operator("GlobalLpPool")
 def global_lp_pool(x: Any, p: int = 2) -> Any:
-    return (abs(x) ** p).sum(_space(x), True) ** (1 / p)
+    return _root((abs(x) ** p).sum(_space(x), True), p)

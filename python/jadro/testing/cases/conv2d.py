@@ -261,6 +261,7 @@ CASES = [
     Conv2dCase("volume_tiles_add", 1, 6, (4, 9, 8), 18, (3, 3, 3), padding=(1,) * 6, relu=True, scale=True, add=True),
     Conv2dCase("volume_tiles_strided_depth", 1, 6, (7, 9, 8), 18, (3, 3, 3), (2, 1, 1), (1,) * 6),
     Conv2dCase("volume_of_depth_alone", 2, 5, (7, 3, 6), 9, (3, 1, 1), (2, 1, 1), (1, 2, 0, 0, 0, 0), (2, 1, 1)),
+    Conv2dCase("volume_of_depth_alone_strided_planes", 2, 5, (7, 5, 8), 9, (3, 1, 1), (1, 2, 3), (1, 1, 0, 0, 0, 0)),
     Conv2dCase("volume_depthwise_of_depth_alone", 2, 5, (7, 3, 6), 5, (3, 1, 1), padding=(1, 1, 0, 0, 0, 0), groups=5),
     Conv2dCase("volume_depthwise", 2, 5, (4, 6, 7), 5, (3, 3, 3), padding=(1,) * 6, groups=5),
     Conv2dCase("volume_depthwise_strided", 1, 4, (7, 8, 9), 8, (3, 2, 3), (2, 1, 2), (1, 1, 0, 1, 2, 0), groups=4),
