@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import jadro
 from jadro import _core, nn
 from jadro.nn import functional as F
+from jadro.ops import conv2d
 from jadro.testing import gradcheck, gradgradcheck
 from jadro.testing.cases.conv2d import Conv2dCase, ConvTransposeCase
 
@@ -258,6 +259,25 @@ def test_output_size_of_the_module_equals_pytorch(axes):
     for wrong in ([m - 1 for m in least], [m + 3 for m in least], [1] * (axes + 1)):
         with pytest.raises(ValueError, match=f"{name}: output_size is"):
             ours(x, output_size=wrong)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("dilation", [1, 2])
+@pytest.mark.parametrize("kernel", [(1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (6, 6), (7, 7), (3, 2)], ids=str)
+def test_the_shapes_of_winograd_are_those_of_the_kernels(kernel, dilation, stride):
+    """The check before the call says what the native function says."""
+    x, w = np.zeros((1, 2, 20, 20), np.float32), np.zeros((3, 2, *kernel), np.float32)
+    out = [(20 - dilation * (k - 1) - 1) // stride + 1 for k in kernel]
+    y = np.empty((1, 3, *out), np.float32)
+
+    def native():
+        _core.conv2d_forward(x, w, None, y, (stride,) * 2, (0,) * 4, (dilation,) * 2, 1, algorithm="winograd")
+
+    if conv2d.winograd_serves(kernel, (stride,) * 2, (dilation,) * 2):
+        native()
+    else:
+        with pytest.raises(ValueError, match="winograd"):
+            native()
 
 
 # --- which algorithm, how much memory, how large ---------------------------------------------------------------------

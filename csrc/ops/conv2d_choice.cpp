@@ -8,7 +8,6 @@
 namespace jadro {
 namespace {
 
-constexpr i64 kDepthwiseElements = 1 << 18;  // of scratch at most
 
 // Costs in cycles of one core, a multiply-add of vectors each. The constants of the products are a least-squares fit to
 // the times of 240 drawn layers of 1 to 512 channels, 4 to 112 pixels a side and kernels up to 7x7 (median error 12 %;

@@ -12,6 +12,9 @@ namespace jadro {
 // one side, and F(2x2, 3x3), F(4x4, 3x3), F(2x2, 5x5) or F(4x4, 2x2).
 std::optional<Winograd> winograd_shape(const Conv2dPass&, i64 m, i64 lanes);
 
+// Elements of scratch up to which a depthwise pass copies its planes.
+constexpr i64 kDepthwiseElements = i64{1} << 18;
+
 // Whether a depthwise pass over planes can read them in place, row by row.
 bool conv2d_by_rows(const Conv2dPass&);
 

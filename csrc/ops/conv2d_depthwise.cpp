@@ -17,7 +17,7 @@ enum class Way { kChannels, kRows, kRuns };
 
 template <class T>
 Way way_of(const Conv2dPass& p, bool phases, bool weight) {
-  constexpr i64 kFewTaps = 9, kRunElements = 1 << 18;
+  constexpr i64 kFewTaps = 9;
   const Kernels<T>& k = kernels_of<T>();
   if (!phases && k.conv2d_by_channels(p, weight)) return Way::kChannels;
   if (!conv2d_by_rows(p) || (p.dst_step_w > 1 && !phases)) return Way::kRuns;
@@ -25,7 +25,7 @@ Way way_of(const Conv2dPass& p, bool phases, bool weight) {
   const bool square =
       p.taps == high * wide && high == wide && (high == 5 || high == 7) && p.step_h == 1 && p.step_w == 1;
   const bool run = weight ? p.grid_h == 1 : !phases && p.taps > kFewTaps && p.grid_h > 1 && !square;
-  return run && k.conv2d_depthwise_scratch(p) < kRunElements ? Way::kRuns : Way::kRows;
+  return run && k.conv2d_depthwise_scratch(p) < kDepthwiseElements ? Way::kRuns : Way::kRows;
 }
 
 }  // namespace
