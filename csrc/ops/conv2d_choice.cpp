@@ -8,7 +8,6 @@
 namespace jadro {
 namespace {
 
-
 // Costs in cycles of one core, a multiply-add of vectors each. The constants of the products are a least-squares fit to
 // the times of 240 drawn layers of 1 to 512 channels, 4 to 112 pixels a side and kernels up to 7x7 (median error 12 %;
 // the pick is on the average 1 % slower than the fastest) and of 150 for Winograd, those of the gradients of the weight
