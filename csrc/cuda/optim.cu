@@ -190,11 +190,11 @@ cudaError_t grad_clip(T scale, T low, T high, const Span<T>* arrays, i64 count, 
 
 template cudaError_t optim_step(OptimRule, const OptimStep<float>&, const OptimParameter<float>*, i64, cudaStream_t);
 template cudaError_t optim_step(OptimRule, const OptimStep<double>&, const OptimParameter<double>*, i64, cudaStream_t);
-template i64 grad_norm_scratch(const Run<float>*, i64);
-template i64 grad_norm_scratch(const Run<double>*, i64);
-template cudaError_t grad_norm(Norm, const Run<float>*, i64, double*, double*, cudaStream_t);
-template cudaError_t grad_norm(Norm, const Run<double>*, i64, double*, double*, cudaStream_t);
-template cudaError_t grad_clip(float, float, float, const Run<float>*, i64, cudaStream_t);
-template cudaError_t grad_clip(double, double, double, const Run<double>*, i64, cudaStream_t);
+template i64 grad_norm_scratch(const Span<float>*, i64);
+template i64 grad_norm_scratch(const Span<double>*, i64);
+template cudaError_t grad_norm(Norm, const Span<float>*, i64, double*, double*, cudaStream_t);
+template cudaError_t grad_norm(Norm, const Span<double>*, i64, double*, double*, cudaStream_t);
+template cudaError_t grad_clip(float, float, float, const Span<float>*, i64, cudaStream_t);
+template cudaError_t grad_clip(double, double, double, const Span<double>*, i64, cudaStream_t);
 
 }  // namespace jadro::cuda
