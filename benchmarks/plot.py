@@ -47,7 +47,7 @@ def draw_shares(axes: Any, cases: Sequence[Record]) -> None:
     axes.axvline(100, color=LINE, linewidth=0.8)
     names = [case["name"] for case in cases]
     axes.set(yticks=range(len(cases)), yticklabels=names, xlabel="share of the limit, %")
-    axes.invert_yaxis()
+    axes.set_ylim(len(cases) - 0.4, -0.6)
     axes.legend(loc="lower right")
 
 
@@ -63,8 +63,9 @@ def draw_ratios(axes: Any, cases: Sequence[Record]) -> None:
             label = f" {value:.2f} {LABELS.get(peer[0], peer[0])}"
             axes.annotate(label, (max(value, 1.0), i), va="center", fontsize=8)
             values.append(value)
-    axes.set_xlim(min(values) / 1.2, max(values) * 3)
-    axes.set_xticks([t for t in TICKS if min(values) / 1.2 <= t <= max(values) * 3])
+    low, high = min(values) / 1.2, max(values) * 4  # room for the names
+    axes.set_xlim(low, high)
+    axes.set_xticks([t for t in TICKS if low <= t <= high])
     axes.xaxis.set_major_formatter("{x:g}")
     axes.minorticks_off()
     axes.set_xlabel("times as fast as the best peer")
