@@ -35,21 +35,21 @@ class _MaxPool(_Options):
 
 
 class MaxPool1d(_MaxPool):
-    """The maxima of windows of sequences [N, C, L] or [C, L]; options, defaults and errors as in F.max_pool1d."""
+    """The maxima of windows of sequences [N, C, L] or [C, L]; options as in F.max_pool1d."""
 
     def forward(self, x: Any) -> Any:
         return F.max_pool1d(x, *self._options())
 
 
 class MaxPool2d(_MaxPool):
-    """The maxima of windows of images [N, C, H, W] or [C, H, W]; options, defaults and errors as in F.max_pool2d."""
+    """The maxima of windows of images [N, C, H, W] or [C, H, W]; options as in F.max_pool2d."""
 
     def forward(self, x: Any) -> Any:
         return F.max_pool2d(x, *self._options())
 
 
 class MaxPool3d(_MaxPool):
-    """The maxima of windows of volumes [N, C, D, H, W] or [C, D, H, W]; options, defaults and errors as in F.max_pool3d."""
+    """The maxima of windows of volumes [N, C, D, H, W] or [C, D, H, W]; options as in F.max_pool3d."""
 
     def forward(self, x: Any) -> Any:
         return F.max_pool3d(x, *self._options())
@@ -65,21 +65,21 @@ class _MaxUnpool(_Options):
 
 
 class MaxUnpool1d(_MaxUnpool):
-    """Sequences with the maxima of MaxPool1d at their indices, zeros elsewhere; options, defaults and errors as in F.max_unpool1d."""
+    """Sequences with the maxima of MaxPool1d at their indices, zeros elsewhere; options as in F.max_unpool1d."""
 
     def forward(self, x: Any, indices: Any, output_size: Any = None) -> Tensor:
         return F.max_unpool1d(x, indices, self.kernel_size, self.stride, self.padding, output_size)
 
 
 class MaxUnpool2d(_MaxUnpool):
-    """Images with the maxima of MaxPool2d at their indices, zeros elsewhere; options, defaults and errors as in F.max_unpool2d."""
+    """Images with the maxima of MaxPool2d at their indices, zeros elsewhere; options as in F.max_unpool2d."""
 
     def forward(self, x: Any, indices: Any, output_size: Any = None) -> Tensor:
         return F.max_unpool2d(x, indices, self.kernel_size, self.stride, self.padding, output_size)
 
 
 class MaxUnpool3d(_MaxUnpool):
-    """Volumes with the maxima of MaxPool3d at their indices, zeros elsewhere; options, defaults and errors as in F.max_unpool3d."""
+    """Volumes with the maxima of MaxPool3d at their indices, zeros elsewhere; options as in F.max_unpool3d."""
 
     def forward(self, x: Any, indices: Any, output_size: Any = None) -> Tensor:
         return F.max_unpool3d(x, indices, self.kernel_size, self.stride, self.padding, output_size)
@@ -101,7 +101,7 @@ class _AvgPool(_Options):
 
 
 class AvgPool1d(_AvgPool):
-    """The means of windows of sequences [N, C, L] or [C, L]; options, defaults and errors as in F.avg_pool1d."""
+    """The means of windows of sequences [N, C, L] or [C, L]; options as in F.avg_pool1d."""
 
     def forward(self, x: Any) -> Tensor:
         return F.avg_pool1d(x, *self._options())
@@ -120,14 +120,14 @@ class _AvgPoolOverride(_AvgPool):
 
 
 class AvgPool2d(_AvgPoolOverride):
-    """The means of windows of images [N, C, H, W] or [C, H, W]; options, defaults and errors as in F.avg_pool2d."""
+    """The means of windows of images [N, C, H, W] or [C, H, W]; options as in F.avg_pool2d."""
 
     def forward(self, x: Any) -> Tensor:
         return F.avg_pool2d(x, *self._options())
 
 
 class AvgPool3d(_AvgPoolOverride):
-    """The means of windows of volumes [N, C, D, H, W] or [C, D, H, W]; options, defaults and errors as in F.avg_pool3d."""
+    """The means of windows of volumes [N, C, D, H, W] or [C, D, H, W]; options as in F.avg_pool3d."""
 
     def forward(self, x: Any) -> Tensor:
         return F.avg_pool3d(x, *self._options())
