@@ -200,6 +200,32 @@ def test_chains(name, bias):
     assert all(p.grad is not None for p in graph.parameters())
 
 
+@pytest.mark.parametrize(
+    "shape", [(1, 4, 1), (4, 1), (4,), (4, 4, 1, 1), (1, 1, 1, 1, 1), (4, 1, 1), (1, 4, 1, 1)], ids=str
+)
+@pytest.mark.parametrize("op", ["Add", "Mul"])
+def test_what_stands_beside_other_axes_is_no_channel(op, shape):
+    """Batch, channels, rows and columns are all four."""
+    x, weights = normal(4, 3, 4, 4), {"w": normal(4, 3, 1, 1), "k": normal(*shape)}
+    nodes = [node("Conv", ["x", "w"], ["h"]), node(op, ["h", "k"], ["y"])]
+    graph = load(model_of(nodes, {"x": (F32, [4, 3, 4, 4])}, {"y": (F32, [None])}, weights))
+    h = np.einsum("ncij,fc->nfij", x, weights["w"][:, :, 0, 0])
+    with jadro.no_grad():
+        np.testing.assert_allclose(graph(x).numpy(), h + weights["k"] if op == "Add" else h * weights["k"], 1e-4, 1e-5)
+
+
+def test_channels_of_sequences_and_volumes():
+    for space in ((6,), (3, 4, 5)):
+        each = (1, 4, *(1,) * len(space))
+        x, weights = normal(2, 3, *space), {"w": normal(4, 3, *(1,) * len(space)), "k": normal(*each)}
+        nodes = [node("Conv", ["x", "w"], ["h"]), node("Mul", ["h", "k"], ["a"]), node("Relu", ["a"], ["y"])]
+        graph = load(model_of(nodes, {"x": x}, {"y": (F32, [None])}, weights))
+        assert len(graph._program.steps) == 1
+        wanted = np.einsum("nc...,fc->nf...", x, weights["w"].reshape(4, 3)) * weights["k"]
+        with jadro.no_grad():
+            np.testing.assert_allclose(graph(x).numpy(), np.maximum(wanted, 0), 1e-4, 1e-5)
+
+
 def test_a_result_that_is_used_twice_is_no_inner_one():
     nodes = [node("Conv", ["x", "w"], ["h"]), node("Relu", ["h"], ["a"]), node("Add", ["a", "h"], ["y"])]
     inputs, weights = {"x": normal(1, 2, 4, 4)}, {"w": normal(3, 2, 1, 1)}

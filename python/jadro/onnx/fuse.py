@@ -61,13 +61,13 @@ def _chain(
     nodes: Sequence[Any], start: int, uses: Mapping[str, int], takers: Mapping[str, int], known: Mapping[str, Any]
 ) -> Chain:
     """The longest chain from the convolution at `start`."""
-    channels = known[nodes[start].input[1]].shape[0]
+    filters = known[nodes[start].input[1]].shape
     places, affine, added, rectifier = [start], [], "", None
     while uses[nodes[places[-1]].output[0]] == 1 and nodes[places[-1]].output[0] in takers:
         result, place = nodes[places[-1]].output[0], takers[nodes[places[-1]].output[0]]
         then = nodes[place]
         others = tuple(name for name in then.input if name != result)
-        if not added and _is_affine(then, others, channels, known):
+        if not added and _is_affine(then, others, filters, known):
             epsilon = next((a.f for a in then.attribute if a.name == "epsilon"), 1e-5)
             affine.append(Affine(then.op_type, others, epsilon))
         elif then.op_type == "Add" and not added and len(others) == 1 and not then.attribute:
@@ -80,7 +80,7 @@ def _chain(
     return Chain(tuple(places), tuple(affine), added, rectifier)
 
 
-def _is_affine(node: Any, others: Sequence[str], channels: int, known: Mapping[str, Any]) -> bool:
+def _is_affine(node: Any, others: Sequence[str], filters: tuple[int, ...], known: Mapping[str, Any]) -> bool:
     """Whether a node only scales and shifts channels, by what is known to be one number a channel, or one."""
     if node.op_type == "BatchNormalization":
         fixed = {"training_mode": 0, "spatial": 1, "is_test": 1}
@@ -88,8 +88,8 @@ def _is_affine(node: Any, others: Sequence[str], channels: int, known: Mapping[s
     if node.op_type not in ("Mul", "Add") or len(others) != 1 or node.attribute:
         return False
     shape = getattr(known.get(others[0]), "shape", None)
-    each = (1, channels, 1, 1), (channels, 1, 1), (1, channels, 1)
-    return shape is not None and (math.prod(shape) == 1 or shape in each)
+    each = filters[0], *(1,) * (len(filters) - 2)
+    return shape is not None and len(shape) <= len(filters) and (math.prod(shape) == 1 or shape in (each, (1, *each)))
 
 
 def _rectifier(node: Any, known: Mapping[str, Any]) -> Rectifier | None:
