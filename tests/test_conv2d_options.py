@@ -261,6 +261,18 @@ def test_output_size_of_the_module_equals_pytorch(axes):
             ours(x, output_size=wrong)
 
 
+@pytest.mark.parametrize("algorithm", ["direct", "im2col"])
+@pytest.mark.parametrize("width", [112, 120])
+def test_results_past_the_caches(width, algorithm):
+    """Results of 8 MB and more are stored past the caches, those of one image are not; rows end in short tiles."""
+    x, w = np.random.default_rng(0).standard_normal((2, 2, 114, width + 2)), np.ones((90, 2, 3, 3))
+    x, w, b = x.astype(np.float32), w.astype(np.float32), np.arange(90, dtype=np.float32)
+    y = F.conv2d(x, w, b, algorithm=algorithm).data
+    assert y.nbytes >= 8 << 20
+    for image, alone in zip(y, x, strict=True):
+        np.testing.assert_array_equal(image, F.conv2d(alone, w, b, algorithm=algorithm).data)
+
+
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("dilation", [1, 2])
 @pytest.mark.parametrize("kernel", [(1, 1), (2, 2), (3, 3), (4, 4), (5, 5), (6, 6), (7, 7), (3, 2)], ids=str)
