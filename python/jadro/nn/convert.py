@@ -200,6 +200,12 @@ def onnx_side(cell: str, part: Part) -> Part:
     return side
 
 
+def onnx_blocks(cell: str) -> list[int]:
+    """Where the blocks of a native cell stand among those of its operator."""
+    blocks = _inverse(_ORDERS["onnx"][_KINDS[cell.partition("_")[0]]])
+    return [b for k, b in enumerate(blocks) if cell != "lstm_coupled" or k != 1]  # which has no f
+
+
 _KINDS: dict[str, type] = {"rnn": RNN, "lstm": LSTM, "gru": GRU}
 _GATED = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 

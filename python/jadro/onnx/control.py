@@ -12,7 +12,7 @@ from ..tensor import wrap
 from .operators.registry import array, ints
 from .package import package
 
-Step = Callable[[Sequence[Any], dict[str, Any], bool], tuple[Any, ...]]
+Run = Callable[[Sequence[Any], dict[str, Any], bool], tuple[Any, ...]]  # of inputs, all values so far, training
 
 
 def _body(program: Any, around: dict[str, Any], given: Sequence[Any], training: bool) -> list[Any]:
@@ -29,7 +29,7 @@ def _stacked(rows: Sequence[Any], kind: Any, axis: int) -> Any:
     return wrap(np.zeros([*sizes[:axis], 0, *sizes[axis:]], dtype))
 
 
-def _if(node: Any, attributes: dict[str, Any]) -> Step:
+def _if(attributes: dict[str, Any]) -> Run:
     def run(inputs: Sequence[Any], values: dict[str, Any], training: bool) -> tuple[Any, ...]:
         branch = "then_branch" if bool(array(inputs[0]).item()) else "else_branch"
         return tuple(_body(attributes[branch], values, (), training))
@@ -37,7 +37,7 @@ def _if(node: Any, attributes: dict[str, Any]) -> Step:
     return run
 
 
-def _loop(node: Any, attributes: dict[str, Any]) -> Step:
+def _loop(attributes: dict[str, Any]) -> Run:
     """while t < M and condition: condition, carried, collected = body(t, condition, carried)"""
     body = attributes["body"]
 
@@ -59,7 +59,7 @@ def _loop(node: Any, attributes: dict[str, Any]) -> Step:
     return run
 
 
-def _scan(node: Any, attributes: dict[str, Any]) -> Step:
+def _scan(attributes: dict[str, Any]) -> Run:
     """states, rows of y = body(states, rows of x), along an axis of each x"""
     body, scanned = attributes["body"], attributes["num_scan_inputs"]
     states = len(body.inputs) - scanned
@@ -87,4 +87,4 @@ def _scan(node: Any, attributes: dict[str, Any]) -> Step:
     return run
 
 
-CONTROL: dict[str, Callable[[Any, dict[str, Any]], Step]] = {"If": _if, "Loop": _loop, "Scan": _scan}
+CONTROL: dict[str, Callable[[dict[str, Any]], Run]] = {"If": _if, "Loop": _loop, "Scan": _scan}

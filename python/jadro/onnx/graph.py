@@ -10,11 +10,11 @@ import numpy as np
 from ..autograd import no_grad
 from ..nn.module import Module, Parameter
 from ..tensor import Tensor, as_tensor
-from .control import CONTROL
+from .control import CONTROL, Run
 from .fuse import Chain, chains, fused
 from .operators import OPERATORS, RANDOM, SETTINGS
 from .package import package
-from .reference import evaluator, value
+from .reference import alone, evaluator, value
 from .sequences import SEQUENCES
 
 MAIN = ("", "ai.onnx")  # the domain of OPERATORS
@@ -23,8 +23,6 @@ _CONSTANTS: dict[str, Any] = {
     "value_float": np.float32, "value_floats": np.float32, "value_int": np.int64, "value_ints": np.int64,
     "value_string": object, "value_strings": object,
 }  # fmt: skip
-
-Run = Callable[[Sequence[Any], dict[str, Any], bool], tuple[Any, ...]]  # of inputs, all values so far, training
 
 
 class Step(NamedTuple):
@@ -57,7 +55,7 @@ class Program:
             is_weight = isinstance(weight, Tensor) and weight.is_floating_point() and weight.ndim > 0
             (self.weights if is_weight else self.constants)[tensor.name] = weight
         self.inputs = [i.name for i in graph.input if i.name not in self.weights and i.name not in self.constants]
-        nodes = [_alone(node) for node in graph.node]
+        nodes = [alone(node) for node in graph.node]
         steps = self._compiled([node for node in nodes if not self._fold(node)])
         self.steps = self._with_ends(steps)
 
@@ -112,7 +110,7 @@ class Program:
         attributes = {a.name: _attribute(a, self) for a in node.attribute}
         name, main = node.op_type, node.domain in MAIN
         if main and name in CONTROL:
-            return CONTROL[name](node, attributes)
+            return CONTROL[name](attributes)
         if main and name == "Constant":
             ((kind, given),) = attributes.items()
             constant = value(np.asarray(given, _CONSTANTS.get(kind)))
@@ -161,11 +159,6 @@ def _called(node: Any) -> str:
     return f"{node.domain}:{node.op_type}" if node.domain else node.op_type
 
 
-def _alone(node: Any) -> Any:
-    """A copy that does not keep the model in memory."""
-    return type(node).FromString(node.SerializeToString())
-
-
 def bodies(node: Any) -> list[Any]:
     return [a.g for a in node.attribute if a.HasField("g")]
 
@@ -204,10 +197,10 @@ class Graph(Module):
     """The Module of an ONNX graph: `y = graph(x)`, or `graph(name=x)` by the names of the inputs.
 
     Inputs are Tensors or arrays, outputs Tensors, and arrays where jadro has not their dtype: one, or a tuple in the
-    graph's order; sequences are lists of them. Floating weights are parameters
-    under the names that the file gives them; running moments of batch norm and other settings are buffers. `inputs`
-    and `outputs` are names; `reference` lists the operators that onnx's own reference computes: slowly, and without a
-    gradient. In training mode (`train()`) dropout draws, and batch norm uses the batch's moments and updates its own.
+    graph's order; sequences are lists of them. Floating weights are parameters under the names that the file gives
+    them; running moments of batch norm and other settings are buffers. `inputs` and `outputs` are names; `reference`
+    lists the operators that onnx's own reference computes: slowly, and without a gradient. In training mode (`train()`)
+    dropout draws, and batch norm uses the batch's moments and updates its own.
     """
 
     def __init__(self, model: Any) -> None:

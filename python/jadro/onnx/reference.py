@@ -41,13 +41,17 @@ def value(x: Any, device: str = "cpu") -> Any:
     return wrap(backend.to_device(x, device if x.dtype.kind == "f" else "cpu"))
 
 
+def alone(node: Any) -> Any:
+    """A copy of a node, which does not keep the model in memory."""
+    return type(node).FromString(node.SerializeToString())
+
+
 def evaluator(node: Any, opsets: dict[str, int]) -> Callable[..., tuple[Any, ...]]:
     """A function from a node's inputs to its outputs. ValueError where onnx has no reference of the operator."""
     onnx = package()
     from onnx.reference import ReferenceEvaluator
 
     node, opsets = _of_today(node, opsets)
-
     names = [name for name in node.input if name]
     info = [onnx.ValueInfoProto(name=name) for name in dict.fromkeys(names)]
     outs = [onnx.ValueInfoProto(name=name) for name in node.output if name]
@@ -74,8 +78,8 @@ def evaluator(node: Any, opsets: dict[str, int]) -> Callable[..., tuple[Any, ...
 
 
 def _of_today(node: Any, opsets: dict[str, int]) -> tuple[Any, dict[str, int]]:
-    """A node of an older opset in the form that the reference has; a copy, which keeps no model in memory."""
-    node = type(node).FromString(node.SerializeToString())
+    """A node of an older opset in the form that the reference has; a copy."""
+    node = alone(node)
     if node.domain not in ("", "ai.onnx"):
         return node, opsets
     if node.op_type == "Scatter":

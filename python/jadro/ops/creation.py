@@ -48,6 +48,13 @@ def ones(*shape: Any, dtype: Any = None, device: Any = None, requires_grad: bool
     return out
 
 
+def _count(call: str, name: str, n: Any) -> int:
+    (count,) = flat_ints(call, name, (n,))
+    if count < 0:
+        raise ValueError(f"{call}: {name} is {count}, expected at least 0")
+    return count
+
+
 def _like(x: Tensor, dtype: Any, device: Any) -> dict[str, Any]:
     return {"dtype": x.dtype if dtype is None else dtype, "device": x.device if device is None else device}
 
@@ -98,10 +105,7 @@ def linspace(
     start: float, end: float, steps: int, dtype: Any = None, device: Any = None, requires_grad: bool = False
 ) -> Tensor:
     """`steps` equally spaced numbers from start to end, both included. ValueError for negative `steps`."""
-    (steps,) = flat_ints("linspace", "steps", (steps,))
-    if steps < 0:
-        raise ValueError(f"linspace: steps is {steps}, expected at least 0")
-    values = np.linspace(start, end, steps, dtype=FLOAT32 if dtype is None else dtype)
+    values = np.linspace(start, end, _count("linspace", "steps", steps), dtype=FLOAT32 if dtype is None else dtype)
     return wrap(values).to(backend.parse_device(device)).requires_grad_(requires_grad)
 
 
@@ -135,7 +139,4 @@ def randint(low: int, high: int | None = None, size: Any = (), dtype: Any = None
 
 def randperm(n: int, device: Any = None) -> Tensor:
     """0..n-1 in random order, int64. ValueError for a negative n."""
-    (n,) = flat_ints("randperm", "n", (n,))
-    if n < 0:
-        raise ValueError(f"randperm: n is {n}, expected at least 0")
-    return wrap(random.permutation(n)).to(backend.parse_device(device))
+    return wrap(random.permutation(_count("randperm", "n", n))).to(backend.parse_device(device))

@@ -111,37 +111,36 @@ def linear_(g: Builder, x: Any, w: Any, b: Any) -> str:
     return y if b is None else g.node("Add", y, g.name(b))
 
 
-def _reduced(g: Builder, op: str, x: Any, axes: Any, keepdim: bool) -> str:
-    over = "" if axes is None else g.ints(*axes)
-    return g.node(op, g.name(x), over, keepdims=int(keepdim))
+def _reduced(g: Builder, op: str, name: str, axes: Any, keepdim: bool) -> str:
+    return g.node(op, name, "" if axes is None else g.ints(*axes), keepdims=int(keepdim))
 
 
 @emits(reduce.Sum)
 def sum(g: Builder, x: Any, *, axes: Any, keepdim: bool) -> str:
-    if x.dtype.kind == "f":
-        return _reduced(g, "ReduceSum", x, axes, keepdim)
-    wide = g.node("Cast", g.name(x), to=package().TensorProto.INT64)  # integers are summed as int64
-    return g.node("ReduceSum", wide, "" if axes is None else g.ints(*axes), keepdims=int(keepdim))
+    name = g.name(x)
+    if x.dtype.kind != "f":  # integers are summed as int64
+        name = g.node("Cast", name, to=package().TensorProto.INT64)
+    return _reduced(g, "ReduceSum", name, axes, keepdim)
 
 
 @emits(reduce.Mean)
 def mean(g: Builder, x: Any, *, axes: Any, keepdim: bool, count: int) -> str:
-    return _reduced(g, "ReduceMean", x, axes, keepdim)
+    return _reduced(g, "ReduceMean", g.name(x), axes, keepdim)
 
 
 @emits(reduce.Extreme)
 def extreme(g: Builder, x: Any, *, axes: Any, keepdim: bool, largest: bool) -> str:
-    return _reduced(g, "ReduceMax" if largest else "ReduceMin", x, axes, keepdim)
+    return _reduced(g, "ReduceMax" if largest else "ReduceMin", g.name(x), axes, keepdim)
 
 
 @emits(reduce.Norm)
 def norm(g: Builder, x: Any, *, axes: Any, keepdim: bool) -> str:
-    return _reduced(g, "ReduceL2", x, axes, keepdim)
+    return _reduced(g, "ReduceL2", g.name(x), axes, keepdim)
 
 
 @emits(reduce.Prod)
 def prod(g: Builder, x: Any, *, axis: int) -> str:
-    return _reduced(g, "ReduceProd", x, (axis,), False)
+    return _reduced(g, "ReduceProd", g.name(x), (axis,), False)
 
 
 @emits(reduce.Cumsum)

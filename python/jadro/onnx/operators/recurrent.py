@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ...nn import functional as F
+from ...nn.convert import onnx_blocks
 from ...ops import rnn as loops
 from ...ops.elementwise import clamp, where
 from ...ops.shape import cat, flip, stack, unbind
@@ -22,10 +23,6 @@ from . import elementwise as e
 from .registry import array, beside, is_float, operator
 from .shape import reverse_sequence
 
-# The blocks of the native loop, i f g o and r z n, among ONNX's, i o f c and z r h.
-_BLOCKS = {
-    "rnn": (0,), "lstm": (0, 2, 3, 1), "lstm_coupled": (0, 3, 1), "gru": (1, 0, 2), "gru_reset_before": (1, 0, 2),
-}  # fmt: skip
 _USUAL = {"rnn": ("tanh",), "lstm": ("sigmoid", "tanh", "tanh"), "gru": ("sigmoid", "tanh")}
 
 
@@ -42,7 +39,7 @@ class Problem(NamedTuple):
 
 
 class Options(NamedTuple):
-    cell: str  # as in _BLOCKS
+    cell: str  # "rnn", or as the native loop has it
     clip: float
     lengths: np.ndarray | None
 
@@ -50,11 +47,12 @@ class Options(NamedTuple):
 def _native(problems: Sequence[Problem], options: Options, cell: str) -> tuple[Tensor, ...]:
     """All directions by one call: y [T,B,D*H], hn and cn [D,B,H]."""
     weights: list[Tensor] = []
+    blocks = onnx_blocks(options.cell)
     for one in problems:
         hidden = one.r.shape[1]
 
         def ours(t: Tensor, hidden: int = hidden) -> Tensor:
-            return cat([t[k * hidden : (k + 1) * hidden] for k in _BLOCKS[options.cell]])
+            return cat([t[k * hidden : (k + 1) * hidden] for k in blocks])
 
         weights += [ours(one.w), ours(one.r)]
         if one.b is not None:

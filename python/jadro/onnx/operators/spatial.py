@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from ...nn import functional as F
 from ...ops import conv2d
+from ...ops import reduce as r
 from ...ops.conv2d import Then
 from ...ops.elementwise import abs, where
 from ...ops.windows import extents
@@ -131,20 +133,20 @@ def _space(x: Any) -> tuple[int, ...]:
     return tuple(range(2, x.ndim))
 
 
-@operator("GlobalAveragePool")
-def global_average_pool(x: Any) -> Any:
-    n = x.ndim - 2
-    if not n:
-        return x
-    return _function("adaptive_avg_pool", n)(x, 1) if n <= 3 else x.mean(_space(x), True)
+def _global(function: str, reduce: Callable[[Any, Any, bool], Any]) -> Callable[[Any], Any]:
+    """Pooling over all of space, whatever its number of axes."""
+
+    def run(x: Any) -> Any:
+        n = x.ndim - 2
+        if not n:
+            return x
+        return _function(function, n)(x, 1) if n <= 3 else reduce(x, _space(x), True)
+
+    return run
 
 
-@operator("GlobalMaxPool")
-def global_max_pool(x: Any) -> Any:
-    n = x.ndim - 2
-    if not n:
-        return x
-    return _function("adaptive_max_pool", n)(x, 1) if n <= 3 else x.amax(_space(x), True)
+operator("GlobalAveragePool")(_global("adaptive_avg_pool", r.mean))
+operator("GlobalMaxPool")(_global("adaptive_max_pool", r.amax))
 
 
 @operator("GlobalLpPool")
