@@ -76,25 +76,20 @@ class Conv2dStore {
   // Asks for the cache lines of a tile before the product that fills it.
   JADRO_INLINE void touch(i64 m, i64 rows, const Run& run) const {
     if (a.past_caches) return;
-    const i64 bytes = run.count * a.pass.dst_step_w * static_cast<i64>(sizeof(T));
+    const i64 bytes = run.count * a.pass.dst_step_w * static_cast<i64>(sizeof(T)), step = plane();
     const T* dst = a.dst + start_of(m, run);
-    for (i64 r = 0; r < rows; ++r, dst += plane()) {
+    for (i64 r = 0; r < rows; ++r, dst += step) {
       for (i64 line = 0; line < bytes; line += 64) __builtin_prefetch(reinterpret_cast<const char*>(dst) + line, 1);
     }
   }
 
   // Rows of `pitch` elements, results for run.count neighbouring pixels.
-  JADRO_INLINE void operator()(const T* tile, i64 pitch, i64 m, i64 rows, const Run& run) const {
-    const i64 start = start_of(m, run), count = run.count;
-    const bool past = a.past_caches && count % kLanes<T> == 0 && plane() % kLanes<T> == 0 &&
-                      reinterpret_cast<std::uintptr_t>(a.dst + start) % kVectorBytes == 0;
-    if (past) {
-      store_rows(tile, pitch, m, rows, start, count, [](T* p, i64 i, Vec<T> v) { stream(p + i, v); });
-    } else if (count == kNr<T>) {
-      store_rows(tile, pitch, m, rows, start, kNr<T>, [](T* p, i64 i, Vec<T> v) { store(p + i, v); });
+  JADRO_NOINLINE void operator()(const T* tile, i64 pitch, i64 m, i64 rows, const Run& run) const {
+    const bool plain = !a.epilogue.add && !a.epilogue.rectifier.on;
+    if (plain) {
+      store_as<true>(tile, pitch, m, rows, run);
     } else {
-      store_rows(tile, pitch, m, rows, start, count,
-                 [=](T* p, i64 i, Vec<T> v) { store_n(p + i, v, min(kLanes<T>, count - i)); });
+      store_as<false>(tile, pitch, m, rows, run);
     }
   }
 
@@ -111,19 +106,39 @@ class Conv2dStore {
     return ((run.n * a.pass.groups + group) * a.pass.out + m) * plane() + run.pixel;
   }
 
-  template <class Put>
+  template <bool kPlain>
+  JADRO_INLINE void store_as(const T* tile, i64 pitch, i64 m, i64 rows, const Run& run) const {
+    const i64 start = start_of(m, run), count = run.count;
+    const bool past = a.past_caches && count % kLanes<T> == 0 && plane() % kLanes<T> == 0 &&
+                      reinterpret_cast<std::uintptr_t>(a.dst + start) % kVectorBytes == 0;
+    const auto put = [](T* p, i64 i, Vec<T> v) { store(p + i, v); };
+    if (past) {
+      store_rows<kPlain>(tile, pitch, m, rows, start, count, [](T* p, i64 i, Vec<T> v) { stream(p + i, v); });
+    } else if (count == kNr<T>) {
+      store_rows<kPlain>(tile, pitch, m, rows, start, kNr<T>, put);
+    } else {
+      store_rows<kPlain>(tile, pitch, m, rows, start, count,
+                         [=](T* p, i64 i, Vec<T> v) { store_n(p + i, v, min(kLanes<T>, count - i)); });
+    }
+  }
+
+  // kPlain: without sum and rectifier. What all rows share stands in locals: stores may change anything else.
+  template <bool kPlain, class Put>
   JADRO_INLINE void store_rows(const T* tile, i64 pitch, i64 m, i64 rows, i64 start, i64 count, Put put) const {
-    const Conv2dEpilogue<T>& e = a.epilogue;
-    const i64 channel = group * a.pass.out + m;
+    const Conv2dEpilogue<T> e = a.epilogue;
+    const T none = 0, one = 1;
+    const i64 step = plane();
+    i64 channel = group * a.pass.out + m;
+    const T *bias = e.bias ? e.bias + channel : &none, *scale = e.scale ? e.scale + channel : &one;
+    const i64 next_bias = e.bias != nullptr, next_scale = e.scale != nullptr;
     T* dst = a.dst + start;
     const T* add = e.add ? e.add + start : nullptr;
-    for (i64 r = 0; r < rows; ++r, dst += plane(), tile += pitch) {
-      const T bias = e.bias ? e.bias[channel + r] : T(0), scale = e.scale ? e.scale[channel + r] : T(1);
+    for (i64 r = 0; r < rows; ++r, dst += step, tile += pitch, bias += next_bias, scale += next_scale, ++channel) {
 #pragma GCC unroll 4
       for (i64 i = 0; i < count; i += kLanes<T>) {
-        Vec<T> v = load(tile + i) * scale + bias;
-        if (add) v += load_n(add + r * plane() + i, min(kLanes<T>, count - i));
-        v = rectified(e.rectifier, channel + r, v);
+        Vec<T> v = load(tile + i) * *scale + *bias;
+        if (!kPlain && add) v += load_n(add + r * step + i, min(kLanes<T>, count - i));
+        if (!kPlain) v = rectified(e.rectifier, channel, v);
         put(dst, i, v);
       }
     }

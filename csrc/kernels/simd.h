@@ -46,6 +46,7 @@ template <class T>
 constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(T));
 
 #define JADRO_INLINE inline __attribute__((always_inline))
+#define JADRO_NOINLINE __attribute__((noinline))
 
 template <class T>
 JADRO_INLINE Vec<T> load(const T* p) {
@@ -121,9 +122,19 @@ JADRO_INLINE Vec<T> load_lanes(const T* p, Range mask) {
   return v;
 }
 #endif
-template <class T>
+// By halves: count is a sum of powers of two.
+template <class T, int kHalf = kLanes<T> / 2>
 JADRO_INLINE void store_part(T* p, Vec<T> v, i64 count) {
-  for (i64 i = 0; i < count && i < kLanes<T>; ++i) p[i] = v[i];
+  if constexpr (kHalf > 0) {
+    if (count & kHalf) {
+      std::memcpy(p, &v, kHalf * sizeof(T));
+      VecInt<T> rest;
+      for (int i = 0; i < kLanes<T>; ++i) rest[i] = (i + kHalf) % kLanes<T>;
+      v = __builtin_shuffle(v, rest);
+      p += kHalf;
+    }
+    store_part<T, kHalf / 2>(p, v, count);
+  }
 }
 #endif
 // The first `count` < kLanes lanes from memory, zero above.
