@@ -5,10 +5,13 @@
 
 #include "kernels/conv2d_filters.h"
 #include "kernels/conv2d_planes.h"
-#include "kernels/rectifier.h"
+#include "kernels/conv2d_store.h"
 
 namespace jadro {
 namespace {
+
+constexpr i64 kShallow = 192;
+constexpr i64 kTouchDepth = 64;  // of a product that leaves memory the time to answer meanwhile
 
 // Scratch of one block: the offset of every (channel, tap) of a pass, the planes, the packed operands, sums of tiles
 // between the passes, and a panel of filters that were not packed before.
@@ -66,87 +69,6 @@ template <class T>
 JADRO_INLINE void add_tile(const T* sums, i64 rows, T* tile) {
   for (i64 i = 0; i < rows * kNr<T>; i += kLanes<T>) store(tile + i, load(tile + i) + load(sums + i));
 }
-
-// Finished tiles through the epilogue to the image.
-template <class T>
-class Conv2dStore {
- public:
-  Conv2dStore(const Conv2dProduct<T>& product, i64 group_number) : a(product), group(group_number) {}
-
-  // Asks for the cache lines of a tile before the product that fills it.
-  JADRO_INLINE void touch(i64 m, i64 rows, const Run& run) const {
-    if (a.past_caches) return;
-    const i64 bytes = run.count * a.pass.dst_step_w * static_cast<i64>(sizeof(T)), step = plane();
-    const T* dst = a.dst + start_of(m, run);
-    for (i64 r = 0; r < rows; ++r, dst += step) {
-      for (i64 line = 0; line < bytes; line += 64) __builtin_prefetch(reinterpret_cast<const char*>(dst) + line, 1);
-    }
-  }
-
-  // Rows of `pitch` elements, results for run.count neighbouring pixels.
-  JADRO_NOINLINE void operator()(const T* tile, i64 pitch, i64 m, i64 rows, const Run& run) const {
-    const bool plain = !a.epilogue.add && !a.epilogue.rectifier.on;
-    if (plain) {
-      store_as<true>(tile, pitch, m, rows, run);
-    } else {
-      store_as<false>(tile, pitch, m, rows, run);
-    }
-  }
-
-  // One phase of a row of which no other is at hand: to every dst_step_w-th pixel.
-  void apart(const T* tile, i64 m, i64 rows, const Run& run) const {
-    for (i64 i = 0; i < run.count; ++i) {
-      (*this)(tile + i, kNr<T>, m, rows, {run.first + i, 1, 0, run.n, run.pixel + i * a.pass.dst_step_w});
-    }
-  }
-
- private:
-  i64 plane() const { return a.pass.dst_plane(); }
-  i64 start_of(i64 m, const Run& run) const {
-    return ((run.n * a.pass.groups + group) * a.pass.out + m) * plane() + run.pixel;
-  }
-
-  template <bool kPlain>
-  JADRO_INLINE void store_as(const T* tile, i64 pitch, i64 m, i64 rows, const Run& run) const {
-    const i64 start = start_of(m, run), count = run.count;
-    const bool past = a.past_caches && count % kLanes<T> == 0 && plane() % kLanes<T> == 0 &&
-                      reinterpret_cast<std::uintptr_t>(a.dst + start) % kVectorBytes == 0;
-    const auto put = [](T* p, i64 i, Vec<T> v) { store(p + i, v); };
-    if (past) {
-      store_rows<kPlain>(tile, pitch, m, rows, start, count, [](T* p, i64 i, Vec<T> v) { stream(p + i, v); });
-    } else if (count == kNr<T>) {
-      store_rows<kPlain>(tile, pitch, m, rows, start, kNr<T>, put);
-    } else {
-      store_rows<kPlain>(tile, pitch, m, rows, start, count,
-                         [=](T* p, i64 i, Vec<T> v) { store_n(p + i, v, min(kLanes<T>, count - i)); });
-    }
-  }
-
-  // kPlain: without sum and rectifier. What all rows share stands in locals: stores may change anything else.
-  template <bool kPlain, class Put>
-  JADRO_INLINE void store_rows(const T* tile, i64 pitch, i64 m, i64 rows, i64 start, i64 count, Put put) const {
-    const Conv2dEpilogue<T> e = a.epilogue;
-    const T none = 0, one = 1;
-    const i64 step = plane();
-    i64 channel = group * a.pass.out + m;
-    const T *bias = e.bias ? e.bias + channel : &none, *scale = e.scale ? e.scale + channel : &one;
-    const i64 next_bias = e.bias != nullptr, next_scale = e.scale != nullptr;
-    T* dst = a.dst + start;
-    const T* add = e.add ? e.add + start : nullptr;
-    for (i64 r = 0; r < rows; ++r, dst += step, tile += pitch, bias += next_bias, scale += next_scale, ++channel) {
-#pragma GCC unroll 4
-      for (i64 i = 0; i < count; i += kLanes<T>) {
-        Vec<T> v = load(tile + i) * *scale + *bias;
-        if (!kPlain && add) v += load_n(add + r * step + i, min(kLanes<T>, count - i));
-        if (!kPlain) v = rectified(e.rectifier, channel, v);
-        put(dst, i, v);
-      }
-    }
-  }
-
-  const Conv2dProduct<T>& a;
-  const i64 group;
-};
 
 // Columns [cells] of one pass as panels [k][width], from the planes; with kInPlace nothing is read past a run. No run
 // crosses a panel. Lanes above the last cell become zero: what memory held may be numbers too small for full speed.
@@ -262,20 +184,22 @@ class Conv2dOperands {
     panel_ = panel;
   }
 
-  // tile = the channels whose filters were taken, `height` of them, of the tile that starts with `run`.
-  JADRO_INLINE void multiply(i64 height, i64 width, const Run& run, T* tile) const {
+  // tile = the channels whose filters were taken, `height` of them, of the tile that starts with `run`; or, where cells
+  // are columns, to its end.
+  JADRO_INLINE void multiply(i64 height, i64 width, const Run& run, T* tile, const TileEnd<T>* end) const {
+    const i64* const offsets = layout_.offsets_in(scratch_);
+    const T* const packed = layout_.columns_in(scratch_);
+    const T* const planes = image_ + run.base;
     if (direct_ && a_.cells_are_rows) {
-      micro_for<T, Operands::kGatheredA>(width, height)(depth_, image_ + run.base, 0, panel_,
-                                                        layout_.offsets_in(scratch_), tile);
+      micro_for<T, Operands::kGatheredA>(width, height)(depth_, planes, 0, panel_, offsets, tile, nullptr);
     } else if (direct_) {
-      micro_for<T, Operands::kGatheredB>(height, width)(depth_, panel_, height, image_ + run.base,
-                                                        layout_.offsets_in(scratch_), tile);
+      micro_for<T, Operands::kGatheredB>(height, width)(depth_, panel_, height, planes, offsets, tile, end);
     } else if (a_.cells_are_rows) {
-      const T* const rows = layout_.columns_in(scratch_) + run.first / kMr * depth_ * kMr;
-      micro_for<T>(width, height)(depth_, rows, kMr, panel_, nullptr, tile);
+      const T* const rows = packed + run.first / kMr * depth_ * kMr;
+      micro_for<T>(width, height)(depth_, rows, kMr, panel_, nullptr, tile, nullptr);
     } else {
-      const T* const columns = layout_.columns_in(scratch_) + run.first / kNr<T> * depth_ * kNr<T>;
-      micro_for<T>(height, width)(depth_, panel_, height, columns, nullptr, tile);
+      const T* const columns = packed + run.first / kNr<T> * depth_ * kNr<T>;
+      micro_for<T>(height, width)(depth_, panel_, height, columns, nullptr, tile, end);
     }
   }
 
@@ -287,52 +211,6 @@ class Conv2dOperands {
   const T *w_, *filters_ = nullptr, *panel_ = nullptr, *image_ = nullptr;
   i64 width_, channels_ = 0, depth_ = 0;
 };
-
-// wide[rows][kNr * kCount] = the columns of kCount tiles in turn.
-template <class T, int kCount>
-void interleave_tiles(const T* tiles, i64 rows, T* wide) {
-  for (i64 i = 0; i < rows * kNr<T>; i += kLanes<T>, wide += kLanes<T> * kCount) {
-    Vec<T> v[kCount];
-#pragma GCC unroll 4
-    for (int f = 0; f < kCount; ++f) v[f] = load(tiles + f * kMr * kNr<T> + i);
-    for_in_turn<T, kCount>(v, [&](int part, Vec<T> woven) { store(wide + part * kLanes<T>, woven); });
-  }
-}
-
-// A finished tile [cells][channels] to the image.
-template <class T>
-JADRO_INLINE void store_turned(const Conv2dStore<T>& sink, const T* tile, i64 cells, i64 m, i64 channels,
-                               const Run* runs, i64 begin, i64 end) {
-  constexpr i64 kN = kLanes<T>, kPitch = (kMr + kN - 1) / kN * kN;
-  alignas(64) T turned[kNr<T> * kPitch + kN];  // whole vectors are read from where a run starts
-  for (i64 i = 0; i < cells; i += kN) {
-    load_transposed(tile + i * kNr<T>, kNr<T>, min(kN, cells - i), channels, kPitch, turned + i);
-  }
-  for (i64 i = begin; i < end; ++i) sink(turned + runs[i].first - runs[begin].first, kPitch, m, channels, runs[i]);
-}
-
-// Finished tiles of all phases to the image.
-template <class T>
-JADRO_INLINE void store_phases(const Conv2dStore<T>& sink, const Conv2dPass& p, const T* tiles, i64 count, i64 m,
-                               i64 height, const Run* runs, i64 begin, i64 end) {
-  alignas(64) T wide[kConv2dPhases * kMr * kNr<T>];
-  static_assert(kConv2dPhases == 4);
-  if (count == 2) interleave_tiles<T, 2>(tiles, height, wide);
-  if (count == 3) interleave_tiles<T, 3>(tiles, height, wide);
-  if (count == 4) interleave_tiles<T, 4>(tiles, height, wide);
-  for (i64 i = begin; i < end; ++i) {
-    Run run = runs[i];
-    const i64 column = run.first - runs[begin].first;
-    if (count > 1) {
-      run.count = min(run.count * count, p.dst_w - run.pixel % p.dst_w);  // the last column may lack phases
-      sink(wide + column * count, kNr<T> * count, m, height, run);
-    } else if (p.dst_step_w > 1) {
-      sink.apart(tiles + column, m, height, run);
-    } else {
-      sink(tiles + column, kNr<T>, m, height, run);
-    }
-  }
-}
 
 // Row panels [panels] of the cells [cells], at most kMaxCells, of one group. With count > 1 the products are the phases
 // of a row, in order, on one grid: they differ by the columns of their taps, and share the planes.
@@ -348,9 +226,12 @@ void conv2d_block(const Conv2dProduct<T>* phases, i64 count, i64 group, Range ce
   const Conv2dTiles<T> tiles(planes, p, tile_cells(phases[0]), operands[0].direct(), turned);
   const T* const src = phases[0].src + group * p.in * p.src_plane();
   const Conv2dStore<T> sink(phases[0], group);
+  // Shallow products, to neighbouring pixels, cells along the vectors: a tile's way through a buffer is a part of them.
+  const bool ends = count == 1 && p.channels >= p.in && p.depth() <= kShallow && p.dst_step_w == 1 && !turned && sink.ends();
   for (i64 c0 = 0; c0 < p.in; c0 += p.channels) {
     const i64 channels = min(p.channels, p.in - c0);
     const bool first = c0 == 0, last = c0 + channels == p.in;
+    const bool touches = last && channels * p.taps >= kTouchDepth;
     const T* const image = planes.of(src, {c0, c0 + channels}, operands[0].planes());
     for (i64 f = 0; f < count; ++f) operands[f].load({c0, c0 + channels}, planes, image, tiles);
     alignas(64) T finished[kConv2dPhases * kMr * kNr<T>];
@@ -359,11 +240,15 @@ void conv2d_block(const Conv2dProduct<T>* phases, i64 count, i64 group, Range ce
     };
     const auto multiply = [&](i64 r, i64 number, i64 width, i64 begin, i64 end) {
       const i64 m = rows.start(r), height = rows.size(r);
-      for (i64 i = begin; last && i < end; ++i) sink.touch(m, height, tiles.joined[i]);
+      for (i64 i = begin; touches && i < end; ++i) sink.touch(m, height, tiles.joined[i]);
+      if (ends && begin + 1 == end && tiles.joined[begin].count == kNr<T>) {
+        const TileEnd<T> there = sink.end(m, tiles.joined[begin]);
+        return operands[0].multiply(height, width, tiles.joined[begin], nullptr, &there);
+      }
       for (i64 f = 0; f < count; ++f) {
         T* const sum = operands[f].sums() + (number * rows.count() + r) * kMr * kNr<T>;
         T* const done = finished + f * kMr * kNr<T>;
-        operands[f].multiply(height, width, tiles.joined[begin], first && !last ? sum : done);
+        operands[f].multiply(height, width, tiles.joined[begin], first && !last ? sum : done, nullptr);
         if (!first) add_tile(last ? sum : done, turned ? width : height, last ? done : sum);
       }
       if (last && turned) {

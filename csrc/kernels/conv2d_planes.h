@@ -51,8 +51,8 @@ void pad_row(PaddingMode mode, const T* row, i64 width, const Columns& c, T* dst
   show(max(begin, min(columns, width - c.left)), columns);
 }
 
-// split_row of `rows` rows by vectors; row r is shown(r) of the plane, zeros below 0. Vectors inside the plane go row by
-// row, as memory is read fastest; those at an edge share their masks among the rows.
+// split_row of `rows` rows by vectors; row r is shown(r) of the plane, zeros below 0. Vectors inside the plane go row
+// by row, as memory is read fastest; those at an edge share their masks among the rows.
 template <class T, int kStep, class Shown>
 void split_rows(const T* plane, i64 width, i64 rows, const Columns& c, i64 pitch, T* dst, const Shown& shown) {
   constexpr i64 kRead = kStep * kLanes<T>;  // cells of the row behind a vector of each phase
@@ -63,26 +63,25 @@ void split_rows(const T* plane, i64 width, i64 rows, const Columns& c, i64 pitch
       if (f < c.phases) store_n(to + f * c.phase, cells, count);
     });
   };
-  const auto edge = [&](i64 first, i64 last) {
-    for (i64 k = first * kLanes<T>; k < last; k += kLanes<T>) {
-      const i64 x = c.left + kStep * k, count = min(kLanes<T>, c.length - k);
-      LaneMask<T> inside[kStep];
+  for (i64 k = 0; k < c.length; k += kLanes<T>) {
+    if (k == begin * kLanes<T>) k = end * kLanes<T>;
+    if (k >= c.length) break;
+    const i64 x = c.left + kStep * k, count = min(kLanes<T>, c.length - k);
+    LaneMask<T> inside[kStep];
 #pragma GCC unroll 4
-      for (int i = 0; i < kStep; ++i) {
-        inside[i] = lanes_between<T>(-x - i * kLanes<T>, width - x - i * kLanes<T>);
-      }
-      for (i64 r = 0; r < rows; ++r) {
-        const i64 at = shown(r);
-        Vec<T> v[kStep] = {};
-        if (at >= 0) {
-#pragma GCC unroll 4
-          for (int i = 0; i < kStep; ++i) v[i] = load_lanes(plane + at * width + x + i * kLanes<T>, inside[i]);
-        }
-        split(v, count, dst + r * pitch + k);
-      }
+    for (int i = 0; i < kStep; ++i) {
+      inside[i] = lanes_between<T>(-x - i * kLanes<T>, width - x - i * kLanes<T>);
     }
-  };
-  edge(0, min(begin * kLanes<T>, c.length));
+    for (i64 r = 0; r < rows; ++r) {
+      const i64 at = shown(r);
+      Vec<T> v[kStep] = {};
+      if (at >= 0) {
+#pragma GCC unroll 4
+        for (int i = 0; i < kStep; ++i) v[i] = load_lanes(plane + at * width + x + i * kLanes<T>, inside[i]);
+      }
+      split(v, count, dst + r * pitch + k);
+    }
+  }
   for (i64 r = 0; begin < end && r < rows; ++r) {
     const i64 at = shown(r);
     const T* from = at < 0 ? nullptr : plane + at * width + c.left + begin * kRead;
@@ -95,7 +94,6 @@ void split_rows(const T* plane, i64 width, i64 rows, const Columns& c, i64 pitch
       split(v, kLanes<T>, dst + r * pitch + k * kLanes<T>);
     }
   }
-  edge(end, c.length);
 }
 
 // Rows h, h + step_h, ... of a source plane to `rows` rows of dst, `pitch` apart; rows and columns outside the plane as

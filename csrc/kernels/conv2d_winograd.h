@@ -223,7 +223,7 @@ bool winograd_block(const WinogradProduct<T>& a, i64 group, Range tiles, Range p
         const Micro<T> multiply = far ? micro_for<T, Operands::kBlockedAFarB>(tile_panels.size(r), width)
                                       : micro_for<T, Operands::kBlockedA>(tile_panels.size(r), width);
         multiply(p.in, v + point * layout.v_point + first * in_lanes, 0, columns, nullptr,
-                 m + point * layout.m_point + first * kNr<T>);
+                 m + point * layout.m_point + first * kNr<T>, nullptr);
       }
     }
     for (i64 j = 0; j < width; j += kN) {
@@ -280,7 +280,7 @@ void winograd_weight_multiply(const WinogradWeight<T>& a, i64 tiles, bool first,
         for (i64 r = 0; r < out.count; ++r) {
           alignas(64) T tile[kMr * kNr<T>];
           const T* const rows = a.p + point * a.p_point + o * tiles + out.start(r);
-          micro_for<T>(out.size(r), width)(tiles, rows, kLanes<T>, columns, nullptr, tile);
+          micro_for<T>(out.size(r), width)(tiles, rows, kLanes<T>, columns, nullptr, tile, nullptr);
           store_tile<T>(tile, out.size(r), width, nullptr, !first,
                         a.du + point * a.du_point + (o + out.start(r)) * row + j * kNr<T>, row);
         }

@@ -179,7 +179,7 @@ JADRO_INLINE void for_tiles(const RowPanels& rows, PanelA a_panel, const T* b, i
     const i64 width = min(kNr<T>, columns - j);
     for (i64 p = 0; p < rows.count; ++p) {
       touch(rows.start(p), rows.size(p), j);
-      micro_for<T, kOperands>(rows.size(p), width)(k, a_panel(p), rows.size(p), b, nullptr, tile);
+      micro_for<T, kOperands>(rows.size(p), width)(k, a_panel(p), rows.size(p), b, nullptr, tile, nullptr);
       sink(rows.start(p), rows.size(p), j, width, tile);
     }
   }

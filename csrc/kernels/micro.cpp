@@ -5,17 +5,32 @@
 namespace jadro {
 namespace {
 
+template <class T, int MR, int NV, class Put>
+JADRO_INLINE void finish(TileEnd<T> end, const Vec<T> (&acc)[MR][NV], Put put) {
+#pragma GCC unroll 16
+  for (int r = 0; r < MR; ++r) {
+    const T scale = *end.scale, bias = *end.bias;
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) {
+      const Vec<T> sum = acc[r][v] * scale + bias;
+      put(end.dst + v * kLanes<T>, end.least > sum ? broadcast(end.least) : sum);
+    }
+    end.dst += end.pitch, end.scale += end.scale_step, end.bias += end.bias_step;
+  }
+}
+
 template <class T, int MR, int NV, Operands kOperands>
 void micro(i64 k, const T* __restrict a, i64 a_step, const T* __restrict b, const i64* __restrict offsets,
-           T* __restrict tile) {
+           T* __restrict tile, const TileEnd<T>* end) {
+  constexpr bool kEnds = NV == kNv && (kOperands == Operands::kPlain || kOperands == Operands::kGatheredB);
   constexpr bool kFar = kOperands == Operands::kFarB || kOperands == Operands::kBlockedAFarB;
   constexpr bool kBlocked = kOperands == Operands::kBlockedA || kOperands == Operands::kBlockedAFarB;
   constexpr i64 kRow = kBlocked ? kLanes<T> : 1, kAhead = 48 * kNr<T>;
   Vec<T> acc[MR][NV] = {};
   for (i64 block = 0; block < k; block += kBlocked ? kLanes<T> : k) {
-    const i64 end = kBlocked ? min(k, block + kLanes<T>) : k;
+    const i64 last = kBlocked ? min(k, block + kLanes<T>) : k;
 #pragma GCC unroll 2
-    for (i64 p = block; p < end; ++p) {
+    for (i64 p = block; p < last; ++p) {
       const T* const source = kOperands == Operands::kGatheredB ? b + offsets[p] : b + p * kNr<T>;
       const T* const column = kOperands == Operands::kGatheredA ? a + offsets[p] : a;
       Vec<T> row[NV];
@@ -32,6 +47,14 @@ void micro(i64 k, const T* __restrict a, i64 a_step, const T* __restrict b, cons
       a += kOperands == Operands::kGatheredA ? 0 : kBlocked ? 1 : a_step;
     }
     if (kBlocked) a += (MR - 1) * kLanes<T>;
+  }
+  if (kEnds && end) {
+    if (end->past_caches) {
+      finish(*end, acc, [](T* p, Vec<T> v) { stream(p, v); });
+    } else {
+      finish(*end, acc, [](T* p, Vec<T> v) { store(p, v); });
+    }
+    return;
   }
 #pragma GCC unroll 16
   for (int r = 0; r < MR; ++r) {

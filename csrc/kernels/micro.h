@@ -8,8 +8,18 @@ namespace jadro {
 // tile[rows][kNr] = A B. Column p of A stands at a + p * a_step, its rows side by side; or, gathered, at a +
 // offsets[p]; or, blocked, A stands in blocks [kLanes of k][rows][kLanes]. Row p of B stands at b + p * kNr; or,
 // gathered, at b + offsets[p]. B that is far comes from beyond the second-level cache and is asked for ahead.
+// With an end, which tiles of all vectors take of plain operands and gathered B, it goes to where its results belong.
 template <class T>
-using Micro = void (*)(i64 k, const T* a, i64 a_step, const T* b, const i64* offsets, T* tile);
+struct TileEnd {  // dst[r * pitch + column] = max(least, sum scale[r] + bias[r])
+  T* dst;
+  i64 pitch;
+  const T *scale, *bias;
+  i64 scale_step, bias_step;  // 1, or 0 for the same in all rows
+  T least;
+  bool past_caches;
+};
+template <class T>
+using Micro = void (*)(i64 k, const T* a, i64 a_step, const T* b, const i64* offsets, T* tile, const TileEnd<T>* end);
 
 enum class Operands : int { kPlain, kFarB, kGatheredA, kGatheredB, kBlockedA, kBlockedAFarB };
 

@@ -189,7 +189,7 @@ class ForwardRun : LoopShare<T, C, RnnForward<T>> {
         }
         for (int g = 0; g < C::kGates; ++g) {
           kernel(s.output, packed_h + r0 * s.output, tile_rows, recurrent_panel(g, unit), nullptr,
-                 rec + g * kMr * kNr<T>);
+                 rec + g * kMr * kNr<T>, nullptr);
         }
         const Tile tile{r0, tile_rows, unit, tile_width, {rec, kNr<T>}, kMr * kNr<T>};
         cells(t, live, tile, {in[r0] + unit - units.begin, in.row}, in_gate, h);
