@@ -36,8 +36,10 @@ def test_number_of_threads_from_the_environment():
     code = "from jadro import _core; print(_core.get_num_threads())"
     assert in_child(code, JADRO_NUM_THREADS="3") == (0, "3", "")
     expected = str(len(os.sched_getaffinity(0))) if hasattr(os, "sched_getaffinity") else str(os.cpu_count())
-    for nothing in ("", "0", "-2", "many"):
-        assert in_child(code, JADRO_NUM_THREADS=nothing) == (0, expected, "")
+    assert in_child(code, JADRO_NUM_THREADS="") == (0, expected, "")
+    for wrong in ("0", "-2", "many", "2x", "65536", "9" * 30):
+        status, _, error = in_child(code, JADRO_NUM_THREADS=wrong)
+        assert status == 1 and f"ValueError: JADRO_NUM_THREADS is '{wrong}', expected 1..65535" in error
 
 
 def test_bad_numbers_of_threads(threads):

@@ -7,6 +7,8 @@
 #include <cstdint>
 #include <cstdlib>
 #include <mutex>
+#include <stdexcept>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -36,9 +38,14 @@ void spin_until(Ready ready) {
 }
 
 int default_threads() {
-  if (const char* text = std::getenv("JADRO_NUM_THREADS")) {
-    const int n = std::atoi(text);
-    if (n > 0) return n;
+  const char* const text = std::getenv("JADRO_NUM_THREADS");
+  if (text && *text) {
+    char* end = nullptr;
+    const long n = std::strtol(text, &end, 10);
+    if (*end || n < 1 || n > 65535) {
+      throw std::invalid_argument(std::string("JADRO_NUM_THREADS is '") + text + "', expected 1..65535");
+    }
+    return static_cast<int>(n);
   }
 #if defined(__linux__)
   cpu_set_t set;

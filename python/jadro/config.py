@@ -26,7 +26,8 @@ def set_num_threads(n: int) -> None:
 
 
 def get_num_threads() -> int:
-    """How many threads kernels use: those the process may run on, or `JADRO_NUM_THREADS`."""
+    """How many threads kernels use: those the process may run on, or `JADRO_NUM_THREADS`, for which the first use of
+    threads raises ValueError where it is not in 1..65535."""
     return _core.get_num_threads()
 
 
