@@ -10,8 +10,9 @@
 namespace jadro {
 namespace {
 
-constexpr i64 kShallow = 192;
-constexpr i64 kTouchDepth = 64;  // of a product that leaves memory the time to answer meanwhile
+constexpr i64 kShallow = 192;         // depth of a product whose tiles the microkernel stores
+constexpr i64 kNearBytes = 64 << 10;  // of a block that all filters may read in turn: results then go out row by row
+constexpr i64 kTouchDepth = 64;       // of a product that leaves memory the time to answer meanwhile
 
 // Scratch of one block: the offset of every (channel, tap) of a pass, the planes, the packed operands, sums of tiles
 // between the passes, and a panel of filters that were not packed before.
@@ -227,7 +228,8 @@ void conv2d_block(const Conv2dProduct<T>* phases, i64 count, i64 group, Range ce
   const T* const src = phases[0].src + group * p.in * p.src_plane();
   const Conv2dStore<T> sink(phases[0], group);
   // Shallow products, to neighbouring pixels, cells along the vectors: a tile's way through a buffer is a part of them.
-  const bool ends = count == 1 && p.channels >= p.in && p.depth() <= kShallow && p.dst_step_w == 1 && !turned && sink.ends();
+  const bool ends =
+      count == 1 && p.channels >= p.in && p.depth() <= kShallow && p.dst_step_w == 1 && !turned && sink.ends();
   for (i64 c0 = 0; c0 < p.in; c0 += p.channels) {
     const i64 channels = min(p.channels, p.in - c0);
     const bool first = c0 == 0, last = c0 + channels == p.in;
@@ -257,7 +259,8 @@ void conv2d_block(const Conv2dProduct<T>* phases, i64 count, i64 group, Range ce
         store_phases(sink, p, finished, count, m, height, tiles.joined, begin, end);
       }
     };
-    if (phases[0].packed) {
+    const i64 bytes = channels * max(planes.size(), p.taps * (cells.end - cells.begin)) * static_cast<i64>(sizeof(T));
+    if (phases[0].packed && bytes > kNearBytes) {
       tiles.for_each([&](i64 number, i64 width, i64 begin, i64 end) {
         for (i64 r = panels.begin; r < panels.end; ++r) take(r), multiply(r, number, width, begin, end);
       });
