@@ -48,7 +48,7 @@ class Conv2dStore {
   }
 
   // Rows of `pitch` elements, results for run.count neighbouring pixels.
-  JADRO_NOINLINE void operator()(const T* tile, i64 pitch, i64 m, i64 rows, const Run& run) const {
+  __attribute__((noinline)) void operator()(const T* tile, i64 pitch, i64 m, i64 rows, const Run& run) const {
     const i64 start = start_of(m, run), count = run.count;
     if (goes_past(start, count)) {
       store_rows(tile, pitch, m, rows, start, count, [](T* p, Vec<T> v, i64) { stream(p, v); });

@@ -46,7 +46,6 @@ template <class T>
 constexpr int kLanes = kVectorBytes / static_cast<int>(sizeof(T));
 
 #define JADRO_INLINE inline __attribute__((always_inline))
-#define JADRO_NOINLINE __attribute__((noinline))
 
 template <class T>
 JADRO_INLINE Vec<T> load(const T* p) {
