@@ -24,7 +24,7 @@ from benchmarks import gpu
 
 ROOT = Path(__file__).parents[1]
 OPS = "activation avg_pool batch_norm conv2d cross_entropy dropout embedding gemm group_norm optim pool2d rnn softmax"
-WHOLE = "module dispatch rnn_options tensor_core"
+WHOLE = "module dispatch device rnn_options tensor_core"
 SUITE = [*(f"tests/test_{op}.py" for op in OPS.split()), *(f"tests/test_cuda_{part}.py" for part in WHOLE.split())]
 # A case or two a kernel: the sanitizers slow a program down by some hundred times.
 SMALL = "one_past or image or several_blocks or two_layers or groups or k_tail or smoothed"
@@ -66,8 +66,14 @@ def run_part(name: str, command: Sequence[str], out: Path, **environment: str) -
     return Part(name, code == 0, f"{lines[-1] if lines else 'no output'} ({time.monotonic() - start:.0f} s)")
 
 
+def pytest(*options: str) -> list[str]:
+    """Warnings of the libraries of a machine that the project does not choose are not its errors."""
+    return [sys.executable, "-m", "pytest", "-q", "-W", "default", "-p", "no:cacheprovider", *options]
+
+
 def run_tests(out: Path) -> Part:
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "cuda and not cuda_host", *SUITE]
+    spread = ["-n", str(min(12, os.cpu_count() or 1))] if importlib.util.find_spec("xdist") else []
+    command = pytest(*spread, "-k", "cuda and not cuda_host", *SUITE)
     return run_part("tests", command, out, JADRO_REQUIRE_GPU="1")
 
 
@@ -75,20 +81,9 @@ def sanitize(tool: str, out: Path) -> Part:
     sanitizer = shutil.which("compute-sanitizer")
     if sanitizer is None:
         return Part(tool, None, "compute-sanitizer is not installed")
-    pytest = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-x",
-        "-p",
-        "no:cacheprovider",
-        "-k",
-        SANITIZED,
-        *SUITE[: -len(WHOLE.split())],
-    ]
+    command = pytest("-x", "-k", SANITIZED, *SUITE[: -len(WHOLE.split())])
     options = ["--tool", tool, "--error-exitcode", "9", "--target-processes", "all"]
-    return run_part(tool, [sanitizer, *options, *pytest], out, JADRO_REQUIRE_GPU="1")
+    return run_part(tool, [sanitizer, *options, *command], out, JADRO_REQUIRE_GPU="1")
 
 
 def card(cupy: Any) -> dict[str, str]:
@@ -114,13 +109,15 @@ def card(cupy: Any) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Row:
-    """A case, its seconds on each side, and how far apart the results are; or the error that ended it."""
+    """A case, its seconds on each side, how far apart the results are, and the bytes that the forward pass moves at
+    least, where memory is its limit; or the error that ended it."""
 
     case: str
     jadro: dict[str, float]
     peer: dict[str, float] | None = None
     difference: float | None = None
     tolerance: float = gpu.TOLERANCE["float32"]
+    bytes_moved: int = 0
     error: str = ""
 
 
@@ -135,16 +132,18 @@ def has_torch() -> bool:
 def benchmark() -> list[Row]:
     """Every case, as long as the part's time lasts."""
     end = time.monotonic() + LIMITS["benchmark"]
-    ours, peer = gpu.JadroSide(), gpu.TorchSide() if has_torch() else None
+    ours, torch = gpu.JadroSide(), gpu.TorchSide() if has_torch() else None
     rows = []
     for case in gpu.CASES:
         if time.monotonic() > end:
             rows.append(Row(case.name, {}, error=LEFT_OUT))
             continue
+        peer = torch if case.has_peer else None
         try:
             difference = None if peer is None else gpu.largest_difference(case, [ours, peer])
-            theirs = None if peer is None else gpu.measure(peer, case)
-            rows.append(Row(case.name, gpu.measure(ours, case), theirs, difference, gpu.TOLERANCE[case.precision]))
+            theirs = None if peer is None else case.measure(peer)
+            tolerance = gpu.TOLERANCE[getattr(case, "precision", "float32")]
+            rows.append(Row(case.name, case.measure(ours), theirs, difference, tolerance, case.bytes_moved))
         except Exception as error:  # one case must not hide the others
             rows.append(Row(case.name, {}, error=f"{type(error).__name__}: {error}"))
     return rows
@@ -152,13 +151,19 @@ def benchmark() -> list[Row]:
 
 def row_text(row: Row) -> str:
     if row.error:
-        return f"| {row.case} | {row.error} | | | | |"
+        return f"| {row.case} | {row.error} | | | | | |"
     cells = []
     for kind in ("forward", "train"):
-        ours = row.jadro[kind]
-        cells += [f"{ours * 1e6:.1f}", "" if row.peer is None else f"{row.peer[kind] / ours:.2f}"]
+        ours = row.jadro.get(kind)
+        cells += (
+            ["", ""]
+            if ours is None
+            else [f"{ours * 1e6:.1f}", "" if row.peer is None else f"{row.peer[kind] / ours:.2f}"]
+        )
+    seconds = row.jadro.get("forward", row.jadro.get("train", 0.0))
+    speed = f"{row.bytes_moved / seconds / 1e12:.2f}" if row.bytes_moved else ""
     difference = "" if row.difference is None else f"{row.difference:.1e}"
-    return f"| {row.case} | {' | '.join(cells)} | {difference} |"
+    return f"| {row.case} | {' | '.join(cells)} | {speed} | {difference} |"
 
 
 def report(facts: dict[str, str], parts: Sequence[Part], rows: Sequence[Row]) -> str:
@@ -167,10 +172,11 @@ def report(facts: dict[str, str], parts: Sequence[Part], rows: Sequence[Row]) ->
     lines = ["# GPU check", "", *(f"- {name}: {value}" for name, value in facts.items()), ""]
     lines += ["| part | | |", "|---|---|---|", *(f"| {p.name} | {words[p.passed]} | {p.line} |" for p in parts), ""]
     lines += [
-        "float32 without TF32 where a case says nothing; us, and PyTorch's time over jadro's (above 1: faster)",
+        "float32 without TF32 where a case says nothing; us, PyTorch's time over jadro's (above 1: jadro is faster), "
+        "the bytes that a forward pass has to move over its time, the largest difference over the largest element",
         "",
     ]
-    lines += ["| case | forward us | ratio | train us | ratio | difference |", "|---|---|---|---|---|---|"]
+    lines += ["| case | forward us | ratio | train us | ratio | TB/s | difference |", "|---|---|---|---|---|---|---|"]
     return "\n".join([*lines, *map(row_text, rows), ""])
 
 

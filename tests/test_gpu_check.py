@@ -20,7 +20,8 @@ def test_without_a_gpu_it_says_so_in_one_sentence(tmp_path, capsys):
 PARTS = [Part("tests", True, "10 passed (3 s)"), Part("memcheck", None, "compute-sanitizer is not installed")]
 ROWS = [
     Row("conv", {"forward": 1e-4, "train": 3e-4}, {"forward": 2e-4, "train": 1.5e-4}, 1e-6),
-    Row("pool", {"forward": 1e-5, "train": 2e-5}),
+    Row("pool", {"forward": 1e-5, "train": 2e-5}, bytes_moved=30_000_000),
+    Row("adam", {"train": 5e-5}, {"train": 1e-4}),
 ]
 
 
@@ -28,8 +29,9 @@ def test_the_report_holds_the_card_the_parts_and_every_ratio():
     text = gpu_check.report({"card": "A card"}, PARTS, ROWS)
     assert "- card: A card" in text and "| tests | passed | 10 passed (3 s) |" in text
     assert "| memcheck | not run | compute-sanitizer is not installed |" in text
-    assert "| conv | 100.0 | 2.00 | 300.0 | 0.50 | 1.0e-06 |" in text
-    assert "| pool | 10.0 |  | 20.0 |  |  |" in text
+    assert "| conv | 100.0 | 2.00 | 300.0 | 0.50 |  | 1.0e-06 |" in text
+    assert "| pool | 10.0 |  | 20.0 |  | 3.00 |  |" in text
+    assert "| adam |  |  | 50.0 | 2.00 |  |  |" in text
 
 
 def test_a_failed_part_and_a_wrong_result_fail_the_check():
@@ -51,6 +53,9 @@ def test_a_part_keeps_its_output_and_its_time(tmp_path, monkeypatch):
 @pytest.mark.parametrize("case", gpu.CASES, ids=lambda case: case.name)
 def test_cases_agree_with_pytorch_on_the_cpu(case):
     pytest.importorskip("torch")
+    if not case.has_peer:
+        assert np.isfinite(case.smaller().results(gpu.JadroSide("cpu"))[0]).all()
+        return
     assert gpu.largest_difference(case.smaller(), [gpu.JadroSide("cpu"), gpu.TorchSide("cpu")]) < 1e-5
 
 
@@ -65,5 +70,5 @@ def test_times_are_medians_of_slices_over_rotated_inputs():
     timer = gpu.Timer(Event, lambda a, b: b.at - a.at, lambda e: None)
     assert timer.seconds(seen.append, slices=3, runs=2) == pytest.approx(1e-3)
     assert seen == list(range(8))
-    case = gpu.GpuCase("small", "relu", (2, 3, 4))
+    case = gpu.GpuCase("relu", (2, 3, 4))
     assert len(gpu.inputs_of(case, 1000)) == 3 and len(gpu.inputs_of(case)) == gpu.MOST_SETS
