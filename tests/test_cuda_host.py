@@ -91,6 +91,23 @@ def test_both_recurrent_loops_match_the_reference(case, algorithm, host, dtype):
     cases.assert_close_to_reference(case.run(Forced(host, algorithm), inputs), case)
 
 
+# On the stand-in's five processors these take every tile of rnn_plan.h in both directions, one and several passes, and
+# blocks that share out the rows.
+TILES = [(1, 23), (3, 90), (5, 23), (5, 90), (9, 64), (20, 37), (33, 12), (45, 30)]
+
+
+@pytest.mark.parametrize(("batch", "hidden"), TILES)
+@pytest.mark.parametrize("cell", ["rnn_tanh", "gru", "lstm"])
+def test_every_tile_of_the_persistent_loop(cell, batch, hidden, host, dtype):
+    case = rnn.RnnCase("tiles", cell, 3, batch, 4, hidden)
+    inputs = case.make_inputs(dtype)
+    found = case.run(Forced(host, "auto"), inputs)
+    cases.assert_close_to_reference(found, case)
+    host.set_backward(True)
+    for name, result in case.run(Forced(host, "auto"), inputs).items():
+        np.testing.assert_array_equal(result, found[name], name)
+
+
 def test_a_forced_loop_that_cannot_serve_says_why(host):
     case = rnn.RnnCase("large", "lstm", 2, 1, 3, 400)
     with pytest.raises(ValueError, match="lstm_forward: algorithm is 'persistent', but the weights of 400 units do"):

@@ -6,10 +6,6 @@
 #include "core/shapes.h"
 #include "cuda/runtime.h"
 
-#if defined(__CUDACC__)
-#include <cooperative_groups.h>
-#endif
-
 namespace jadro::cuda {
 
 // The stream that CuPy names by an integer: an address, or 0, 1 and 2 for the runtime's own streams.
@@ -74,7 +70,7 @@ cudaError_t launch(void (*kernel)(P...), dim3 blocks, dim3 threads, std::size_t 
   return cudaGetLastError();
 }
 
-// The same with all blocks at once: they may meet at grid_barrier().
+// The same with all blocks at once: they may meet in meet_blocks().
 template <class... P>
 cudaError_t launch_together(void (*kernel)(P...), dim3 blocks, dim3 threads, std::size_t shared, cudaStream_t stream,
                             typename Same<P>::Type... args) {
@@ -90,8 +86,38 @@ __device__ T* dynamic_shared() {
   return reinterpret_cast<T*>(jadro_shared);
 }
 
-// Every thread of the grid; what was written before is seen by all after.
-__device__ inline void grid_barrier() { cooperative_groups::this_grid().sync(); }
+// Blocks [first, first + count) of a grid that runs at once: what one wrote before is seen by all after. `flags` has a
+// number for each block, 0 before the first turn. (PTX ISA, "Memory Consistency Model": a release that the barrier of
+// the block makes cumulative, and an acquire.)
+__device__ inline void meet_blocks(unsigned* flags, unsigned first, unsigned count, unsigned turn) {
+  __syncthreads();
+  if (count == 1) return;
+  if (threadIdx.x == 0) {
+    __threadfence();
+    asm volatile("st.release.gpu.global.u32 [%0], %1;" ::"l"(flags + blockIdx.x), "r"(turn) : "memory");
+  }
+  for (unsigned i = threadIdx.x; i < count; i += blockDim.x) {
+    unsigned seen;
+    do {
+      asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(seen) : "l"(flags + first + i) : "memory");
+    } while (seen < turn);
+  }
+  __syncthreads();
+}
+
+// What another block may have written: past the first-level cache.
+template <class T>
+__device__ T load_shared_by_blocks(const T* p) {
+  if constexpr (sizeof(T) == 16) {
+    const uint4 words = __ldcg(reinterpret_cast<const uint4*>(p));
+    return *reinterpret_cast<const T*>(&words);
+  } else {
+    return __ldcg(p);
+  }
+}
+
+// On its way to the second-level cache.
+__device__ inline void prefetch(const void* p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
 
 #elif defined(JADRO_CUDA_HOST)
 
@@ -117,7 +143,14 @@ T* dynamic_shared() {
   return static_cast<T*>(host::dynamic_shared());
 }
 
-inline void grid_barrier() { host::wait_for_grid(); }
+inline void meet_blocks(unsigned*, unsigned, unsigned, unsigned) { host::wait_for_grid(); }
+
+template <class T>
+T load_shared_by_blocks(const T* p) {
+  return *p;
+}
+
+inline void prefetch(const void*) {}
 
 #endif
 

@@ -16,11 +16,12 @@ cudaError_t with_cell(Cell cell, F f) {
 }
 
 template <class T>
-void forward_loop(const RnnStack<T>& s, const RnnForward<T>& a, T* rec, Queue& queue) {
+void forward_loop(const RnnStack<T>& s, const RnnForward<T>& a, T* rec, unsigned* flags, Queue& queue) {
   queue.run([&] {
     return with_cell<T>(s.cell, [&](auto cell) {
       using C = decltype(cell);
-      if (runs_all_steps(s, forward_loop_kernel<T, C>, a, queue)) return queue.error();
+      const auto kernel_of = [](auto tile) { return forward_loop_kernel<T, C, decltype(tile)>; };
+      if (runs_all_steps(s, forward_plan(s), a, flags, queue, kernel_of)) return queue.error();
       const i64 H = s.hidden, GH = s.gates() * H;
       for (i64 step = 0; step < s.steps; ++step) {
         const i64 before = s.batch * a.y_row * (a.reverse ? s.steps - step : step - 1);
@@ -38,12 +39,13 @@ void forward_loop(const RnnStack<T>& s, const RnnForward<T>& a, T* rec, Queue& q
 }
 
 template <class T>
-void backward_loop(const RnnStack<T>& s, const RnnBackward<T>& a, Queue& queue) {
+void backward_loop(const RnnStack<T>& s, const RnnBackward<T>& a, unsigned* flags, Queue& queue) {
   if (s.batch == 0) return;  // the gradients of the weights are 0 all the same
   queue.run([&] {
     return with_cell<T>(s.cell, [&](auto cell) {
       using C = decltype(cell);
-      if (runs_all_steps(s, backward_loop_kernel<T, C>, a, queue)) return queue.error();
+      const auto kernel_of = [](auto tile) { return backward_loop_kernel<T, C, decltype(tile)>; };
+      if (runs_all_steps(s, backward_plan(s), a, flags, queue, kernel_of)) return queue.error();
       const i64 H = s.hidden, row = s.grads() * H;
       for (i64 step = 0; step < s.steps; ++step) {
         const i64 t = a.reverse ? step : s.steps - 1 - step;
@@ -64,6 +66,7 @@ void backward_loop(const RnnStack<T>& s, const RnnBackward<T>& a, Queue& queue) 
 template <class T>
 struct ForwardScratch {
   T *in, *bias, *bias_n, *rec, *zeros, *outputs;
+  unsigned* flags;
 
   ForwardScratch(const RnnStackForward<T>& call, Space<T>& space) {
     const RnnStack<T>& s = call.stack;
@@ -74,6 +77,7 @@ struct ForwardScratch {
     rec = space.take(s.batch * GH);
     zeros = space.take(s.batch * s.hidden);
     outputs = space.take(call.reserve || s.layers == 1 ? 0 : 2 * Reserve(s).output);
+    flags = take_flags(space);
   }
 };
 
@@ -110,7 +114,7 @@ void forward_direction(const RnnStackForward<T>& call, i64 layer, i64 d, const T
     a.saved = call.reserve + r.saved_at(layer, d);
     a.cells = a.saved + r.saved;
   }
-  forward_loop(s, a, scratch.rec, queue);
+  forward_loop(s, a, scratch.rec, scratch.flags, queue);
   const T* last = a.y + (a.reverse ? 0 : s.steps - 1) * s.batch * a.y_row;
   queue.run([&] {
     return cudaMemcpy2DAsync(call.hn + state, H * sizeof(T), last, a.y_row * sizeof(T), H * sizeof(T), s.batch,
@@ -123,6 +127,7 @@ void forward_direction(const RnnStackForward<T>& call, i64 layer, i64 d, const T
 template <class T>
 struct BackwardScratch {
   T *dh, *dc, *zeros, *da, *product, *outputs;
+  unsigned* flags;
 
   BackwardScratch(const RnnStackBackward<T>& call, Space<T>& space) {
     const RnnStack<T>& s = call.stack;
@@ -133,6 +138,7 @@ struct BackwardScratch {
     da = space.take(s.tokens() * s.grads() * s.hidden);
     product = space.take(weight_scratch(s));
     outputs = space.take(s.layers > 1 ? 2 * Reserve(s).output : 0);
+    flags = take_flags(space);
   }
 };
 
@@ -190,7 +196,7 @@ void backward_direction(const RnnStackBackward<T>& call, i64 layer, i64 d, const
   a.da = scratch.da;
   queue.copy(a.dh, call.dhn ? call.dhn + state : nullptr, states);
   if (lstm) queue.copy(a.dc, call.dcn ? call.dcn + state : nullptr, states);
-  backward_loop(s, a, queue);
+  backward_loop(s, a, scratch.flags, queue);
   if (call.dh0) queue.copy(call.dh0 + state, static_cast<const T*>(a.dh), states);
   if (lstm && call.dc0) queue.copy(call.dc0 + state, static_cast<const T*>(a.dc), states);
   if (dx) input_gradient(s, layer, scratch.da, s.weight(index, kWeightIh), d == 1, dx, queue);
@@ -209,10 +215,7 @@ template <class T>
 bool rnn_is_persistent(const RnnStack<T>& stack) {
   const RnnSettings& o = stack.settings;
   if (o.layer_norm || stack.projected() || stack.cell == Cell::kGruBefore) return false;
-  int device = 0, most = 0;
-  cudaGetDevice(&device);
-  cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
-  return loop_shared(stack, loop_grid(stack).units) <= static_cast<std::size_t>(most);
+  return forward_plan(stack).fits() && backward_plan(stack).fits();
 }
 
 template <class T>

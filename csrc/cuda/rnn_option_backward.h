@@ -259,23 +259,20 @@ __global__ void entering_kernel(OptionBackward<T> a) {
 
 // --- all steps, as backward_loop_kernel, for cells that need no whole rows
 
-template <class T, class C>
-__global__ void __launch_bounds__(kThreads) option_gradient_loop_kernel(OptionBackward<T> a, int units_each) {
-  const i64 H = a.hidden, depth = C::kGates * H, u0 = static_cast<i64>(blockIdx.x) * units_each;
-  const int units = static_cast<int>(min(static_cast<i64>(units_each), H - u0));
-  T* const weights = dynamic_shared<T>();
-  T* const stages = weights + units_each * LoopShape<T>::padded(depth);
+template <class T, class C, class Tile>
+__global__ void __launch_bounds__(kThreads) option_gradient_loop_kernel(OptionBackward<T> a, LoopGrid grid) {
+  const i64 H = a.hidden;
+  LoopBlock<T, Tile> block(grid, H, a.places.batch, 1, C::kGates * H);
   const GateBounds<T> bounds(a.options);
-  load_columns(a.u, H, depth, u0, units, weights);
+  block.load_columns(a.u, H);
   for (i64 step = a.places.steps - 1; step >= 0; --step) {
     const i64 t = a.places.time(step), live = a.places.rows(t);
-    for (i64 i = threadIdx.x; i < live * units; i += kThreads) {
-      option_gradient<T, C>(a, bounds, step, t, i / units, u0 + i % units, nullptr, nullptr);
-    }
-    grid_barrier();
-    for_products(static_cast<const T*>(a.da) + a.places.at(t) * C::kGrads * H, C::kGrads * H, live, depth, weights,
-                 units, 1, stages,
-                 [&](i64 n, int unit, int output, int row) { a.dhu[n * H + u0 + unit] = total(stages, output, row); });
+    block.for_cells(0, live, [&](i64 n, i64 u) { option_gradient<T, C>(a, bounds, step, t, n, u, nullptr, nullptr); });
+    block.meet();
+    block.for_products(a.da + a.places.at(t) * C::kGrads * H, C::kGrads * H, live,
+                       [&](i64 n, int unit, int output, int row) {
+                         a.dhu[n * H + block.u0 + unit] = total<T, Tile>(block.stages, output, row);
+                       });
   }
 }
 

@@ -224,27 +224,22 @@ __global__ void __launch_bounds__(kThreads) give_kernel(OptionForward<T> a, i64 
 
 // --- all steps, as forward_loop_kernel, for cells that need no whole rows
 
-template <class T, class C>
-__global__ void __launch_bounds__(kThreads) option_loop_kernel(OptionForward<T> a, int units_each) {
-  const i64 H = a.hidden, u0 = static_cast<i64>(blockIdx.x) * units_each;
-  const int units = static_cast<int>(min(static_cast<i64>(units_each), H - u0));
-  T* const weights = dynamic_shared<T>();
-  T* const stages = weights + static_cast<i64>(units_each) * C::kGates * LoopShape<T>::padded(H);
+template <class T, class C, class Tile>
+__global__ void __launch_bounds__(kThreads) option_loop_kernel(OptionForward<T> a, LoopGrid grid) {
+  const i64 H = a.hidden, batch = a.places.batch;
+  LoopBlock<T, Tile> block(grid, H, batch, C::kGates, H);
   const GateBounds<T> bounds(a.options);
-  load_rows<T, C::kGates>(a.u, H, u0, units, weights);
+  block.load_rows(a.u, H);
   for (i64 step = 0; step < a.places.steps; ++step) {
     const i64 t = a.places.time(step), live = a.places.rows(t);
-    for_products(static_cast<const T*>(a.entering(step)), H, live, H, weights, units, C::kGates, stages,
-                 [&](i64 n, int unit, int output, int row) {
-                   T rec[C::kGates];
+    block.for_products(a.entering(step), H, live, [&](i64 n, int unit, int output, int row) {
+      T rec[C::kGates];
 #pragma unroll
-                   for (int g = 0; g < C::kGates; ++g) rec[g] = total(stages, output + g, row);
-                   option_cell<T, C>(a, bounds, step, t, n, u0 + unit, nullptr, rec);
-                 });
-    for (i64 i = threadIdx.x; i < (a.places.batch - live) * units; i += kThreads) {
-      enter_next(a, step, live + i / units, u0 + i % units, T(0));
-    }
-    grid_barrier();
+      for (int g = 0; g < C::kGates; ++g) rec[g] = total<T, Tile>(block.stages, output + g, row);
+      option_cell<T, C>(a, bounds, step, t, n, block.u0 + unit, nullptr, rec);
+    });
+    block.for_cells(live, batch, [&](i64 n, i64 u) { enter_next(a, step, n, u, T(0)); });
+    block.meet();
   }
 }
 

@@ -11,6 +11,7 @@ struct ForwardScratch {
   DeviceRows<T> rows;
   StateScratch<T> states;
   T *in, *bias, *bias_n, *rec, *enter, *c, *made, *shown, *r, *z, *h, *stats, *cells, *x, *outputs;
+  unsigned* flags;
 
   ForwardScratch(const RnnStackForward<T>& call, Space<T>& space) : rows(call.stack, space), states(call.stack, space) {
     const RnnStack<T>& s = call.stack;
@@ -31,6 +32,7 @@ struct ForwardScratch {
     cells = space.take(call.cells && !keep ? tokens * s.hidden : 0);
     x = space.take(ragged ? tokens * s.input : 0);
     outputs = space.take(keep || (s.layers == 1 && !ragged) ? 0 : 2 * Reserve(s).output);
+    flags = take_flags(space);
   }
 };
 
@@ -124,7 +126,8 @@ class ForwardDirection {
   template <class C>
   cudaError_t loop() {
     if constexpr (!C::kBefore) {
-      if (runs_all_steps(s_, option_loop_kernel<T, C>, a_, queue_)) return queue_.error();
+      const auto kernel_of = [](auto tile) { return option_loop_kernel<T, C, decltype(tile)>; };
+      if (runs_all_steps(s_, forward_plan(s_), a_, scratch_.flags, queue_, kernel_of)) return queue_.error();
     }
     for (i64 step = 0; step < s_.steps; ++step) this->step<C>(step);
     return queue_.error();

@@ -11,6 +11,7 @@ struct BackwardScratch {
   DeviceRows<T> rows;
   StateScratch<T> states;
   T *dh, *dhu, *dc, *dh_restart, *dc_restart, *da, *dw, *du, *h_in, *reset, *dp, *shown, *grad, *norm, *value, *sums;
+  unsigned* flags;
   T *product, *outputs, *x, *dx, *dy, *dcells;
 
   BackwardScratch(const RnnStackBackward<T>& call, Space<T>& space)
@@ -41,6 +42,7 @@ struct BackwardScratch {
     dx = space.take(sorted * s.input);
     dy = space.take(sorted * s.directions * s.output);
     dcells = space.take(sorted * s.directions * H);
+    flags = take_flags(space);
   }
 };
 
@@ -148,7 +150,8 @@ class BackwardDirection {
   template <class C>
   cudaError_t steps() {
     if constexpr (!C::kBefore) {
-      if (runs_all_steps(s_, option_gradient_loop_kernel<T, C>, a_, queue_)) return queue_.error();
+      const auto kernel_of = [](auto tile) { return option_gradient_loop_kernel<T, C, decltype(tile)>; };
+      if (runs_all_steps(s_, backward_plan(s_), a_, scratch_.flags, queue_, kernel_of)) return queue_.error();
     }
     for (i64 step = s_.steps - 1; step >= 0; --step) {
       if (s_.rows->rows(a_.places.time(step)) > 0) this->step<C>(step);

@@ -8,6 +8,7 @@
 #include "cuda/launch.h"
 #include "cuda/rnn.h"
 #include "cuda/rnn_loop.h"
+#include "cuda/rnn_plan.h"
 
 namespace jadro::cuda {
 namespace {
@@ -71,39 +72,54 @@ class Queue {
   cudaError_t error_ = cudaSuccess;
 };
 
-// How the persistent kernel shares out the units.
-struct LoopGrid {
-  i64 units, blocks;
+// Hands out pieces of scratch memory; without any it counts them.
+template <class T>
+struct Space {
+  T* base;
+  i64 used = 0;
+
+  T* take(i64 n) {
+    T* const piece = base ? base + used : nullptr;
+    constexpr i64 kPack = 16 / sizeof(T);  // pieces begin on 16 bytes
+    used += (n + kPack - 1) / kPack * kPack;
+    return piece;
+  }
 };
+
 template <class T>
-LoopGrid loop_grid(const RnnStack<T>& s) {
-  int device = 0, processors = 0;
-  cudaGetDevice(&device);
-  cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device);
-  const i64 most = processors > 0 ? processors : 1, units = ceil_div(s.hidden, most);
-  return {units, ceil_div(s.hidden, units)};
+LoopPlan forward_plan(const RnnStack<T>& s) {
+  return plan_loop<T>(s.hidden, s.batch, s.gates(), s.hidden);
 }
-// Of the forward and the backward kernel, the larger.
 template <class T>
-std::size_t loop_shared(const RnnStack<T>& s, i64 units) {
-  const std::size_t forward = LoopShape<T>::shared(units * s.gates(), s.hidden);
-  const std::size_t backward = LoopShape<T>::shared(units, s.gates() * s.hidden);
-  return forward > backward ? forward : backward;
+LoopPlan backward_plan(const RnnStack<T>& s) {
+  return plan_loop<T>(s.hidden, s.batch, 1, s.gates() * s.hidden);
 }
 template <class T>
 bool runs_persistent(const RnnStack<T>& s) {
   return s.algorithm == RnnAlgorithm::kAuto ? rnn_is_persistent(s) : s.algorithm == RnnAlgorithm::kPersistent;
 }
 
-// All steps in one launch: whether that is how the call runs. A card that is shared may have no room for all blocks at
-// once; then kAuto goes by steps.
-template <class T, class Args>
-bool runs_all_steps(const RnnStack<T>& s, void (*kernel)(Args, int), const Args& a, Queue& queue) {
+// A number for each block of a persistent kernel.
+constexpr i64 kMostLoopBlocks = 1024;
+template <class T>
+unsigned* take_flags(Space<T>& space) {
+  return reinterpret_cast<unsigned*>(space.take(kMostLoopBlocks * static_cast<i64>(sizeof(unsigned)) / sizeof(T)));
+}
+
+// All steps in one launch of kernel_of(tile): whether that is how the call runs. A card that is shared may have no room
+// for all blocks at once; then kAuto goes by steps.
+template <class T, class Args, class KernelOf>
+bool runs_all_steps(const RnnStack<T>& s, LoopPlan plan, const Args& a, unsigned* flags, Queue& queue,
+                    KernelOf kernel_of) {
   if (!runs_persistent(s)) return false;
-  const LoopGrid grid = loop_grid(s);
-  const cudaError_t error =
-      launch_together(kernel, dim3(static_cast<unsigned>(grid.blocks)), dim3(kThreads), loop_shared(s, grid.units),
-                      queue.stream(), a, static_cast<int>(grid.units));
+  plan.grid.flags = flags;
+  const i64 blocks = plan.grid.blocks();
+  queue.run([&] { return cudaMemsetAsync(flags, 0, blocks * sizeof(unsigned), queue.stream()); });
+  if (queue.error() != cudaSuccess) return true;
+  const cudaError_t error = with_tile<T>(plan.tile, [&](auto tile) {
+    return launch_together(kernel_of(tile), dim3(static_cast<unsigned>(blocks)), dim3(kThreads), plan.shared,
+                           queue.stream(), a, plan.grid);
+  });
   if (error == cudaErrorCooperativeLaunchTooLarge && s.algorithm == RnnAlgorithm::kAuto) {
     cudaGetLastError();  // the runtime forgets it
     return false;
@@ -162,20 +178,6 @@ template <class T>
 void sum_rows(const T* a, i64 rows, i64 row_size, i64 columns, T* out, Queue& queue) {
   sum_columns(rows, columns, Matrix<T>{a, row_size}, out, queue);
 }
-
-// Hands out pieces of scratch memory; without any it counts them.
-template <class T>
-struct Space {
-  T* base;
-  i64 used = 0;
-
-  T* take(i64 n) {
-    T* const piece = base ? base + used : nullptr;
-    constexpr i64 kPack = 16 / sizeof(T);  // pieces begin on 16 bytes
-    used += (n + kPack - 1) / kPack * kPack;
-    return piece;
-  }
-};
 
 // The most that cutting the products of the gradients of the weights along the steps needs.
 template <class T>

@@ -57,7 +57,7 @@ inline cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* about, const 
 }
 // A small device, so that small problems take several blocks and no problem needs many fibers.
 inline cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
-  return *value = attribute == cudaDevAttrMultiProcessorCount ? 5 : 48 << 10, cudaSuccess;
+  return *value = attribute == cudaDevAttrMultiProcessorCount ? 5 : 64 << 10, cudaSuccess;
 }
 inline cudaError_t cudaMemsetAsync(void* data, int value, std::size_t bytes, cudaStream_t) {
   return std::memset(data, value, bytes), cudaSuccess;

@@ -25,7 +25,7 @@ void reverse_kernel(int* out) {
 // Each block writes, and after the grid's barrier reads what the last one wrote.
 void together_kernel(int* out) {
   out[blockIdx.x] = static_cast<int>(blockIdx.x) + 7;
-  grid_barrier();
+  host::wait_for_grid();
   if (threadIdx.x == 0) out[gridDim.x + blockIdx.x] = out[gridDim.x - 1 - blockIdx.x];
 }
 
@@ -36,7 +36,7 @@ void votes_kernel(int* out) {
 
 void lost_kernel(int*) {
   if (threadIdx.x == 5) {
-    grid_barrier();
+    host::wait_for_grid();
   } else {
     __syncthreads();
   }
