@@ -5,7 +5,7 @@ import pytest
 from conftest import Backend, backend_names
 
 from jadro.testing import cases
-from jadro.testing.cases import activation, avg_pool, conv2d, dropout, embedding, gemm, pool2d, softmax
+from jadro.testing.cases import activation, avg_pool, conv2d, dropout, embedding, gemm, optim, pool2d, softmax
 from jadro.testing.cases.base import FLOOR_ULPS, NAIVE_RUNS, widen
 
 KINDS = ["float16", "bfloat16", "tf32"]
@@ -111,6 +111,23 @@ def test_tf32_rounds_only_where_it_is_asked_for(device):
     cases.assert_close_to_reference(device.run(case, case.make_inputs(np.float64)), case)
 
 
+def is_narrow(a):
+    return isinstance(a, np.ndarray) and a.dtype.itemsize == 2 and a.dtype.kind in "fV"
+
+
+def arrays_in(arguments):
+    """The arrays among arguments, and those in lists."""
+    lists = [a if isinstance(a, (list, tuple)) else [a] for a in arguments]
+    return [a for some in lists for a in some if isinstance(a, np.ndarray)]
+
+
+def widened(a):
+    """Copies, 16-bit floats as float32."""
+    if isinstance(a, (list, tuple)):
+        return type(a)(map(widened, a))
+    return a.astype(np.float32) if is_narrow(a) else np.copy(a) if isinstance(a, np.ndarray) else a
+
+
 class Paired:
     """Kernels that are called in float32 too, on the same numbers: 16-bit results are those, rounded once."""
 
@@ -122,25 +139,20 @@ class Paired:
 
         @np.errstate(all="ignore")  # of casts
         def call(*args, **options):
-            is_narrow = [isinstance(a, np.ndarray) and a.dtype.itemsize == 2 and a.dtype.kind in "fV" for a in args]
-            wide = [
-                a.astype(np.float32) if n else np.copy(a) if isinstance(a, np.ndarray) else a
-                for n, a in zip(is_narrow, args, strict=True)
-            ]
+            wide = [widened(a) for a in args]
             function(*args, **options)
             function(*wide, **options)
-            for a, exact in zip(args, wide, strict=True):
-                if isinstance(a, np.ndarray):
-                    expected = exact.astype(a.dtype)
-                    np.testing.assert_array_equal(a.astype(np.float64), expected.astype(np.float64), name)
-            self.calls += any(is_narrow)
+            for a, exact in zip(arrays_in(args), arrays_in(wide), strict=True):
+                expected = exact.astype(a.dtype)
+                np.testing.assert_array_equal(a.astype(np.float64), expected.astype(np.float64), name)
+            self.calls += any(map(is_narrow, arrays_in(args)))
 
         return call
 
 
 ELEMENTWISE = [
     case
-    for case in (*activation.CASES, *avg_pool.CASES, *pool2d.CASES, *softmax.CASES, *embedding.CASES)
+    for case in (*activation.CASES, *avg_pool.CASES, *pool2d.CASES, *softmax.CASES, *embedding.CASES, *optim.CASES)
     if not isinstance(case, activation.PReluCase)  # CUDA composes it
 ]
 MASKS = [case for case in dropout.CASES if isinstance(case, dropout.DropoutCase)]
@@ -155,3 +167,18 @@ def test_other_kernels_of_16_bits(case, kind, device):
     pairs = Paired(device.core)
     case.run(pairs, inputs)
     assert pairs.calls >= 1
+
+
+@pytest.mark.parametrize("kind", KINDS[:2])
+@pytest.mark.parametrize(("of", "norm"), [("squares", np.sum), ("sizes", np.sum), ("largest", np.max)])
+def test_norms_and_clipping_of_16_bits(of, norm, kind, device):
+    rng = np.random.default_rng(1)
+    grads = [rounded(rng.standard_normal(n).astype(np.float32), kind) for n in (3, 700, 5000)]
+    sizes = [np.abs(g.astype(np.float64)) for g in grads]
+    expected = norm([norm(s * s if of == "squares" else s) for s in sizes])
+    given = [device.xp.array(g) for g in grads]
+    assert device.core.grad_norm(given, of) == pytest.approx(expected, rel=1e-12)
+    device.core.grad_clip(given, 0.5, 0.75)
+    for g, clipped in zip(grads, given, strict=True):
+        exact = np.clip(0.5 * g.astype(np.float32), -0.75, 0.75).astype(g.dtype)
+        np.testing.assert_array_equal(device.host(clipped).astype(np.float32), exact.astype(np.float32))

@@ -16,8 +16,8 @@ void step(const OptimCall<const Objects>& step, std::uintptr_t stream) {
   const std::vector<Array> params = call.read(step.params, "params"), grads = call.read(step.grads, "grads");
   std::vector<std::vector<Array>> states;
   for (const auto& [argument, list] : step.states) states.push_back(call.read(*list, argument));
-  call.set_dtype(params[0]);
-  call.with_dtype([&](auto zero) {
+  call.set_any_dtype(params[0]);
+  call.with_any_dtype([&](auto zero) {
     using T = decltype(zero);
     std::vector<OptimParameter<T>> parameters(params.size());
     for (std::size_t i = 0; i < parameters.size(); ++i) {
@@ -29,7 +29,7 @@ void step(const OptimCall<const Objects>& step, std::uintptr_t stream) {
     }
     call.run([&] {
       const i64 count = static_cast<i64>(parameters.size());
-      return optim_step(step.rule, step.numbers<T>(), parameters.data(), count, stream_of(stream));
+      return optim_step(step.rule, step.numbers<Sum<T>>(), parameters.data(), count, stream_of(stream));
     });
   });
 }
@@ -70,9 +70,9 @@ double norm_call(const Objects& given, const std::string& of, std::uintptr_t str
   const Norm norm = norm_of(call, of);
   if (given.empty()) return 0;
   const std::vector<Array> grads = call.read(given, "grads");
-  call.set_dtype(grads[0]);
+  call.set_any_dtype(grads[0]);
   double result = 0;
-  call.with_dtype([&](auto zero) {
+  call.with_any_dtype([&](auto zero) {
     using T = decltype(zero);
     const std::vector<Span<T>> spans = spans_of<T>(call, grads);
     const i64 count = static_cast<i64>(spans.size());
@@ -87,13 +87,13 @@ void clip_call(const Objects& given, double scale, double bound, std::uintptr_t 
   Call call("grad_clip");
   if (given.empty()) return;
   const std::vector<Array> grads = call.read(given, "grads");
-  call.set_dtype(grads[0]);
-  call.with_dtype([&](auto zero) {
+  call.set_any_dtype(grads[0]);
+  call.with_any_dtype([&](auto zero) {
     using T = decltype(zero);
     const std::vector<Span<T>> spans = spans_of<T>(call, grads);
     call.run([&] {
-      return grad_clip(static_cast<T>(scale), static_cast<T>(-bound), static_cast<T>(bound), spans.data(),
-                       static_cast<i64>(spans.size()), stream_of(stream));
+      return grad_clip(static_cast<Sum<T>>(scale), static_cast<Sum<T>>(-bound), static_cast<Sum<T>>(bound),
+                       spans.data(), static_cast<i64>(spans.size()), stream_of(stream));
     });
   });
 }

@@ -61,16 +61,17 @@ cudaError_t for_batches(const Item* items, i64 count, F run) {
 }
 
 template <class T, class Rule>
-__global__ void step_kernel(OptimStep<T> o, Batch<OptimParameter<T>> batch) {
+__global__ void step_kernel(OptimStep<Sum<T>> o, Batch<OptimParameter<T>> batch) {
+  using S = Sum<T>;
   const int item = batch.mine();
   const OptimParameter<T>& a = batch.of[item];
   batch.for_elements(item, [&](i64 i) {
-    const T p = a.p[i] * o.shrink;
-    const T g = o.sign * a.g[i] + o.decay * p;
-    T s[Rule::kStates + 1];
-    for (int k = 0; k < Rule::kStates; ++k) s[k] = a.state[k][i];
-    a.p[i] = p - Rule::update(o, g, s);
-    for (int k = 0; k < Rule::kStates; ++k) a.state[k][i] = s[k];
+    const S p = static_cast<S>(a.p[i]) * o.shrink;
+    const S g = o.sign * static_cast<S>(a.g[i]) + o.decay * p;
+    S s[Rule::kStates + 1];
+    for (int k = 0; k < Rule::kStates; ++k) s[k] = static_cast<S>(a.state[k][i]);
+    a.p[i] = static_cast<T>(p - Rule::update(o, g, s));
+    for (int k = 0; k < Rule::kStates; ++k) a.state[k][i] = static_cast<T>(s[k]);
   });
 }
 
@@ -112,7 +113,7 @@ __global__ void norm_kernel(Batch<Span<T>> batch, double* parts) {
   const NormOf<kNorm> norm;
   const int item = batch.mine();
   double sum = 0;
-  batch.for_elements(item, [&](i64 i) { sum = norm(sum, norm.size(batch.of[item].x[i])); });
+  batch.for_elements(item, [&](i64 i) { sum = norm(sum, norm.size(static_cast<Sum<T>>(batch.of[item].x[i]))); });
   sum = group_reduce<kThreads>(sum, norm, dynamic_shared<double>());
   if (threadIdx.x == 0) parts[blockIdx.x] = sum;
 }
@@ -127,12 +128,12 @@ __global__ void join_kernel(const double* parts, i64 count, double* result) {
 }
 
 template <class T>
-__global__ void clip_kernel(T scale, T low, T high, Batch<Span<T>> batch) {
+__global__ void clip_kernel(Sum<T> scale, Sum<T> low, Sum<T> high, Batch<Span<T>> batch) {
   const int item = batch.mine();
   batch.for_elements(item, [&](i64 i) {
-    T v = scale * batch.of[item].x[i];
+    Sum<T> v = scale * static_cast<Sum<T>>(batch.of[item].x[i]);
     v = v < low ? low : v;
-    batch.of[item].x[i] = v > high ? high : v;
+    batch.of[item].x[i] = static_cast<T>(v > high ? high : v);
   });
 }
 
@@ -152,9 +153,9 @@ cudaError_t norm_of(const Span<T>* arrays, i64 count, double* scratch, cudaStrea
 }  // namespace
 
 template <class T>
-cudaError_t optim_step(OptimRule rule, const OptimStep<T>& step, const OptimParameter<T>* parameters, i64 count,
+cudaError_t optim_step(OptimRule rule, const OptimStep<Sum<T>>& step, const OptimParameter<T>* parameters, i64 count,
                        cudaStream_t stream) {
-  return with_rule<T>(rule, [&](auto type) {
+  return with_rule<Sum<T>>(rule, [&](auto type) {
     using Rule = decltype(type);
     return for_batches(parameters, count, [&](const Batch<OptimParameter<T>>& batch, dim3 blocks, i64) {
       return launch(step_kernel<T, Rule>, blocks, dim3(kThreads), 0, stream, step, batch);
@@ -182,19 +183,27 @@ cudaError_t grad_norm(Norm norm, const Span<T>* arrays, i64 count, double* resul
 }
 
 template <class T>
-cudaError_t grad_clip(T scale, T low, T high, const Span<T>* arrays, i64 count, cudaStream_t stream) {
+cudaError_t grad_clip(Sum<T> scale, Sum<T> low, Sum<T> high, const Span<T>* arrays, i64 count, cudaStream_t stream) {
   return for_batches(arrays, count, [&](const Batch<Span<T>>& batch, dim3 blocks, i64) {
     return launch(clip_kernel<T>, blocks, dim3(kThreads), 0, stream, scale, low, high, batch);
   });
 }
 
 template cudaError_t optim_step(OptimRule, const OptimStep<float>&, const OptimParameter<float>*, i64, cudaStream_t);
-template cudaError_t optim_step(OptimRule, const OptimStep<double>&, const OptimParameter<double>*, i64, cudaStream_t);
 template i64 grad_norm_scratch(const Span<float>*, i64);
-template i64 grad_norm_scratch(const Span<double>*, i64);
 template cudaError_t grad_norm(Norm, const Span<float>*, i64, double*, double*, cudaStream_t);
-template cudaError_t grad_norm(Norm, const Span<double>*, i64, double*, double*, cudaStream_t);
 template cudaError_t grad_clip(float, float, float, const Span<float>*, i64, cudaStream_t);
+template cudaError_t optim_step(OptimRule, const OptimStep<double>&, const OptimParameter<double>*, i64, cudaStream_t);
+template i64 grad_norm_scratch(const Span<double>*, i64);
+template cudaError_t grad_norm(Norm, const Span<double>*, i64, double*, double*, cudaStream_t);
 template cudaError_t grad_clip(double, double, double, const Span<double>*, i64, cudaStream_t);
+template cudaError_t optim_step(OptimRule, const OptimStep<float>&, const OptimParameter<Half>*, i64, cudaStream_t);
+template i64 grad_norm_scratch(const Span<Half>*, i64);
+template cudaError_t grad_norm(Norm, const Span<Half>*, i64, double*, double*, cudaStream_t);
+template cudaError_t grad_clip(float, float, float, const Span<Half>*, i64, cudaStream_t);
+template cudaError_t optim_step(OptimRule, const OptimStep<float>&, const OptimParameter<Bfloat16>*, i64, cudaStream_t);
+template i64 grad_norm_scratch(const Span<Bfloat16>*, i64);
+template cudaError_t grad_norm(Norm, const Span<Bfloat16>*, i64, double*, double*, cudaStream_t);
+template cudaError_t grad_clip(float, float, float, const Span<Bfloat16>*, i64, cudaStream_t);
 
 }  // namespace jadro::cuda
