@@ -160,9 +160,13 @@ void weight_gradients(const RnnStack<T>& s, i64 layer, bool reverse, const T* x,
   const T* const before = y + (reverse ? s.batch * y_row : 0);
   if (s.steps > 1) weight_gradient(later, row, GH, before, y_row, tokens - s.batch, H, true, dw[1], space, queue);
   if (!s.bias) return;
-  sum_rows(da, tokens, row, together, dw[2], queue);
-  if (gru) sum_rows(da + 3 * H, tokens, row, H, dw[2] + together, queue);
-  sum_rows(da, tokens, row, GH, dw[3], queue);
+  sum_rows(da, tokens, row, together, dw[2], space, queue);
+  if (gru) {
+    sum_rows(da + 3 * H, tokens, row, H, dw[2] + together, space, queue);
+    sum_rows(da, tokens, row, GH, dw[3], space, queue);
+  } else {
+    queue.copy(dw[3], static_cast<const T*>(dw[2]), GH);
+  }
 }
 
 template <class T>

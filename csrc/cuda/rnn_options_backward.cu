@@ -227,7 +227,8 @@ class BackwardDirection {
     gain_gradient(gradient(kGainHh), 1);
     int at = 0;
     for (RnnParameter which : {kGainC, kNormBiasC, kPeepI, kPeepF, kPeepO}) {
-      if (T* const to = gradient(which)) sum_rows<T>(a_.sums + at * H_, s_.batch, kRowSums * H_, H_, to, queue_);
+      if (T* const to = gradient(which))
+        sum_rows<T>(a_.sums + at * H_, s_.batch, kRowSums * H_, H_, to, scratch_.product, queue_);
       ++at;
     }
   }
@@ -236,16 +237,21 @@ class BackwardDirection {
     if (!ih) return;
     const bool gru = s_.cell == Cell::kGru;  // da is r z m n: n goes to the input's side
     const i64 da_row = s_.grads() * H_, size = gru ? 2 * H_ : G_ * H_;
-    sum_rows<T>(a_.da, tokens_, da_row, size, ih, queue_);
-    if (gru) sum_rows<T>(a_.da + 3 * H_, tokens_, da_row, H_, ih + size, queue_);
-    sum_rows<T>(a_.da, tokens_, da_row, G_ * H_, hh, queue_);
+    T* const scratch = scratch_.product;
+    sum_rows<T>(a_.da, tokens_, da_row, size, ih, scratch, queue_);
+    if (gru) {
+      sum_rows<T>(a_.da + 3 * H_, tokens_, da_row, H_, ih + size, scratch, queue_);
+      sum_rows<T>(a_.da, tokens_, da_row, G_ * H_, hh, scratch, queue_);
+    } else {
+      queue_.copy(hh, static_cast<const T*>(ih), G_ * H_);
+    }
   }
 
   void gain_gradient(T* to, int side) {
     if (!to) return;
     const T* const raw = side ? a_.raw_hh : a_.raw_ih;
     const GainTerm<T> term{a_.da, raw, a_.stats, H_, G_, s_.grads(), side, is_gru(s_.cell)};
-    sum_columns(tokens_, G_ * H_, term, to, queue_);
+    sum_columns(tokens_, G_ * H_, term, to, scratch_.product, queue_);
   }
 
   const RnnStackBackward<T>& call_;

@@ -143,30 +143,34 @@ __global__ void add_biases_kernel(const T* ih, const T* hh, const T* norm_ih, co
 
 constexpr int kSumColumns = 32;
 
-// out[columns] = sums over the rows of f(row, column); a block takes 32 columns, its warps every eighth row.
+// out[piece,columns] = sums over the piece's rows of f(row, column); a block takes 32 columns, its warps every eighth
+// row.
 template <class T, class F>
-__global__ void sum_columns_kernel(i64 rows, i64 columns, F f, T* out) {
+__global__ void sum_columns_kernel(i64 rows, i64 each, i64 columns, F f, T* out) {
   T* const shared = dynamic_shared<T>();
   const int t = static_cast<int>(threadIdx.x), lane = t % kSumColumns;
-  const i64 column = static_cast<i64>(blockIdx.x) * kSumColumns + lane;
+  const i64 column = static_cast<i64>(blockIdx.x) * kSumColumns + lane, begin = blockIdx.y * each;
+  const i64 end = min(begin + each, rows);
   T sum = 0;
   if (column < columns) {
-    for (i64 row = t / kSumColumns; row < rows; row += kThreads / kSumColumns) sum += f(row, column);
+#pragma unroll 4
+    for (i64 row = begin + t / kSumColumns; row < end; row += kThreads / kSumColumns) sum += f(row, column);
   }
   shared[t] = sum;
   __syncthreads();
   if (t >= kSumColumns || column >= columns) return;
   for (int warp = 1; warp < kThreads / kSumColumns; ++warp) sum += shared[warp * kSumColumns + lane];
-  out[column] = sum;
+  out[blockIdx.y * columns + column] = sum;
 }
 
-template <class T, class F>
-void sum_columns(i64 rows, i64 columns, F f, T* out, Queue& queue) {
-  queue.run([&] {
-    return launch(sum_columns_kernel<T, F>, dim3(static_cast<unsigned>(ceil_div(columns, kSumColumns))), dim3(kThreads),
-                  kThreads * sizeof(T), queue.stream(), rows, columns, f, out);
-  });
+// Pieces of the rows: enough blocks for the card, by the shape alone.
+inline i64 sum_pieces(i64 rows, i64 columns) {
+  constexpr i64 kLeast = 64;
+  const i64 wanted = ceil_div(kFullGrid, ceil_div(columns, kSumColumns)), most = ceil_div(rows, kLeast);
+  return wanted < most ? wanted : most > 0 ? most : 1;
 }
+// The most that the sums of all pieces take.
+inline i64 sum_scratch(i64 columns) { return kSumColumns * kFullGrid + columns; }
 
 template <class T>
 struct Matrix {
@@ -174,12 +178,28 @@ struct Matrix {
   i64 row_size;
   __device__ T operator()(i64 row, i64 column) const { return a[row * row_size + column]; }
 };
+
+// scratch: sum_scratch(columns) elements.
+template <class T, class F>
+void sum_columns(i64 rows, i64 columns, F f, T* out, T* scratch, Queue& queue) {
+  if (columns == 0) return;
+  const i64 pieces = sum_pieces(rows, columns);
+  const auto sum = [&](i64 from, i64 parts, auto term, T* to) {
+    queue.run([&] {
+      const dim3 blocks(static_cast<unsigned>(ceil_div(columns, kSumColumns)), static_cast<unsigned>(parts));
+      return launch(sum_columns_kernel<T, decltype(term)>, blocks, dim3(kThreads), kThreads * sizeof(T), queue.stream(),
+                    from, ceil_div(from, parts), columns, term, to);
+    });
+  };
+  sum(rows, pieces, f, pieces > 1 ? scratch : out);
+  if (pieces > 1) sum(pieces, 1, Matrix<T>{scratch, columns}, out);
+}
 template <class T>
-void sum_rows(const T* a, i64 rows, i64 row_size, i64 columns, T* out, Queue& queue) {
-  sum_columns(rows, columns, Matrix<T>{a, row_size}, out, queue);
+void sum_rows(const T* a, i64 rows, i64 row_size, i64 columns, T* out, T* scratch, Queue& queue) {
+  sum_columns(rows, columns, Matrix<T>{a, row_size}, out, scratch, queue);
 }
 
-// The most that cutting the products of the gradients of the weights along the steps needs.
+// The most that the gradients of the weights need: their products cut along the steps, or sums over the tokens.
 template <class T>
 i64 weight_scratch(const RnnStack<T>& s) {
   const i64 heights[] = {s.gates() * s.hidden, 2 * s.hidden, s.hidden,
@@ -192,7 +212,8 @@ i64 weight_scratch(const RnnStack<T>& s) {
       most = bytes > most ? bytes : most;
     }
   }
-  return most / static_cast<i64>(sizeof(T));
+  const i64 products = most / static_cast<i64>(sizeof(T)), sums = sum_scratch(s.gates() * s.hidden);
+  return products > sums ? products : sums;
 }
 
 // dw = da^T x over `depth` tokens, for rows of da.
