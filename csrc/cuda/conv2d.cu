@@ -1,6 +1,6 @@
-// Convolution of images and volumes: an implicit matrix product, on tensor cores of copies with the channels last, else
-// on the tile of multiply.h, and for groups of few channels a direct sum. Gradients are the same passes: that of the
-// data one for each phase of the stride, that of the weights one whose depth runs over the cells.
+// Convolution of images and volumes: an implicit matrix product, of copies with the channels last where that gains,
+// else of the arrays as they are, and for groups of few channels a direct sum. Gradients are the same passes: that of
+// the data one for each phase of the stride, that of the weights one whose depth runs over the cells.
 #include <algorithm>
 #include <numeric>
 #include <type_traits>
@@ -249,11 +249,11 @@ i64 filter_bytes(const Conv2d& s, i64 in, i64 out) {
   return taps_of(s) * s.groups * out * padded_channels<T>(in) * static_cast<i64>(sizeof(T));
 }
 
-// Copies a source [n, groups*in, pixels] into scratch memory, where the products on tensor cores want it.
+// Copies a source [n, groups*in, pixels] into scratch memory, where the products gain by that.
 template <class T>
 cudaError_t copy_source(const Conv2d& s, const T* source, i64 in, i64 pixels, bool direct, void* scratch,
                         PassCopies<T>& copies, cudaStream_t stream) {
-  if (!takes_pieces<T>(s, direct) || !uses_tensor_cores<T>()) return cudaSuccess;
+  if (!takes_pieces<T>(s, direct) || !gains_by_pieces<T>(in)) return cudaSuccess;
   copies.source = static_cast<T*>(scratch);
   copies.filters = copies.source + last_bytes<T>(s.n, s.groups, in, pixels) / static_cast<i64>(sizeof(T));
   return to_channels_last(source, copies.source, s.n, s.groups, in, pixels, stream);
@@ -349,7 +349,7 @@ template <class T>
 cudaError_t weight_gradient(const Conv2d& s, const Conv2dPass& p, const T* dy, const T* x, T* dw, void* scratch,
                             cudaStream_t stream) {
   if constexpr (!std::is_same_v<T, double>) {
-    if (takes_pieces<T>(s, false) && uses_tensor_cores<T>()) {
+    if (takes_pieces<T>(s, false) && gains_by_pieces<T>(p.in)) {
       return run_weight_pieces(s, p, dy, x, dw, scratch, stream);
     }
   }

@@ -3,6 +3,7 @@
 
 #include "cuda/channels_last.h"
 #include "cuda/conv2d_results.h"
+#include "cuda/multiply_pieces_exact.h"
 
 namespace jadro::cuda {
 
@@ -29,6 +30,20 @@ template <class T>
 bool pieces_fit(const Conv2d& s) {
   const i64 most = INT32_MAX / s.groups / taps_of(s);
   return padded_channels<T>(s.ic / s.groups) <= most && padded_channels<T>(s.oc / s.groups) <= most;
+}
+
+// Whether products over groups of `in` channels gain by pieces now: without tensor cores not where padding would more
+// than double their arithmetic.
+template <class T>
+bool gains_by_pieces(i64 in) {
+  return uses_tensor_cores<T>() || padded_channels<T>(in) <= 2 * in;
+}
+
+template <class T, class A, class B, class C>
+cudaError_t multiply_pieces(const Product& p, const A& a, const B& b, const C& c, void* scratch, cudaStream_t stream) {
+  if (uses_tensor_cores<T>()) return multiply_pieces_on_tensor_cores<T>(p, a, b, c, scratch, stream);
+  if constexpr (std::is_same_v<T, float>) return multiply_pieces_exactly(p, a, b, c, scratch, stream);
+  return cudaErrorInvalidValue;
 }
 
 // Scratch memory of passes: the source and the filters with the channels last.

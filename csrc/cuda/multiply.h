@@ -160,18 +160,17 @@ __device__ void multiply_tile(const A& a, const B& b, i64 row, i64 column, i64 b
   }
 }
 
-template <class T, int kTile, class Result>
+template <class T, int kRows, int kColumns, class Result>
 __device__ void store_tile(const Product& p, const Result& c, i64 row, i64 column,
-                           const T (&sums)[kTile / kSide][kTile / kSide]) {
-  constexpr int kEach = kTile / kSide;
+                           const T (&sums)[kRows / kSide][kColumns / kSide]) {
   const int down = static_cast<int>(threadIdx.x) / kSide, across = static_cast<int>(threadIdx.x) % kSide;
 #pragma unroll
-  for (int j = 0; j < kEach; ++j) {
+  for (int j = 0; j < kColumns / kSide; ++j) {
     const i64 to = column + place_in_tile(across, j);
     if (to >= p.columns) continue;
     const auto place = c.place(to);
 #pragma unroll
-    for (int i = 0; i < kEach; ++i) {
+    for (int i = 0; i < kRows / kSide; ++i) {
       const i64 at = row + place_in_tile(down, i);
       if (at < p.rows) c.put(place, at, sums[i][j]);
     }
@@ -188,10 +187,10 @@ __global__ void __launch_bounds__(kThreads, 2)
   T sums[kTile / kSide][kTile / kSide] = {};
   multiply_tile<T, kTile>(a, b, at.row, at.column, at.begin, at.end, dynamic_shared<T>(), sums);
   if (p.slices > 1) {
-    store_tile<T, kTile>(p, SliceResult<T>{slices.of(at.batch, at.slice), p.columns}, at.row, at.column, sums);
+    store_tile<T, kTile, kTile>(p, SliceResult<T>{slices.of(at.batch, at.slice), p.columns}, at.row, at.column, sums);
   } else {
     c.select(at.batch);
-    store_tile<T, kTile>(p, c, at.row, at.column, sums);
+    store_tile<T, kTile, kTile>(p, c, at.row, at.column, sums);
   }
 }
 

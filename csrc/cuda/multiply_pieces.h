@@ -79,21 +79,26 @@ struct PieceFetcher {
       places[i] = operand.place(origin + (Operand::deep ? first + i * Tile::kApart : element));
     }
   }
-  __device__ void fetch(i64 k0, i64 end, T* buffer) const {
-    T* const to = buffer + first * Tile::kRow + element;
+  // put(i, piece) of the thread's row i of the slice.
+  template <class Put>
+  __device__ void each(i64 k0, i64 end, Put put) const {
     if constexpr (Operand::deep) {
       const auto step = operand.step(k0 + element, end);
 #pragma unroll
-      for (int i = 0; i < Tile::kCount; ++i) copy(operand.piece(places[i], step), to + i * Tile::kApart * Tile::kRow);
+      for (int i = 0; i < Tile::kCount; ++i) put(i, operand.piece(places[i], step));
     } else {
 #pragma unroll
       for (int i = 0; i < Tile::kCount; ++i) {
-        const auto step = operand.step(k0 + first + i * Tile::kApart, end);
-        copy(operand.piece(places[0], step), to + i * Tile::kApart * Tile::kRow);
+        put(i, operand.piece(places[0], operand.step(k0 + first + i * Tile::kApart, end)));
       }
     }
   }
-  __device__ static void copy(const Piece<T>& piece, T* to) { copy_async(to, piece.from, piece.bytes); }
+  __device__ void fetch(i64 k0, i64 end, T* buffer) const {
+    T* const to = buffer + first * Tile::kRow + element;
+    each(k0, end, [&](int i, const Piece<T>& piece) {
+      copy_async(to + i * Tile::kApart * Tile::kRow, piece.from, piece.bytes);
+    });
+  }
 };
 
 // The words (0, 0), (8, 0), (0, 4), (8, 4) of (row, word of the depth) from (index, word) on, as A's fragment has them,
@@ -247,19 +252,29 @@ cudaError_t pieces_with(const Product& p, const A& a, const B& b, const C& c, co
                 dim3(kThreads), kCopied > kStaged ? kCopied : kStaged, stream, p, p.slice_depth(), a, b, c, slices);
 }
 
-// On tensor cores; the largest tile that leaves a large card enough blocks.
+// What a tile costs in all: the blocks of the busiest multiprocessor of a large card, each by its area, and by how much
+// a small tile fetches for its arithmetic.
+inline i64 tile_cost(const Product& p, int rows, int columns, i64 percent) {
+  return ceil_div(tiles_of(p, rows, columns), kFullGrid / 4) * rows * columns * percent;
+}
+
+enum class PieceShape { kLarge, kWide, kSmall };  // 128x128, 64x128, 64x64
+
+inline PieceShape piece_shape(const Product& p) {
+  const i64 large = tile_cost(p, 128, 128, 100), wide = tile_cost(p, 64, 128, 110), small = tile_cost(p, 64, 64, 125);
+  if (large <= wide && large <= small) return PieceShape::kLarge;
+  return wide <= small ? PieceShape::kWide : PieceShape::kSmall;
+}
+
 template <class T, class A, class B, class C>
-cudaError_t multiply_pieces(const Product& p, const A& a, const B& b, const C& c, void* scratch, cudaStream_t stream) {
+cudaError_t multiply_pieces_on_tensor_cores(const Product& p, const A& a, const B& b, const C& c, void* scratch,
+                                            cudaStream_t stream) {
   if (p.rows == 0 || p.columns == 0 || p.batches == 0) return cudaSuccess;
   const Slices<float> slices{static_cast<float*>(scratch), p.rows, p.columns, p.slices};
-  cudaError_t error;
-  if (p.rows > 64 && p.columns > 64 && tiles_of(p, 128, 128) >= kFullGrid / 2) {
-    error = pieces_with<T, 128, 128>(p, a, b, c, slices, stream);
-  } else if (p.columns > 64 && tiles_of(p, 64, 128) >= kFullGrid / 4) {
-    error = pieces_with<T, 64, 128>(p, a, b, c, slices, stream);
-  } else {
-    error = pieces_with<T, 64, 64>(p, a, b, c, slices, stream);
-  }
+  const PieceShape shape = piece_shape(p);
+  const cudaError_t error = shape == PieceShape::kLarge  ? pieces_with<T, 128, 128>(p, a, b, c, slices, stream)
+                            : shape == PieceShape::kWide ? pieces_with<T, 64, 128>(p, a, b, c, slices, stream)
+                                                         : pieces_with<T, 64, 64>(p, a, b, c, slices, stream);
   return error == cudaSuccess ? add_slices(p, c, slices, stream) : error;
 }
 
