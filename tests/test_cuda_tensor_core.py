@@ -20,7 +20,8 @@ PRODUCTS = [
     gemm.GemmCase("sliced_packed", 20, 30, 1104, trans_b=True, bias=True),
 ]
 # Copies with the channels last: channels that do and do not fill pieces of 16 bytes, tiles of every shape that end
-# early, columns that lie on 16 bytes and not, phases of a stride with few taps or none, slices of the weights' depth.
+# early, few channels of results, columns that lie on 16 bytes and not, phases of a stride with few taps or none, slices
+# of the weights' depth.
 PIECES = [
     conv2d.Conv2dCase("small_tile", 1, 16, (5, 6), 9, (3, 3), padding=(1,) * 4),
     conv2d.Conv2dCase("wide_tile", 2, 24, (9, 16), 40, (3, 3), padding=(1,) * 4),
@@ -40,6 +41,11 @@ PIECES = [
     conv2d.Conv2dCase("voxels", 2, 18, (3, 4, 8), 20, (2, 3, 3), (1, 2, 1), (1, 0, 1, 1, 1, 1)),
     conv2d.Conv2dCase("mirrored", 2, 20, (7, 8), 10, (3, 3), (2, 1), (2, 1, 1, 2), padding_mode="reflect"),
     conv2d.Conv2dCase("few_channels_out", 2, 3, (18, 19), 32, (7, 7), (2, 2), (3,) * 4),
+    conv2d.Conv2dCase("narrow", 1, 21, (40, 41), 3, (3, 3), (), (1,) * 4, relu=True, scale=True, add=True),
+    conv2d.Conv2dCase("narrow_groups", 2, 6, (36, 35), 26, (3, 4), (1, 2), (1, 0, 2, 1), (2, 1), groups=2),
+    conv2d.Conv2dCase("narrow_without_a_tap", 2, 4, (9, 10), 12, (2, 1), (3, 2), (1, 0, 0, 1)),
+    conv2d.Conv2dCase("narrow_mirrored", 1, 2, (9, 10), 12, (3, 3), (1, 2), (1,) * 4, padding_mode="reflect"),
+    conv2d.Conv2dCase("as_a_product", 2, 3, (9, 10), 12, (3, 3), (2, 2), (1,) * 4, algorithm="im2col"),
     conv2d.Conv2dCase("channels_of_two_tiles", 1, 150, (8, 9), 8, (1, 1)),
     conv2d.ConvTransposeCase("transposed", 2, 20, (6, 8), 24, (4, 4), (2, 2), (1,) * 4, relu=True, add=True),
     conv2d.ConvTransposeCase("transposed_runs", 2, 20, (8, 8), 72, (3, 3), (), (1,) * 4, scale=True, add=True),

@@ -161,10 +161,10 @@ struct Conv2dResultPieces {
   int channels, row_size;
 
   __device__ void select(i64 group) { data += group * channels; }
-  __device__ i64 place(i64 row) const { return row < channels ? row : -1; }
-  __device__ i64 step(i64 k, i64 end) const { return k < end ? k : -1; }
-  __device__ Piece<T> piece(i64 place, i64 step) const {
-    return place >= 0 && step >= 0 ? Piece<T>{data + step * row_size + place, 16} : Piece<T>{data, 0};
+  __device__ int place(i64 row) const { return row < channels ? static_cast<int>(row) : -1; }
+  __device__ int step(i64 k, i64 end) const { return k < end ? static_cast<int>(k) : -1; }
+  __device__ Piece<T> piece(int place, int step) const {
+    return place >= 0 && step >= 0 ? Piece<T>{data + static_cast<i64>(step) * row_size + place, 16} : Piece<T>{data, 0};
   }
 };
 

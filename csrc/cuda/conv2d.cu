@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cuda/conv2d.h"
+#include "cuda/conv2d_narrow.h"
 #include "cuda/conv2d_pieces.h"
 #include "cuda/reduce.h"
 
@@ -108,8 +109,33 @@ constexpr i64 kFewChannels = 4;  // of a group: too few for a tile
 
 bool has_few_channels(const Conv2d& s) { return s.ic / s.groups <= kFewChannels && s.oc / s.groups <= kFewChannels; }
 
-bool is_direct(const Conv2d& s, Conv2dAlgorithm algorithm) {
-  return algorithm == Conv2dAlgorithm::kAuto ? has_few_channels(s) : algorithm == Conv2dAlgorithm::kDirect;
+// How the passes of a problem are computed.
+enum class Way { kProduct, kDirect, kNarrow };
+
+// Passes from groups of `in` to groups of `out` channels.
+template <class T>
+Way way_of(const Conv2d& s, Conv2dAlgorithm algorithm, i64 taps, i64 in, i64 out, i64 cells) {
+  if (algorithm == Conv2dAlgorithm::kDirect) return Way::kDirect;
+  if (algorithm == Conv2dAlgorithm::kIm2col) return Way::kProduct;
+  if (has_few_channels(s)) return Way::kDirect;
+  return is_narrow<T>(taps, in, out, cells, s.groups) ? Way::kNarrow : Way::kProduct;
+}
+
+template <class T>
+Way forward_way(const Conv2d& s, Conv2dAlgorithm algorithm) {
+  const i64 cells = s.padding_mode == PaddingMode::kZeros ? s.n * y_pixels(s) : 0;
+  return way_of<T>(s, algorithm, taps_of(s), s.ic / s.groups, s.oc / s.groups, cells);
+}
+
+// By the most taps, and the cells, of a phase of the stride.
+template <class T>
+Way data_way(const Conv2d& s, Conv2dAlgorithm algorithm) {
+  i64 taps = 1, cells = s.n;
+  for (const Conv2dAxis& a : {s.d, s.h, s.w}) {
+    taps *= ceil_div(a.kernel, a.stride / std::gcd(a.stride, a.dilation));
+    cells *= ceil_div(a.in, a.stride);
+  }
+  return way_of<T>(s, algorithm, taps, s.oc / s.groups, s.ic / s.groups, cells);
 }
 
 // The gradient of the weights has a direct form for few channels only.
@@ -121,8 +147,8 @@ int narrow(i64 size) { return static_cast<int>(size); }
 
 // Whether the products read copies with the channels last; scratch memory is there for them.
 template <class T>
-bool takes_pieces(const Conv2d& s, bool direct) {
-  return !direct && sizeof(T) <= 4 && pieces_fit<T>(s);
+bool takes_pieces(const Conv2d& s, Way way) {
+  return way == Way::kProduct && sizeof(T) <= 4 && pieces_fit<T>(s);
 }
 
 PassAxis forward_axis(const Conv2dAxis& a) {
@@ -186,7 +212,7 @@ Conv2dPass data_pass(const Conv2d& s, const PassAxis& d, const PassAxis& h, cons
 }
 
 template <class T>
-cudaError_t run_pass(const Conv2dPass& p, const T* src, const T* w, T* dst, const Conv2dEpilogue<T>& then, bool direct,
+cudaError_t run_pass(const Conv2dPass& p, const T* src, const T* w, T* dst, const Conv2dEpilogue<T>& then, Way way,
                      const PassCopies<T>& copies, cudaStream_t stream) {
   const Conv2dColumns<T> columns{{p, src}};
   const Conv2dFilters<T> filters{p, w};
@@ -195,7 +221,8 @@ cudaError_t run_pass(const Conv2dPass& p, const T* src, const T* w, T* dst, cons
   if constexpr (!std::is_same_v<T, double>) {
     if (copies.source) return run_pieces(p, w, stored, copies, stream);
   }
-  if (!direct) {
+  if (way == Way::kNarrow) return run_narrow(columns, filters, stored, stream);
+  if (way == Way::kProduct) {
     const Product product = product_of(p.out, p.cells(), p.depth(), p.groups, false);
     return multiply<T>(product, filters, columns, stored, nullptr, stream);
   }
@@ -221,8 +248,8 @@ PassAxis all_places(const Conv2dAxis& a) {
 // dx with zero padding, phase by phase of the stride; where some phase meets no tap, everything is first what nothing
 // becomes.
 template <class T>
-cudaError_t data_gradient(const Conv2d& s, const T* dy, const T* w, T* dx, const Conv2dEpilogue<T>& epilogue,
-                          bool direct, const PassCopies<T>& copies, cudaStream_t stream) {
+cudaError_t data_gradient(const Conv2d& s, const T* dy, const T* w, T* dx, const Conv2dEpilogue<T>& epilogue, Way way,
+                          const PassCopies<T>& copies, cudaStream_t stream) {
   const std::vector<PassAxis> depths = data_axes(s.d), rows = data_axes(s.h), columns = data_axes(s.w);
   const auto all_met = [](const std::vector<PassAxis>& met, const Conv2dAxis& a) {
     return static_cast<i64>(met.size()) == (a.stride < a.in ? a.stride : a.in);
@@ -230,13 +257,13 @@ cudaError_t data_gradient(const Conv2d& s, const T* dy, const T* w, T* dx, const
   cudaError_t error = cudaSuccess;
   if (!all_met(depths, s.d) || !all_met(rows, s.h) || !all_met(columns, s.w)) {
     const Conv2dPass p = data_pass(s, all_places(s.d), all_places(s.h), all_places(s.w));
-    error = run_pass(p, dy, w, dx, epilogue, direct, copies, stream);
+    error = run_pass(p, dy, w, dx, epilogue, way, copies, stream);
   }
   for (const PassAxis& d : depths) {
     for (const PassAxis& h : rows) {
       for (const PassAxis& v : columns) {
         if (error != cudaSuccess) return error;
-        error = run_pass(data_pass(s, d, h, v), dy, w, dx, epilogue, direct, copies, stream);
+        error = run_pass(data_pass(s, d, h, v), dy, w, dx, epilogue, way, copies, stream);
       }
     }
   }
@@ -251,9 +278,9 @@ i64 filter_bytes(const Conv2d& s, i64 in, i64 out) {
 
 // Copies a source [n, groups*in, pixels] into scratch memory, where the products gain by that.
 template <class T>
-cudaError_t copy_source(const Conv2d& s, const T* source, i64 in, i64 pixels, bool direct, void* scratch,
+cudaError_t copy_source(const Conv2d& s, const T* source, i64 in, i64 pixels, Way way, void* scratch,
                         PassCopies<T>& copies, cudaStream_t stream) {
-  if (!takes_pieces<T>(s, direct) || !gains_by_pieces<T>(in)) return cudaSuccess;
+  if (!takes_pieces<T>(s, way) || !gains_by_pieces<T>(in)) return cudaSuccess;
   copies.source = static_cast<T*>(scratch);
   copies.filters = copies.source + last_bytes<T>(s.n, s.groups, in, pixels) / static_cast<i64>(sizeof(T));
   return to_channels_last(source, copies.source, s.n, s.groups, in, pixels, stream);
@@ -297,7 +324,7 @@ bool conv2d_fits(const Conv2d& s) {
 
 template <class T>
 i64 conv2d_forward_scratch(const Conv2d& s, Conv2dAlgorithm algorithm) {
-  if (!takes_pieces<T>(s, is_direct(s, algorithm))) return 0;
+  if (!takes_pieces<T>(s, forward_way<T>(s, algorithm))) return 0;
   return x_last_bytes<T>(s) + filter_bytes<T>(s, s.ic / s.groups, s.oc / s.groups);
 }
 
@@ -307,7 +334,7 @@ i64 conv2d_data_scratch(const Conv2d& s, Conv2dAlgorithm algorithm) {
   if (s.padding_mode != PaddingMode::kZeros) {
     bytes += whole_packs(s.n * s.ic * x_pixels(padded_shape(s)) * static_cast<i64>(sizeof(T)));
   }
-  if (!takes_pieces<T>(s, is_direct(s, algorithm))) return bytes;
+  if (!takes_pieces<T>(s, data_way<T>(s, algorithm))) return bytes;
   return bytes + y_last_bytes<T>(s) + filter_bytes<T>(s, s.oc / s.groups, s.ic / s.groups);
 }
 
@@ -315,17 +342,17 @@ template <class T>
 i64 conv2d_weight_scratch(const Conv2d& s, Conv2dAlgorithm algorithm) {
   if (weight_is_direct(s, algorithm)) return 0;
   const i64 bytes = product_scratch<T>(weight_product(s));
-  return takes_pieces<T>(s, false) ? std::max(bytes, weight_pieces_bytes<T>(s)) : bytes;
+  return takes_pieces<T>(s, Way::kProduct) ? std::max(bytes, weight_pieces_bytes<T>(s)) : bytes;
 }
 
 template <class T>
 cudaError_t conv2d_forward(const Conv2d& s, const T* x, const T* w, T* y, const Conv2dEpilogue<T>& epilogue,
                            Conv2dAlgorithm algorithm, void* scratch, cudaStream_t stream) {
-  const bool direct = is_direct(s, algorithm);
+  const Way way = forward_way<T>(s, algorithm);
   PassCopies<T> copies{};
-  const cudaError_t error = copy_source(s, x, s.ic / s.groups, x_pixels(s), direct, scratch, copies, stream);
+  const cudaError_t error = copy_source(s, x, s.ic / s.groups, x_pixels(s), way, scratch, copies, stream);
   if (error != cudaSuccess) return error;
-  return run_pass(forward_pass(s), x, w, y, epilogue, direct, copies, stream);
+  return run_pass(forward_pass(s), x, w, y, epilogue, way, copies, stream);
 }
 
 template <class T>
@@ -333,14 +360,15 @@ cudaError_t conv2d_backward_data(const Conv2d& s, const T* dy, const T* w, T* dx
                                  Conv2dAlgorithm algorithm, void* scratch, cudaStream_t stream) {
   const i64 size = s.n * s.ic * x_pixels(s);
   if (size == 0) return cudaSuccess;
-  const bool direct = is_direct(s, algorithm), folded = s.padding_mode != PaddingMode::kZeros;
+  const Way way = data_way<T>(s, algorithm);
+  const bool folded = s.padding_mode != PaddingMode::kZeros;
   const Conv2d padded = folded ? padded_shape(s) : s;
   const i64 padded_size = folded ? s.n * s.ic * x_pixels(padded) : 0;
   T* const to = folded ? static_cast<T*>(scratch) : dx;
   void* const rest = static_cast<char*>(scratch) + whole_packs(padded_size * static_cast<i64>(sizeof(T)));
   PassCopies<T> copies{};
-  cudaError_t error = copy_source(s, dy, s.oc / s.groups, y_pixels(s), direct, rest, copies, stream);
-  if (error == cudaSuccess) error = data_gradient(padded, dy, w, to, epilogue, direct, copies, stream);
+  cudaError_t error = copy_source(s, dy, s.oc / s.groups, y_pixels(s), way, rest, copies, stream);
+  if (error == cudaSuccess) error = data_gradient(padded, dy, w, to, epilogue, way, copies, stream);
   if (error != cudaSuccess || !folded) return error;
   return launch(fold_kernel<T>, dim3(blocks_for(size)), dim3(kThreads), 0, stream, s, static_cast<const T*>(to), dx);
 }
@@ -349,7 +377,7 @@ template <class T>
 cudaError_t weight_gradient(const Conv2d& s, const Conv2dPass& p, const T* dy, const T* x, T* dw, void* scratch,
                             cudaStream_t stream) {
   if constexpr (!std::is_same_v<T, double>) {
-    if (takes_pieces<T>(s, false) && gains_by_pieces<T>(p.in)) {
+    if (takes_pieces<T>(s, Way::kProduct) && gains_by_pieces<T>(p.in)) {
       return run_weight_pieces(s, p, dy, x, dw, scratch, stream);
     }
   }

@@ -113,15 +113,15 @@ cudaError_t exact_pieces_with(const Product& p, const A& a, const B& b, const C&
                 dim3(kThreads), kShared, stream, p, p.slice_depth(), a, b, c, slices);
 }
 
+// Without the largest tile, which wants more registers than two blocks of a multiprocessor have.
 template <class A, class B, class C>
 cudaError_t multiply_pieces_exactly(const Product& p, const A& a, const B& b, const C& c, void* scratch,
                                     cudaStream_t stream) {
   if (p.rows == 0 || p.columns == 0 || p.batches == 0) return cudaSuccess;
   const Slices<float> slices{static_cast<float*>(scratch), p.rows, p.columns, p.slices};
-  const PieceShape shape = piece_shape(p);
-  const cudaError_t error = shape == PieceShape::kLarge  ? exact_pieces_with<128, 128>(p, a, b, c, slices, stream)
-                            : shape == PieceShape::kWide ? exact_pieces_with<64, 128>(p, a, b, c, slices, stream)
-                                                         : exact_pieces_with<64, 64>(p, a, b, c, slices, stream);
+  const cudaError_t error = piece_shape(p) == PieceShape::kSmall
+                                ? exact_pieces_with<64, 64>(p, a, b, c, slices, stream)
+                                : exact_pieces_with<64, 128>(p, a, b, c, slices, stream);
   return error == cudaSuccess ? add_slices(p, c, slices, stream) : error;
 }
 
