@@ -19,6 +19,37 @@ PRODUCTS = [
     gemm.GemmCase("sliced", 20, 30, 1100, trans_a=True),
     gemm.GemmCase("sliced_packed", 20, 30, 1104, trans_b=True, bias=True),
 ]
+# Copies with the channels last: channels that do and do not fill pieces of 16 bytes, tiles of every shape that end
+# early, few channels of results, columns that lie on 16 bytes and not, phases of a stride with few taps or none, slices
+# of the weights' depth.
+PIECES = [
+    conv2d.Conv2dCase("small_tile", 1, 16, (5, 6), 9, (3, 3), padding=(1,) * 4),
+    conv2d.Conv2dCase("wide_tile", 2, 24, (9, 16), 40, (3, 3), padding=(1,) * 4),
+    conv2d.Conv2dCase("large_tile", 2, 13, (16, 16), 128, (3, 3), padding=(1,) * 4),
+    conv2d.Conv2dCase("large_tile_ends_early", 2, 16, (23, 20), 127, (1, 1)),
+    conv2d.Conv2dCase("large_tile_of_weights", 3, 127, (6, 7), 128, (2, 2)),
+    conv2d.Conv2dCase("whole_channels_one_tap", 3, 32, (8, 9), 24, (1, 1)),
+    conv2d.Conv2dCase("one_tap_strided", 2, 17, (9, 10), 20, (1, 1), (2, 3)),
+    conv2d.Conv2dCase("taps_past_the_slice", 1, 3, (20, 21), 10, (7, 7), (2, 2), (3,) * 4),
+    conv2d.Conv2dCase("odd_groups", 2, 27, (7, 9), 15, (3, 2), (2, 1), (1, 0, 2, 1), (1, 3), groups=3),
+    conv2d.Conv2dCase("wide_groups", 2, 32, (8, 8), 140, (3, 3), padding=(1,) * 4, groups=2),
+    conv2d.Conv2dCase("no_tap_in_a_phase", 2, 9, (10, 11), 12, (2, 1), (3, 2), (1, 0, 0, 1)),
+    conv2d.Conv2dCase("runs", 2, 8, (8, 8), 70, (3, 3), (), (1,) * 4, relu=True, slope=True, scale=True, add=True),
+    conv2d.Conv2dCase("no_runs", 2, 8, (7, 9), 70, (3, 3), (), (1,) * 4, relu=True, most=1.0, scale=True, add=True),
+    conv2d.Conv2dCase("slices", 3, 9, (21, 22), 11, (3, 3), padding=(1,) * 4),
+    conv2d.Conv2dCase("slices_in_groups", 2, 24, (24, 24), 18, (1, 1), groups=3),
+    conv2d.Conv2dCase("voxels", 2, 18, (3, 4, 8), 20, (2, 3, 3), (1, 2, 1), (1, 0, 1, 1, 1, 1)),
+    conv2d.Conv2dCase("mirrored", 2, 20, (7, 8), 10, (3, 3), (2, 1), (2, 1, 1, 2), padding_mode="reflect"),
+    conv2d.Conv2dCase("few_channels_out", 2, 3, (18, 19), 32, (7, 7), (2, 2), (3,) * 4),
+    conv2d.Conv2dCase("narrow", 1, 21, (40, 41), 3, (3, 3), (), (1,) * 4, relu=True, scale=True, add=True),
+    conv2d.Conv2dCase("narrow_groups", 2, 6, (36, 35), 26, (3, 4), (1, 2), (1, 0, 2, 1), (2, 1), groups=2),
+    conv2d.Conv2dCase("narrow_without_a_tap", 2, 4, (9, 10), 12, (2, 1), (3, 2), (1, 0, 0, 1)),
+    conv2d.Conv2dCase("narrow_mirrored", 1, 2, (9, 10), 12, (3, 3), (1, 2), (1,) * 4, padding_mode="reflect"),
+    conv2d.Conv2dCase("as_a_product", 2, 3, (9, 10), 12, (3, 3), (2, 2), (1,) * 4, algorithm="im2col"),
+    conv2d.Conv2dCase("channels_of_two_tiles", 1, 150, (8, 9), 8, (1, 1)),
+    conv2d.ConvTransposeCase("transposed", 2, 20, (6, 8), 24, (4, 4), (2, 2), (1,) * 4, relu=True, add=True),
+    conv2d.ConvTransposeCase("transposed_runs", 2, 20, (8, 8), 72, (3, 3), (), (1,) * 4, scale=True, add=True),
+]
 
 
 @pytest.fixture(params=[name for name in backend_names() if name.startswith("cuda")] or ["none"])
@@ -80,18 +111,26 @@ def test_products(case, kind, device):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("case", PLAIN, ids=str)
+@pytest.mark.parametrize("case", [*PLAIN, *PIECES], ids=str)
 def test_convolutions(case, kind, device):
     check(case, kind, device)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("case", [gemm.CASES[0], PRODUCTS[0], PRODUCTS[4], PLAIN[0]], ids=str)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("case", PIECES, ids=str)
+def test_convolutions_without_rounding(case, dtype, device):
+    cases.assert_close_to_reference(device.run(case, case.make_inputs(dtype)), case)
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "float32"])
+@pytest.mark.parametrize("case", [gemm.CASES[0], PRODUCTS[0], PRODUCTS[4], PLAIN[0], *PIECES], ids=str)
 def test_the_order_of_threads_changes_no_bit(case, kind, device):
     if device.name == "cuda":
         pytest.skip("a GPU has an order of its own")
     device.core.allow_tf32(kind == "tf32")
-    inputs = {name: rounded(a, kind) for name, a in case.make_inputs(np.float32).items()}
+    inputs = case.make_inputs(np.float32)
+    if kind != "float32":
+        inputs = {name: rounded(a, kind) for name, a in inputs.items()}
     first = device.run(case, inputs)
     device.core.set_backward(True)
     second = device.run(case, inputs)

@@ -66,7 +66,9 @@ void forward(const py::object& x_given, const py::object& w_given, const Given& 
     const T* filters = call.in<T>(w, p.w_shape());
     const Conv2dEpilogue<T> epilogue = then.epilogue<T>(call, p.shape.oc, p.y_shape());
     T* out = call.out<T>(y, p.y_shape());
-    call.run([&] { return conv2d_forward(p.shape, image, filters, out, epilogue, chosen, stream_of(stream)); });
+    call.run(conv2d_forward_scratch<T>(p.shape, chosen), [&](void* scratch) {
+      return conv2d_forward(p.shape, image, filters, out, epilogue, chosen, scratch, stream_of(stream));
+    });
   });
 }
 
@@ -89,9 +91,8 @@ void backward_data(const py::object& dy_given, const py::object& w_given, const 
     const T* filters = call.in<T>(w, p.w_shape());
     const Conv2dEpilogue<T> epilogue = then.epilogue<T>(call, p.shape.ic, p.x_shape());
     T* out = call.out<T>(dx, p.x_shape());
-    call.run(conv2d_data_scratch(p.shape) * static_cast<i64>(sizeof(T)), [&](void* scratch) {
-      return conv2d_backward_data(p.shape, gradient, filters, out, epilogue, chosen, static_cast<T*>(scratch),
-                                  stream_of(stream));
+    call.run(conv2d_data_scratch<T>(p.shape, chosen), [&](void* scratch) {
+      return conv2d_backward_data(p.shape, gradient, filters, out, epilogue, chosen, scratch, stream_of(stream));
     });
   });
 }
@@ -111,9 +112,8 @@ void backward_weight(const py::object& dy_given, const py::object& x_given, cons
     const T* image = call.in<T>(x, p.x_shape());
     T* out = call.out<T>(dw, p.w_shape());
     T* bias = call.out<T>(db, {p.shape.oc});
-    call.run(conv2d_weight_scratch(p.shape, chosen) * static_cast<i64>(sizeof(Sum<T>)), [&](void* scratch) {
-      return conv2d_backward_weight(p.shape, gradient, image, out, bias, chosen, static_cast<Sum<T>*>(scratch),
-                                    stream_of(stream));
+    call.run(conv2d_weight_scratch<T>(p.shape, chosen), [&](void* scratch) {
+      return conv2d_backward_weight(p.shape, gradient, image, out, bias, chosen, scratch, stream_of(stream));
     });
   });
 }

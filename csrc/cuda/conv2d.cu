@@ -1,56 +1,18 @@
-// Convolution of images and volumes: an implicit matrix product on the tile of multiply.h, and for groups of few
-// channels a direct sum. Gradients are the same passes: that of the data one for each phase of the stride, that of the
-// weights one whose depth runs over the cells.
+// Convolution of images and volumes: an implicit matrix product, of copies with the channels last where that gains,
+// else of the arrays as they are, and for groups of few channels a direct sum. Gradients are the same passes: that of
+// the data one for each phase of the stride, that of the weights one whose depth runs over the cells.
+#include <algorithm>
 #include <numeric>
 #include <type_traits>
 #include <vector>
 
 #include "cuda/conv2d.h"
-#include "cuda/conv2d_pass.h"
-#include "cuda/multiply_tensor.h"
-#include "cuda/rectifier.h"
+#include "cuda/conv2d_narrow.h"
+#include "cuda/conv2d_pieces.h"
 #include "cuda/reduce.h"
 
 namespace jadro::cuda {
 namespace {
-
-// Where results go: the epilogue, then dst[n, groups*out, d, h, w].
-template <class T>
-struct Stored {
-  Conv2dPass pass;
-  T* data;
-  Conv2dEpilogue<T> then;
-  i64 channel = 0;
-
-  __device__ void select(i64 group) { channel = group * pass.out; }
-  __device__ i64 place(i64 column) const {
-    const Place3 c = cell_of(pass, column);
-    const i64 d = c.d * pass.d.dst_step + pass.d.dst_first, h = c.h * pass.h.dst_step + pass.h.dst_first;
-    const i64 w = c.w * pass.w.dst_step + pass.w.dst_first;
-    return c.outer * pass.groups * pass.out * pass.destination_size() +
-           (d * pass.h.destination + h) * pass.w.destination + w;
-  }
-  __device__ void put(i64 place, i64 row, Sum<T> value) const {
-    const i64 o = channel + row, at = place + o * pass.destination_size();
-    if (then.scale) value *= static_cast<Sum<T>>(then.scale[o]);
-    if (then.bias) value += static_cast<Sum<T>>(then.bias[o]);
-    if (then.add) value += static_cast<Sum<T>>(then.add[at]);
-    data[at] = static_cast<T>(rectified(then.rectifier, o, value));
-  }
-};
-
-// dw[groups,out,in*taps]
-template <class T>
-struct StoredWeights {
-  T* data;
-  i64 out, row_size;
-
-  __device__ void select(i64 group) { data += group * out * row_size; }
-  __device__ i64 place(i64 column) const { return column; }
-  __device__ void put(i64 column, i64 row, Sum<T> value) const {
-    data[row * row_size + column] = static_cast<T>(value);
-  }
-};
 
 // A thread sums one result: of channel blockIdx.y, blockIdx.y + gridDim.y, ...
 template <class T>
@@ -147,8 +109,33 @@ constexpr i64 kFewChannels = 4;  // of a group: too few for a tile
 
 bool has_few_channels(const Conv2d& s) { return s.ic / s.groups <= kFewChannels && s.oc / s.groups <= kFewChannels; }
 
-bool is_direct(const Conv2d& s, Conv2dAlgorithm algorithm) {
-  return algorithm == Conv2dAlgorithm::kAuto ? has_few_channels(s) : algorithm == Conv2dAlgorithm::kDirect;
+// How the passes of a problem are computed.
+enum class Way { kProduct, kDirect, kNarrow };
+
+// Passes from groups of `in` to groups of `out` channels.
+template <class T>
+Way way_of(const Conv2d& s, Conv2dAlgorithm algorithm, i64 taps, i64 in, i64 out, i64 cells) {
+  if (algorithm == Conv2dAlgorithm::kDirect) return Way::kDirect;
+  if (algorithm == Conv2dAlgorithm::kIm2col) return Way::kProduct;
+  if (has_few_channels(s)) return Way::kDirect;
+  return is_narrow<T>(taps, in, out, cells, s.groups) ? Way::kNarrow : Way::kProduct;
+}
+
+template <class T>
+Way forward_way(const Conv2d& s, Conv2dAlgorithm algorithm) {
+  const i64 cells = s.padding_mode == PaddingMode::kZeros ? s.n * y_pixels(s) : 0;
+  return way_of<T>(s, algorithm, taps_of(s), s.ic / s.groups, s.oc / s.groups, cells);
+}
+
+// By the most taps, and the cells, of a phase of the stride.
+template <class T>
+Way data_way(const Conv2d& s, Conv2dAlgorithm algorithm) {
+  i64 taps = 1, cells = s.n;
+  for (const Conv2dAxis& a : {s.d, s.h, s.w}) {
+    taps *= ceil_div(a.kernel, a.stride / std::gcd(a.stride, a.dilation));
+    cells *= ceil_div(a.in, a.stride);
+  }
+  return way_of<T>(s, algorithm, taps, s.oc / s.groups, s.ic / s.groups, cells);
 }
 
 // The gradient of the weights has a direct form for few channels only.
@@ -157,7 +144,12 @@ bool weight_is_direct(const Conv2d& s, Conv2dAlgorithm algorithm) {
 }
 
 int narrow(i64 size) { return static_cast<int>(size); }
-i64 taps_of(const Conv2d& s) { return s.d.kernel * s.h.kernel * s.w.kernel; }
+
+// Whether the products read copies with the channels last; scratch memory is there for them.
+template <class T>
+bool takes_pieces(const Conv2d& s, Way way) {
+  return way == Way::kProduct && sizeof(T) <= 4 && pieces_fit<T>(s);
+}
 
 PassAxis forward_axis(const Conv2dAxis& a) {
   return {narrow(a.in),
@@ -220,20 +212,18 @@ Conv2dPass data_pass(const Conv2d& s, const PassAxis& d, const PassAxis& h, cons
 }
 
 template <class T>
-cudaError_t run_pass(const Conv2dPass& p, const T* src, const T* w, T* dst, const Conv2dEpilogue<T>& then, bool direct,
-                     cudaStream_t stream) {
+cudaError_t run_pass(const Conv2dPass& p, const T* src, const T* w, T* dst, const Conv2dEpilogue<T>& then, Way way,
+                     const PassCopies<T>& copies, cudaStream_t stream) {
   const Conv2dColumns<T> columns{{p, src}};
   const Conv2dFilters<T> filters{p, w};
-  const Stored<T> stored{p, dst, then};
+  const Stored<T> stored(p, dst, then);
   if (p.cells() == 0) return cudaSuccess;
-  if (!direct) {
+  if constexpr (!std::is_same_v<T, double>) {
+    if (copies.source) return run_pieces(p, w, stored, copies, stream);
+  }
+  if (way == Way::kNarrow) return run_narrow(columns, filters, stored, stream);
+  if (way == Way::kProduct) {
     const Product product = product_of(p.out, p.cells(), p.depth(), p.groups, false);
-    if constexpr (!std::is_same_v<T, double>) {
-      if (uses_tensor_cores<T>() && p.filters_in_order() && can_be_packed(w, p.w_out, p.w_group)) {
-        return multiply_on_tensor_cores<T>(product, Packed<T>{w, p.out, p.w_out, p.w_group}, columns, stored, nullptr,
-                                           stream);
-      }
-    }
     return multiply<T>(product, filters, columns, stored, nullptr, stream);
   }
   const Grid grid = grid_over(p.groups * p.out, p.cells());
@@ -258,8 +248,8 @@ PassAxis all_places(const Conv2dAxis& a) {
 // dx with zero padding, phase by phase of the stride; where some phase meets no tap, everything is first what nothing
 // becomes.
 template <class T>
-cudaError_t data_gradient(const Conv2d& s, const T* dy, const T* w, T* dx, const Conv2dEpilogue<T>& epilogue,
-                          bool direct, cudaStream_t stream) {
+cudaError_t data_gradient(const Conv2d& s, const T* dy, const T* w, T* dx, const Conv2dEpilogue<T>& epilogue, Way way,
+                          const PassCopies<T>& copies, cudaStream_t stream) {
   const std::vector<PassAxis> depths = data_axes(s.d), rows = data_axes(s.h), columns = data_axes(s.w);
   const auto all_met = [](const std::vector<PassAxis>& met, const Conv2dAxis& a) {
     return static_cast<i64>(met.size()) == (a.stride < a.in ? a.stride : a.in);
@@ -267,16 +257,33 @@ cudaError_t data_gradient(const Conv2d& s, const T* dy, const T* w, T* dx, const
   cudaError_t error = cudaSuccess;
   if (!all_met(depths, s.d) || !all_met(rows, s.h) || !all_met(columns, s.w)) {
     const Conv2dPass p = data_pass(s, all_places(s.d), all_places(s.h), all_places(s.w));
-    error = run_pass(p, dy, w, dx, epilogue, direct, stream);
+    error = run_pass(p, dy, w, dx, epilogue, way, copies, stream);
   }
   for (const PassAxis& d : depths) {
     for (const PassAxis& h : rows) {
       for (const PassAxis& v : columns) {
-        if (error == cudaSuccess) error = run_pass(data_pass(s, d, h, v), dy, w, dx, epilogue, direct, stream);
+        if (error != cudaSuccess) return error;
+        error = run_pass(data_pass(s, d, h, v), dy, w, dx, epilogue, way, copies, stream);
       }
     }
   }
   return error;
+}
+
+// Bytes of the filters of all phases, one after the other, with the channels last.
+template <class T>
+i64 filter_bytes(const Conv2d& s, i64 in, i64 out) {
+  return taps_of(s) * s.groups * out * padded_channels<T>(in) * static_cast<i64>(sizeof(T));
+}
+
+// Copies a source [n, groups*in, pixels] into scratch memory, where the products gain by that.
+template <class T>
+cudaError_t copy_source(const Conv2d& s, const T* source, i64 in, i64 pixels, Way way, void* scratch,
+                        PassCopies<T>& copies, cudaStream_t stream) {
+  if (!takes_pieces<T>(s, way) || !gains_by_pieces<T>(in)) return cudaSuccess;
+  copies.source = static_cast<T*>(scratch);
+  copies.filters = copies.source + last_bytes<T>(s.n, s.groups, in, pixels) / static_cast<i64>(sizeof(T));
+  return to_channels_last(source, copies.source, s.n, s.groups, in, pixels, stream);
 }
 
 // The convolution of the padded data: what folds back to dx.
@@ -315,78 +322,124 @@ bool conv2d_fits(const Conv2d& s) {
          product_fits({s.ic, s.d.kernel, s.h.kernel, s.w.kernel});
 }
 
-i64 conv2d_data_scratch(const Conv2d& s) {
-  if (s.padding_mode == PaddingMode::kZeros) return 0;
-  const Conv2d padded = padded_shape(s);
-  return s.n * s.ic * padded.d.in * padded.h.in * padded.w.in;
+template <class T>
+i64 conv2d_forward_scratch(const Conv2d& s, Conv2dAlgorithm algorithm) {
+  if (!takes_pieces<T>(s, forward_way<T>(s, algorithm))) return 0;
+  return x_last_bytes<T>(s) + filter_bytes<T>(s, s.ic / s.groups, s.oc / s.groups);
 }
 
+template <class T>
+i64 conv2d_data_scratch(const Conv2d& s, Conv2dAlgorithm algorithm) {
+  i64 bytes = 0;
+  if (s.padding_mode != PaddingMode::kZeros) {
+    bytes += whole_packs(s.n * s.ic * x_pixels(padded_shape(s)) * static_cast<i64>(sizeof(T)));
+  }
+  if (!takes_pieces<T>(s, data_way<T>(s, algorithm))) return bytes;
+  return bytes + y_last_bytes<T>(s) + filter_bytes<T>(s, s.oc / s.groups, s.ic / s.groups);
+}
+
+template <class T>
 i64 conv2d_weight_scratch(const Conv2d& s, Conv2dAlgorithm algorithm) {
-  return weight_is_direct(s, algorithm) ? 0 : product_scratch<char>(weight_product(s));
+  if (weight_is_direct(s, algorithm)) return 0;
+  const i64 bytes = product_scratch<T>(weight_product(s));
+  return takes_pieces<T>(s, Way::kProduct) ? std::max(bytes, weight_pieces_bytes<T>(s)) : bytes;
 }
 
 template <class T>
 cudaError_t conv2d_forward(const Conv2d& s, const T* x, const T* w, T* y, const Conv2dEpilogue<T>& epilogue,
-                           Conv2dAlgorithm algorithm, cudaStream_t stream) {
-  return run_pass(forward_pass(s), x, w, y, epilogue, is_direct(s, algorithm), stream);
+                           Conv2dAlgorithm algorithm, void* scratch, cudaStream_t stream) {
+  const Way way = forward_way<T>(s, algorithm);
+  PassCopies<T> copies{};
+  const cudaError_t error = copy_source(s, x, s.ic / s.groups, x_pixels(s), way, scratch, copies, stream);
+  if (error != cudaSuccess) return error;
+  return run_pass(forward_pass(s), x, w, y, epilogue, way, copies, stream);
 }
 
 template <class T>
 cudaError_t conv2d_backward_data(const Conv2d& s, const T* dy, const T* w, T* dx, const Conv2dEpilogue<T>& epilogue,
-                                 Conv2dAlgorithm algorithm, T* scratch, cudaStream_t stream) {
-  const i64 size = s.n * s.ic * s.d.in * s.h.in * s.w.in;
+                                 Conv2dAlgorithm algorithm, void* scratch, cudaStream_t stream) {
+  const i64 size = s.n * s.ic * x_pixels(s);
   if (size == 0) return cudaSuccess;
-  const bool direct = is_direct(s, algorithm);
-  if (s.padding_mode == PaddingMode::kZeros) return data_gradient(s, dy, w, dx, epilogue, direct, stream);
-  const cudaError_t error = data_gradient(padded_shape(s), dy, w, scratch, epilogue, direct, stream);
-  if (error != cudaSuccess) return error;
-  return launch(fold_kernel<T>, dim3(blocks_for(size)), dim3(kThreads), 0, stream, s, static_cast<const T*>(scratch),
-                dx);
+  const Way way = data_way<T>(s, algorithm);
+  const bool folded = s.padding_mode != PaddingMode::kZeros;
+  const Conv2d padded = folded ? padded_shape(s) : s;
+  const i64 padded_size = folded ? s.n * s.ic * x_pixels(padded) : 0;
+  T* const to = folded ? static_cast<T*>(scratch) : dx;
+  void* const rest = static_cast<char*>(scratch) + whole_packs(padded_size * static_cast<i64>(sizeof(T)));
+  PassCopies<T> copies{};
+  cudaError_t error = copy_source(s, dy, s.oc / s.groups, y_pixels(s), way, rest, copies, stream);
+  if (error == cudaSuccess) error = data_gradient(padded, dy, w, to, epilogue, way, copies, stream);
+  if (error != cudaSuccess || !folded) return error;
+  return launch(fold_kernel<T>, dim3(blocks_for(size)), dim3(kThreads), 0, stream, s, static_cast<const T*>(to), dx);
+}
+
+template <class T>
+cudaError_t weight_gradient(const Conv2d& s, const Conv2dPass& p, const T* dy, const T* x, T* dw, void* scratch,
+                            cudaStream_t stream) {
+  if constexpr (!std::is_same_v<T, double>) {
+    if (takes_pieces<T>(s, Way::kProduct) && gains_by_pieces<T>(p.in)) {
+      return run_weight_pieces(s, p, dy, x, dw, scratch, stream);
+    }
+  }
+  return multiply<T>(weight_product(s), Conv2dResults<T>{p, dy}, Conv2dTransposedColumns<T>{{p, x}},
+                     StoredWeights<T>{dw, p.out, p.depth()}, scratch, stream);
 }
 
 template <class T>
 cudaError_t conv2d_backward_weight(const Conv2d& s, const T* dy, const T* x, T* dw, T* db, Conv2dAlgorithm algorithm,
-                                   Sum<T>* scratch, cudaStream_t stream) {
+                                   void* scratch, cudaStream_t stream) {
   const Conv2dPass p = forward_pass(s);
-  const Conv2dTransposedColumns<T> columns{{p, x}};
-  const Conv2dResults<T> results{p, dy};
   const i64 row_size = p.depth();
   constexpr std::size_t kShared = kThreads / 32 * sizeof(Sum<T>);
   cudaError_t error;
   if (weight_is_direct(s, algorithm)) {
+    const Conv2dTransposedColumns<T> columns{{p, x}};
+    const Conv2dResults<T> results{p, dy};
     error = launch(direct_weight_kernel<T>, dim3(static_cast<unsigned>(s.oc * row_size)), dim3(kThreads), kShared,
                    stream, p, columns, results, dw, p.cells(), row_size);
   } else {
-    error = multiply<T>(weight_product(s), results, columns, StoredWeights<T>{dw, p.out, row_size}, scratch, stream);
+    error = weight_gradient(s, p, dy, x, dw, scratch, stream);
   }
   if (error != cudaSuccess || !db) return error;
   return launch(bias_kernel<T>, dim3(static_cast<unsigned>(s.oc)), dim3(kThreads), kShared, stream, dy, s.n, s.oc,
-                s.d.out * s.h.out * s.w.out, db);
+                y_pixels(s), db);
 }
 
+template i64 conv2d_forward_scratch<float>(const Conv2d&, Conv2dAlgorithm);
+template i64 conv2d_data_scratch<float>(const Conv2d&, Conv2dAlgorithm);
+template i64 conv2d_weight_scratch<float>(const Conv2d&, Conv2dAlgorithm);
 template cudaError_t conv2d_forward(const Conv2d&, const float*, const float*, float*, const Conv2dEpilogue<float>&,
-                                    Conv2dAlgorithm, cudaStream_t);
+                                    Conv2dAlgorithm, void*, cudaStream_t);
 template cudaError_t conv2d_backward_data(const Conv2d&, const float*, const float*, float*,
-                                          const Conv2dEpilogue<float>&, Conv2dAlgorithm, float*, cudaStream_t);
+                                          const Conv2dEpilogue<float>&, Conv2dAlgorithm, void*, cudaStream_t);
 template cudaError_t conv2d_backward_weight(const Conv2d&, const float*, const float*, float*, float*, Conv2dAlgorithm,
-                                            float*, cudaStream_t);
+                                            void*, cudaStream_t);
+template i64 conv2d_forward_scratch<double>(const Conv2d&, Conv2dAlgorithm);
+template i64 conv2d_data_scratch<double>(const Conv2d&, Conv2dAlgorithm);
+template i64 conv2d_weight_scratch<double>(const Conv2d&, Conv2dAlgorithm);
 template cudaError_t conv2d_forward(const Conv2d&, const double*, const double*, double*, const Conv2dEpilogue<double>&,
-                                    Conv2dAlgorithm, cudaStream_t);
+                                    Conv2dAlgorithm, void*, cudaStream_t);
 template cudaError_t conv2d_backward_data(const Conv2d&, const double*, const double*, double*,
-                                          const Conv2dEpilogue<double>&, Conv2dAlgorithm, double*, cudaStream_t);
+                                          const Conv2dEpilogue<double>&, Conv2dAlgorithm, void*, cudaStream_t);
 template cudaError_t conv2d_backward_weight(const Conv2d&, const double*, const double*, double*, double*,
-                                            Conv2dAlgorithm, double*, cudaStream_t);
+                                            Conv2dAlgorithm, void*, cudaStream_t);
+template i64 conv2d_forward_scratch<Half>(const Conv2d&, Conv2dAlgorithm);
+template i64 conv2d_data_scratch<Half>(const Conv2d&, Conv2dAlgorithm);
+template i64 conv2d_weight_scratch<Half>(const Conv2d&, Conv2dAlgorithm);
 template cudaError_t conv2d_forward(const Conv2d&, const Half*, const Half*, Half*, const Conv2dEpilogue<Half>&,
-                                    Conv2dAlgorithm, cudaStream_t);
+                                    Conv2dAlgorithm, void*, cudaStream_t);
 template cudaError_t conv2d_backward_data(const Conv2d&, const Half*, const Half*, Half*, const Conv2dEpilogue<Half>&,
-                                          Conv2dAlgorithm, Half*, cudaStream_t);
+                                          Conv2dAlgorithm, void*, cudaStream_t);
 template cudaError_t conv2d_backward_weight(const Conv2d&, const Half*, const Half*, Half*, Half*, Conv2dAlgorithm,
-                                            float*, cudaStream_t);
+                                            void*, cudaStream_t);
+template i64 conv2d_forward_scratch<Bfloat16>(const Conv2d&, Conv2dAlgorithm);
+template i64 conv2d_data_scratch<Bfloat16>(const Conv2d&, Conv2dAlgorithm);
+template i64 conv2d_weight_scratch<Bfloat16>(const Conv2d&, Conv2dAlgorithm);
 template cudaError_t conv2d_forward(const Conv2d&, const Bfloat16*, const Bfloat16*, Bfloat16*,
-                                    const Conv2dEpilogue<Bfloat16>&, Conv2dAlgorithm, cudaStream_t);
+                                    const Conv2dEpilogue<Bfloat16>&, Conv2dAlgorithm, void*, cudaStream_t);
 template cudaError_t conv2d_backward_data(const Conv2d&, const Bfloat16*, const Bfloat16*, Bfloat16*,
-                                          const Conv2dEpilogue<Bfloat16>&, Conv2dAlgorithm, Bfloat16*, cudaStream_t);
+                                          const Conv2dEpilogue<Bfloat16>&, Conv2dAlgorithm, void*, cudaStream_t);
 template cudaError_t conv2d_backward_weight(const Conv2d&, const Bfloat16*, const Bfloat16*, Bfloat16*, Bfloat16*,
-                                            Conv2dAlgorithm, float*, cudaStream_t);
+                                            Conv2dAlgorithm, void*, cudaStream_t);
 
 }  // namespace jadro::cuda

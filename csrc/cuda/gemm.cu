@@ -2,7 +2,7 @@
 #include <utility>
 
 #include "cuda/gemm.h"
-#include "cuda/multiply_tensor.h"
+#include "cuda/multiply_pieces.h"
 
 namespace jadro::cuda {
 namespace {
@@ -50,8 +50,8 @@ cudaError_t gemm(const Gemm<T>& g, void* scratch, cudaStream_t stream) {
   if constexpr (!std::is_same_v<T, double>) {
     const bool along = g.a_col == 1 && g.b_row == 1;
     if (uses_tensor_cores<T>() && along && can_be_packed(g.a, g.a_row, 0) && can_be_packed(g.b, g.b_col, 0)) {
-      return multiply_on_tensor_cores<T>(p, Packed<T>{g.a, g.m, g.a_row, 0}, Packed<T>{g.b, g.n, g.b_col, 0}, c,
-                                         scratch, stream);
+      return multiply_pieces_on_tensor_cores<T>(p, Packed<T>{g.a, g.m, g.a_row, 0}, Packed<T>{g.b, g.n, g.b_col, 0}, c,
+                                                scratch, stream);
     }
   }
   const Strided<T> a{g.a, g.m, g.a_row, g.a_col, g.a_col == 1}, b{g.b, g.n, g.b_col, g.b_row, g.b_row == 1};

@@ -53,12 +53,13 @@ struct Slices {
 struct TilePlace {
   i64 row, column, slice, batch, begin, end;
 
-  __device__ TilePlace(const Product& p, i64 slice_depth, int tile) {
-    const i64 row_tiles = (p.rows + tile - 1) / tile, column_tiles = (p.columns + tile - 1) / tile;
+  __device__ TilePlace(const Product& p, i64 slice_depth, int tile_rows, int tile_columns) {
+    const i64 row_tiles = (p.rows + tile_rows - 1) / tile_rows;
+    const i64 column_tiles = (p.columns + tile_columns - 1) / tile_columns;
     i64 rest = blockIdx.x;
-    row = rest % row_tiles * tile;
+    row = rest % row_tiles * tile_rows;
     rest /= row_tiles;
-    column = rest % column_tiles * tile;
+    column = rest % column_tiles * tile_columns;
     rest /= column_tiles;
     slice = rest % p.slices;
     batch = rest / p.slices;
@@ -159,18 +160,17 @@ __device__ void multiply_tile(const A& a, const B& b, i64 row, i64 column, i64 b
   }
 }
 
-template <class T, int kTile, class Result>
+template <class T, int kRows, int kColumns, class Result>
 __device__ void store_tile(const Product& p, const Result& c, i64 row, i64 column,
-                           const T (&sums)[kTile / kSide][kTile / kSide]) {
-  constexpr int kEach = kTile / kSide;
+                           const T (&sums)[kRows / kSide][kColumns / kSide]) {
   const int down = static_cast<int>(threadIdx.x) / kSide, across = static_cast<int>(threadIdx.x) % kSide;
 #pragma unroll
-  for (int j = 0; j < kEach; ++j) {
+  for (int j = 0; j < kColumns / kSide; ++j) {
     const i64 to = column + place_in_tile(across, j);
     if (to >= p.columns) continue;
     const auto place = c.place(to);
 #pragma unroll
-    for (int i = 0; i < kEach; ++i) {
+    for (int i = 0; i < kRows / kSide; ++i) {
       const i64 at = row + place_in_tile(down, i);
       if (at < p.rows) c.put(place, at, sums[i][j]);
     }
@@ -181,16 +181,16 @@ __device__ void store_tile(const Product& p, const Result& c, i64 row, i64 colum
 template <class T, int kTile, class A, class B, class C>
 __global__ void __launch_bounds__(kThreads, 2)
     multiply_kernel(Product p, i64 slice_depth, A a, B b, C c, Slices<T> slices) {
-  const TilePlace at(p, slice_depth, kTile);
+  const TilePlace at(p, slice_depth, kTile, kTile);
   a.select(at.batch);
   b.select(at.batch);
   T sums[kTile / kSide][kTile / kSide] = {};
   multiply_tile<T, kTile>(a, b, at.row, at.column, at.begin, at.end, dynamic_shared<T>(), sums);
   if (p.slices > 1) {
-    store_tile<T, kTile>(p, SliceResult<T>{slices.of(at.batch, at.slice), p.columns}, at.row, at.column, sums);
+    store_tile<T, kTile, kTile>(p, SliceResult<T>{slices.of(at.batch, at.slice), p.columns}, at.row, at.column, sums);
   } else {
     c.select(at.batch);
-    store_tile<T, kTile>(p, c, at.row, at.column, sums);
+    store_tile<T, kTile, kTile>(p, c, at.row, at.column, sums);
   }
 }
 
@@ -207,22 +207,22 @@ __global__ void add_slices_kernel(Product p, C c, Slices<T> slices) {
   }
 }
 
-inline i64 tiles_of(const Product& p, int tile) {
-  return ceil_div(p.rows, tile) * ceil_div(p.columns, tile) * p.slices * p.batches;
+inline i64 tiles_of(const Product& p, int rows, int columns) {
+  return ceil_div(p.rows, rows) * ceil_div(p.columns, columns) * p.slices * p.batches;
 }
 
 template <class T, int kTile, class A, class B, class C>
 cudaError_t multiply_with(const Product& p, const A& a, const B& b, const C& c, const Slices<T>& slices,
                           cudaStream_t stream) {
-  if (tiles_of(p, kTile) > INT32_MAX) return cudaErrorInvalidValue;
+  if (tiles_of(p, kTile, kTile) > INT32_MAX) return cudaErrorInvalidValue;
   constexpr std::size_t kShared = 4 * kDepth * (kTile + kQuad) * sizeof(T);
-  return launch(multiply_kernel<T, kTile, A, B, C>, dim3(static_cast<unsigned>(tiles_of(p, kTile))), dim3(kThreads),
-                kShared, stream, p, p.slice_depth(), a, b, c, slices);
+  return launch(multiply_kernel<T, kTile, A, B, C>, dim3(static_cast<unsigned>(tiles_of(p, kTile, kTile))),
+                dim3(kThreads), kShared, stream, p, p.slice_depth(), a, b, c, slices);
 }
 
 // The large tile does twice the arithmetic for what it fetches; it needs enough rows, and tiles for the whole card.
 inline bool wants_large_tile(const Product& p, int tile) {
-  return p.rows > 64 && p.columns > 64 && tiles_of(p, tile) >= kFullGrid / 4;
+  return p.rows > 64 && p.columns > 64 && tiles_of(p, tile, tile) >= kFullGrid / 4;
 }
 
 template <class T, class C>

@@ -2,9 +2,9 @@
 // float32.
 //
 // A slice of an operand stands in shared memory by rows of A and columns of B, 64 bytes of the depth each and 16 of
-// slack, so that the words of a warp's fragments lie in different banks. Operands whose rows are contiguous and lie on
-// 16 bytes (packed) are copied there behind the threads' backs, others go through registers; either way the next slice
-// is on its way while this one is multiplied. Eight warps, two by four, share the tile out.
+// slack, so that the words of a warp's fragments lie in different banks. Elements come through registers; the next
+// slice is on its way while this one is multiplied. Eight warps, two by four, share the tile out. Operands that lie in
+// memory in pieces of 16 bytes take the tile of multiply_pieces.h instead.
 #pragma once
 
 #include <atomic>
@@ -21,28 +21,8 @@ constexpr int kWordDepth = 16, kWordRow = kWordDepth + 4;  // words of a row in 
 template <class T>
 constexpr int kTensorDepth = kWordDepth * 4 / static_cast<int>(sizeof(T));
 
-// An operand whose rows, or columns, are contiguous along the depth and begin on 16 bytes.
-template <class T>
-struct Packed {
-  const T* data;
-  i64 count, row_size, batch;
-
-  __device__ void select(i64 index) { data += index * batch; }
-};
-template <class Operand>
-constexpr bool is_packed = false;
-template <class T>
-constexpr bool is_packed<Packed<T>> = true;
-
-// Whether `row_size` apart all rows of `depth` lie on 16 bytes.
-template <class T>
-bool can_be_packed(const T* data, i64 row_size, i64 batch) {
-  constexpr i64 kEach = 16 / sizeof(T);
-  return reinterpret_cast<std::uintptr_t>(data) % 16 == 0 && row_size % kEach == 0 && batch % kEach == 0;
-}
-
 // As Fetcher, of several depths at once.
-template <class T, int kTile, class Operand, bool kPacked = is_packed<Operand>>
+template <class T, int kTile, class Operand>
 struct TensorFetcher {
   static constexpr int kPlaces = kTile / kAcross, kSteps = kTensorDepth<T> / kDepth;
   static constexpr int kRow = kWordRow * 4 / static_cast<int>(sizeof(T));
@@ -60,7 +40,7 @@ struct TensorFetcher {
 #pragma unroll
     for (int i = 0; i < kPlaces; ++i) places[i] = operand.place(origin + first + i * kAcross);
   }
-  __device__ void fetch(i64 k0, i64 end, T*) {
+  __device__ void fetch(i64 k0, i64 end) {
 #pragma unroll
     for (int j = 0; j < kSteps; ++j) {
       const i64 at = k0 + k + j * kDepth;
@@ -78,34 +58,6 @@ struct TensorFetcher {
   }
 };
 
-template <class T, int kTile, class Operand>
-struct TensorFetcher<T, kTile, Operand, true> {
-  static constexpr int kEach = 16 / static_cast<int>(sizeof(T)), kPieces = kWordDepth / 4;  // of a row
-  static constexpr int kRow = kWordRow * 4 / static_cast<int>(sizeof(T)), kApart = kThreads / kPieces;
-
-  const Operand& operand;
-  i64 origin;
-  int piece, first;
-
-  __device__ TensorFetcher(const Operand& operand, i64 origin) : operand(operand), origin(origin) {
-    piece = static_cast<int>(threadIdx.x) % kPieces;
-    first = static_cast<int>(threadIdx.x) / kPieces;
-  }
-  __device__ void fetch(i64 k0, i64 end, T* buffer) {
-    const i64 k = k0 + piece * kEach;
-    const int left = k >= end ? 0 : static_cast<int>(min(end - k, static_cast<i64>(kEach)));
-#pragma unroll
-    for (int i = 0; i < kTile / kApart; ++i) {
-      const i64 row = origin + first + i * kApart;
-      const bool there = row < operand.count && left > 0;
-      copy_async(buffer + (first + i * kApart) * kRow + piece * kEach,
-                 there ? operand.data + row * operand.row_size + k : operand.data,
-                 there ? left * static_cast<int>(sizeof(T)) : 0);
-    }
-  }
-  __device__ void leave(T*) const { wait_for_copies(); }
-};
-
 // The word of a fragment, as the tensor core takes it.
 template <class T>
 __device__ u32 fragment(const u32* word) {
@@ -113,9 +65,9 @@ __device__ u32 fragment(const u32* word) {
   return word_at(word);
 }
 
-template <int kTile>
+template <int kTileRows, int kTileColumns>
 struct WarpTile {
-  static constexpr int kRows = kTile / 2, kColumns = kTile / 4, kDown = kRows / 16, kAlong = kColumns / 8;
+  static constexpr int kRows = kTileRows / 2, kColumns = kTileColumns / 4, kDown = kRows / 16, kAlong = kColumns / 8;
   int row, column, g, w;  // of the warp in the tile, and of the lane in a fragment
 
   __device__ WarpTile() {
@@ -129,9 +81,9 @@ struct WarpTile {
 
 // sums += the warp's part of the product of two slices.
 template <class T, int kTile>
-__device__ void multiply_slices(const u32* a, const u32* b, const WarpTile<kTile>& warp,
-                                float (&sums)[WarpTile<kTile>::kDown][WarpTile<kTile>::kAlong][4]) {
-  constexpr int kDown = WarpTile<kTile>::kDown, kAlong = WarpTile<kTile>::kAlong;
+__device__ void multiply_slices(const u32* a, const u32* b, const WarpTile<kTile, kTile>& warp,
+                                float (&sums)[WarpTile<kTile, kTile>::kDown][WarpTile<kTile, kTile>::kAlong][4]) {
+  constexpr int kDown = WarpTile<kTile, kTile>::kDown, kAlong = WarpTile<kTile, kTile>::kAlong;
 #pragma unroll
   for (int k = 0; k < kWordDepth; k += 8) {
     u32 left[kDown][4], right[kAlong][2];
@@ -158,15 +110,16 @@ __device__ void multiply_slices(const u32* a, const u32* b, const WarpTile<kTile
 }
 
 template <int kTile, class Result>
-__device__ void store_tensor_tile(const Product& p, const Result& c, const TilePlace& at, const WarpTile<kTile>& warp,
-                                  const float (&sums)[WarpTile<kTile>::kDown][WarpTile<kTile>::kAlong][4]) {
+__device__ void store_tensor_tile(
+    const Product& p, const Result& c, const TilePlace& at, const WarpTile<kTile, kTile>& warp,
+    const float (&sums)[WarpTile<kTile, kTile>::kDown][WarpTile<kTile, kTile>::kAlong][4]) {
 #pragma unroll
-  for (int j = 0; j < 2 * WarpTile<kTile>::kAlong; ++j) {
+  for (int j = 0; j < 2 * WarpTile<kTile, kTile>::kAlong; ++j) {
     const i64 column = at.column + warp.column + j / 2 * 8 + 2 * warp.w + j % 2;
     if (column >= p.columns) continue;
     const auto place = c.place(column);
 #pragma unroll
-    for (int i = 0; i < 2 * WarpTile<kTile>::kDown; ++i) {
+    for (int i = 0; i < 2 * WarpTile<kTile, kTile>::kDown; ++i) {
       const i64 row = at.row + warp.row + i / 2 * 16 + i % 2 * 8 + warp.g;
       if (row < p.rows) c.put(place, row, sums[i / 2][j / 2][i % 2 * 2 + j % 2]);
     }
@@ -177,27 +130,27 @@ template <class T, int kTile, class A, class B, class C>
 __global__ void __launch_bounds__(kThreads)
     tensor_kernel(Product p, i64 slice_depth, A a, B b, C c, Slices<float> slices) {
   constexpr int kRow = kWordRow * 4 / static_cast<int>(sizeof(T)), kBuffer = kTile * kRow;
-  const TilePlace at(p, slice_depth, kTile);
-  const WarpTile<kTile> warp;
+  const TilePlace at(p, slice_depth, kTile, kTile);
+  const WarpTile<kTile, kTile> warp;
   a.select(at.batch);
   b.select(at.batch);
   T* const shared = dynamic_shared<T>();
   TensorFetcher<T, kTile, A> from_a(a, at.row);
   TensorFetcher<T, kTile, B> from_b(b, at.column);
-  float sums[WarpTile<kTile>::kDown][WarpTile<kTile>::kAlong][4] = {};
+  float sums[WarpTile<kTile, kTile>::kDown][WarpTile<kTile, kTile>::kAlong][4] = {};
   if (at.begin < at.end) {
-    from_a.fetch(at.begin, at.end, shared);
-    from_b.fetch(at.begin, at.end, shared + kBuffer);
+    from_a.fetch(at.begin, at.end);
+    from_b.fetch(at.begin, at.end);
   }
   int turn = 0;
   for (i64 k0 = at.begin; k0 < at.end; k0 += kTensorDepth<T>, turn ^= 1) {
-    T *const buffer = shared + turn * 2 * kBuffer, *const next = shared + (turn ^ 1) * 2 * kBuffer;
+    T* const buffer = shared + turn * 2 * kBuffer;
     from_a.leave(buffer);
     from_b.leave(buffer + kBuffer);
     __syncthreads();
     if (k0 + kTensorDepth<T> < at.end) {
-      from_a.fetch(k0 + kTensorDepth<T>, at.end, next);
-      from_b.fetch(k0 + kTensorDepth<T>, at.end, next + kBuffer);
+      from_a.fetch(k0 + kTensorDepth<T>, at.end);
+      from_b.fetch(k0 + kTensorDepth<T>, at.end);
     }
     multiply_slices<T, kTile>(reinterpret_cast<const u32*>(buffer), reinterpret_cast<const u32*>(buffer + kBuffer),
                               warp, sums);
@@ -213,10 +166,10 @@ __global__ void __launch_bounds__(kThreads)
 template <class T, int kTile, class A, class B, class C>
 cudaError_t tensor_with(const Product& p, const A& a, const B& b, const C& c, const Slices<float>& slices,
                         cudaStream_t stream) {
-  if (tiles_of(p, kTile) > INT32_MAX) return cudaErrorInvalidValue;
+  if (tiles_of(p, kTile, kTile) > INT32_MAX) return cudaErrorInvalidValue;
   constexpr std::size_t kShared = 4 * kTile * kWordRow * 4;
-  return launch(tensor_kernel<T, kTile, A, B, C>, dim3(static_cast<unsigned>(tiles_of(p, kTile))), dim3(kThreads),
-                kShared, stream, p, p.slice_depth(), a, b, c, slices);
+  return launch(tensor_kernel<T, kTile, A, B, C>, dim3(static_cast<unsigned>(tiles_of(p, kTile, kTile))),
+                dim3(kThreads), kShared, stream, p, p.slice_depth(), a, b, c, slices);
 }
 
 template <class T, class A, class B, class C>

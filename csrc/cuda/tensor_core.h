@@ -57,7 +57,27 @@ inline void copy_async(void* shared, const void* from, int bytes) {
   std::memset(shared, 0, 16);
   std::memcpy(shared, from, static_cast<std::size_t>(bytes));
 }
-inline void wait_for_copies() {}
+inline void commit_copies() {}
+template <int kPending>
+void wait_for_copies() {}
+
+template <bool kTransposed>
+void load_matrices(u32 (&words)[4], const void* row) {
+  u32 mine[2], all[32][2];
+  std::memcpy(mine, &row, sizeof mine);
+  host::share(mine, all);
+  const unsigned lane = host::lane(), g = lane / 4, w = lane % 4;
+  for (unsigned i = 0; i < 4; ++i) {
+    std::uint16_t halves[2];
+    for (unsigned j = 0; j < 2; ++j) {
+      const unsigned from = kTransposed ? 2 * w + j : g, at = kTransposed ? g : 2 * w + j;
+      const std::uint16_t* address;
+      std::memcpy(&address, all[i * 8 + from], sizeof address);
+      halves[j] = address[at];
+    }
+    std::memcpy(&words[i], halves, sizeof halves);
+  }
+}
 
 #else
 
@@ -89,8 +109,31 @@ __device__ inline void copy_async(void* shared, const void* from, int bytes) {
   const u32 to = static_cast<u32>(__cvta_generic_to_shared(shared));
   asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
 }
-// This thread's copies are done; others see them behind the next barrier.
-__device__ inline void wait_for_copies() { asm volatile("cp.async.wait_all;" ::: "memory"); }
+// The copies since the last call are a group.
+__device__ inline void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+// This thread's copies are done, but for the last kPending groups; others see them behind the next barrier.
+template <int kPending>
+__device__ inline void wait_for_copies() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(kPending) : "memory");
+}
+
+// Four matrices of 8 rows of 16 bytes, whose addresses lanes 8 i, ... 8 i + 7 give for matrix i: word w of row g of
+// each, or, transposed, the 16-bit elements 2 w and 2 w + 1 of column g.
+template <bool kTransposed>
+__device__ inline void load_matrices(u32 (&words)[4], const void* row) {
+  const u32 at = static_cast<u32>(__cvta_generic_to_shared(row));
+  if constexpr (kTransposed) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
+                 : "r"(at)
+                 : "memory");
+  } else {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
+                 : "r"(at)
+                 : "memory");
+  }
+}
 
 #endif
 
