@@ -31,7 +31,7 @@ __global__ void moments_kernel(ChannelShape b, int lanes, const T* x, Moments* o
   Moments mine{0, 0, 0};
   double first = 0, sum = 0, squares = 0;
   if (p.c < b.c) {
-    for_items(b, p.c, p.item, p.end, p.step, [&](i64 at) {
+    for_items(b, p.c, p.item, p.end, p.step, [&](i64 at, i64) {
       const double value = x[at];
       if (mine.count == 0) first = value;
       mine.count += 1;
@@ -130,7 +130,7 @@ __global__ void sums_kernel(BatchNormBackward<T> b, int lanes, BatchNormSums* ou
   BatchNormSums mine{0, 0};
   if (p.c < b.shape.c) {
     const T mean = b.save_mean[p.c];
-    for_items(b.shape, p.c, p.item, p.end, p.step, [&](i64 at) {
+    for_items(b.shape, p.c, p.item, p.end, p.step, [&](i64 at, i64) {
       const T d = b.x[at] - mean, g = passed(b, p.c, b.dy[at], d, b.y ? b.y[at] : T(0));
       mine.dy += g;
       mine.dy_x += static_cast<double>(g) * d;

@@ -6,6 +6,8 @@
 #include <vector>
 
 #include "cuda/conv2d.h"
+#include "cuda/conv2d_depthwise.h"
+#include "cuda/conv2d_direct.h"
 #include "cuda/conv2d_pass.h"
 #include "cuda/multiply_tensor.h"
 #include "cuda/rectifier.h"
@@ -51,65 +53,6 @@ struct StoredWeights {
     data[row * row_size + column] = static_cast<T>(value);
   }
 };
-
-// A thread sums one result: of channel blockIdx.y, blockIdx.y + gridDim.y, ...
-template <class T>
-__global__ void direct_kernel(Conv2dPass p, Conv2dColumns<T> x, Conv2dFilters<T> w, Stored<T> y, i64 cells) {
-  const i64 cell = static_cast<i64>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (cell >= cells) return;
-  const SourceOffset begin = x.place(cell);
-  for (i64 channel = blockIdx.y; channel < p.groups * p.out; channel += gridDim.y) {
-    const i64 group = channel / p.out, out = channel % p.out;
-    const T* const filter = w.data + group * p.w_group + out * p.w_out;
-    Conv2dColumns<T> source = x;
-    source.select(group);
-    Sum<T> sum = 0;
-    for (int c = 0; c < p.in; ++c) {
-      for (int d = 0; d < p.d.taps; ++d) {
-        for (int h = 0; h < p.h.taps; ++h) {
-          const SourceOffset row{c * p.source_size(), p.d.first + d * p.d.apart, p.h.first + h * p.h.apart, p.w.first};
-          const i64 element = w.element({c, d, h, 0});
-          for (int v = 0; v < p.w.taps; ++v) {
-            const SourceOffset tap{row.plane, row.d, row.h, row.w + v * p.w.apart};
-            sum += static_cast<Sum<T>>(source.at(begin, tap)) * static_cast<Sum<T>>(filter[element + v * p.w.w_step]);
-          }
-        }
-      }
-    }
-    Stored<T> result = y;
-    result.select(group);
-    result.put(result.place(cell), out, sum);
-  }
-}
-
-// A block sums one element of dw, over all cells.
-template <class T>
-__global__ void direct_weight_kernel(Conv2dPass p, Conv2dTransposedColumns<T> x, Conv2dResults<T> dy, T* dw, i64 cells,
-                                     i64 row_size) {
-  const i64 element = blockIdx.x, channel = element / row_size, group = channel / p.out;
-  x.select(group);
-  dy.select(group);
-  const SourceOffset tap = x.place(element % row_size);
-  const i64 row = dy.place(channel % p.out);
-  Sum<T> sum = 0;
-  for (i64 cell = threadIdx.x; cell < cells; cell += kThreads) {
-    sum += static_cast<Sum<T>>(dy.at(row, dy.step(cell))) * static_cast<Sum<T>>(x.at(tap, x.step(cell)));
-  }
-  sum = group_reduce<kThreads>(sum, Add{}, dynamic_shared<Sum<T>>());
-  if (threadIdx.x == 0) dw[element] = static_cast<T>(sum);
-}
-
-// A block sums one channel of dy[n,oc,size].
-template <class T>
-__global__ void bias_kernel(const T* dy, i64 n, i64 oc, i64 size, T* db) {
-  Sum<T> sum = 0;
-  for (i64 image = 0; image < n; ++image) {
-    const T* const plane = dy + (image * oc + blockIdx.x) * size;
-    for (i64 i = threadIdx.x; i < size; i += kThreads) sum += static_cast<Sum<T>>(plane[i]);
-  }
-  sum = group_reduce<kThreads>(sum, Add{}, dynamic_shared<Sum<T>>());
-  if (threadIdx.x == 0) db[blockIdx.x] = static_cast<T>(sum);
-}
 
 // f(place of the padded axis, from its begin) for the places that show cell `at`, in their order.
 template <class F>
@@ -236,8 +179,10 @@ cudaError_t run_pass(const Conv2dPass& p, const T* src, const T* w, T* dst, cons
     }
     return multiply<T>(product, filters, columns, stored, nullptr, stream);
   }
+  if (is_depthwise(p)) return run_depthwise(p, src, w, stored, stream);
   const Grid grid = grid_over(p.groups * p.out, p.cells());
-  return launch(direct_kernel<T>, grid.blocks, grid.threads, 0, stream, p, columns, filters, stored, p.cells());
+  return launch(direct_kernel<T, Stored<T>>, grid.blocks, grid.threads, 0, stream, p, columns, filters, stored,
+                p.cells());
 }
 
 // The phases of an axis that some tap reaches.
@@ -322,7 +267,10 @@ i64 conv2d_data_scratch(const Conv2d& s) {
 }
 
 i64 conv2d_weight_scratch(const Conv2d& s, Conv2dAlgorithm algorithm) {
-  return weight_is_direct(s, algorithm) ? 0 : product_scratch<char>(weight_product(s));
+  const i64 bias = bias_scratch(s.n, s.oc, s.d.out * s.h.out * s.w.out);
+  const i64 weights =
+      weight_is_direct(s, algorithm) ? depthwise_scratch(forward_pass(s)) : product_scratch<char>(weight_product(s));
+  return bias > weights ? bias : weights;
 }
 
 template <class T>
@@ -354,14 +302,14 @@ cudaError_t conv2d_backward_weight(const Conv2d& s, const T* dy, const T* x, T* 
   constexpr std::size_t kShared = kThreads / 32 * sizeof(Sum<T>);
   cudaError_t error;
   if (weight_is_direct(s, algorithm)) {
+    if (depthwise_scratch(p) > 0) return depthwise_weight_gradient(p, x, dy, dw, db, scratch, stream);
     error = launch(direct_weight_kernel<T>, dim3(static_cast<unsigned>(s.oc * row_size)), dim3(kThreads), kShared,
                    stream, p, columns, results, dw, p.cells(), row_size);
   } else {
     error = multiply<T>(weight_product(s), results, columns, StoredWeights<T>{dw, p.out, row_size}, scratch, stream);
   }
   if (error != cudaSuccess || !db) return error;
-  return launch(bias_kernel<T>, dim3(static_cast<unsigned>(s.oc)), dim3(kThreads), kShared, stream, dy, s.n, s.oc,
-                s.d.out * s.h.out * s.w.out, db);
+  return bias_gradient(s.n, s.oc, s.d.out * s.h.out * s.w.out, dy, db, scratch, stream);
 }
 
 template cudaError_t conv2d_forward(const Conv2d&, const float*, const float*, float*, const Conv2dEpilogue<float>&,

@@ -4,6 +4,7 @@
 
 #include "cuda/channels.h"
 #include "cuda/group_norm.h"
+#include "cuda/math.h"
 #include "cuda/reduce.h"
 
 namespace jadro::cuda {
@@ -72,7 +73,7 @@ __global__ void backward_kernel(GroupNormBackward<T> b, i64 size) {
   double* const shared = dynamic_shared<double>();
   for_pieces<kGroup>(b.shape.n * b.groups, size, [&](i64 p, i64 first, int place) {
     const T mean = b.save_mean[p], rstd = b.save_rstd[p];
-    const auto gradient = [&](i64 i) { return b.weight ? b.dy[i] * b.weight[i / b.shape.s % b.shape.c] : b.dy[i]; };
+    const auto gradient = [&](i64 i) { return b.weight ? product(b.dy[i], b.weight[i / b.shape.s % b.shape.c]) : b.dy[i]; };
     double sum = 0, sum_x = 0;
     for (i64 i = first + place; i < first + size; i += kGroup) {
       const double g = gradient(i);
@@ -94,9 +95,9 @@ __global__ void sums_kernel(GroupNormBackward<T> b, int lanes, BatchNormSums* ou
   const Place p = place_of(b.shape, lanes);
   BatchNormSums mine{0, 0};
   if (p.c < b.shape.c) {
-    const i64 group = p.c / (b.shape.c / b.groups), row_size = b.shape.c * b.shape.s;
-    for_items(b.shape, p.c, p.item, p.end, p.step, [&](i64 at) {
-      const i64 piece = at / row_size * b.groups + group;
+    const i64 group = p.c / (b.shape.c / b.groups);
+    for_items(b.shape, p.c, p.item, p.end, p.step, [&](i64 at, i64 n) {
+      const i64 piece = n * b.groups + group;
       const double g = b.dy[at];
       mine.dy += g;
       mine.dy_x += g * (b.x[at] - b.save_mean[piece]) * b.save_rstd[piece];
