@@ -11,7 +11,8 @@
 namespace jadro::cuda {
 namespace {
 
-constexpr int strip_rows(int step) { return step == 1 ? 8 : 4; }
+template <int kStep>
+constexpr int kStripRows = kStep == 1 ? 8 : 4;
 
 // The strips of a pass: a number says column, strip, channel and image, the first fastest.
 struct Strips {
@@ -97,7 +98,7 @@ __device__ void put_depthwise(const Conv2dPass& p, Result& y, int image, int cha
 
 template <class T, class Result, int kTaps, int kStep>
 __global__ void depthwise_kernel(Conv2dPass p, Strips strips, const T* x, const T* w, Result y) {
-  constexpr int kRows = strip_rows(kStep);
+  constexpr int kRows = kStripRows<kStep>;
   with_strip(strips, kRows, [&](int image, int channel, int group, int first, int column) {
     const T* const plane = x + (image * p.groups + group) * p.source_size();
     const T* const filter = w + group * p.w_group + (channel - group * p.out) * p.w_out;
@@ -152,7 +153,7 @@ cudaError_t run_depthwise(Conv2dPass p, const T* x, const T* w, const Result& y,
     error = launch(kernel, blocks, dim3(kThreads), 0, stream, p, strips, x, w, y);
   };
   const bool is_square = with_square(p, [&](auto taps, auto step) {
-    start(depthwise_kernel<T, Result, taps.value, step.value>, Strips(p, strip_rows(step.value)));
+    start(depthwise_kernel<T, Result, taps.value, step.value>, Strips(p, kStripRows<step.value>));
   });
   if (!is_square) start(depthwise_any_kernel<T, Result>, Strips(p, 1));
   return error;
@@ -161,7 +162,7 @@ cudaError_t run_depthwise(Conv2dPass p, const T* x, const T* w, const Result& y,
 // out[piece,channel,taps and one]: the gradients of all taps of a channel, and of its bias, over a piece of its strips.
 template <class T, int kTaps, int kStep>
 __global__ void depthwise_weight_kernel(Conv2dPass p, Strips strips, const T* x, const T* dy, Sum<T>* out) {
-  constexpr int kRows = strip_rows(kStep), kSums = kTaps * kTaps + 1;
+  constexpr int kRows = kStripRows<kStep>, kSums = kTaps * kTaps + 1;
   const i64 channel = blockIdx.x, group = channel / p.out, channels = gridDim.x;
   const i64 piece = (strips.of_channel + gridDim.y - 1) / gridDim.y;
   const u32 end = static_cast<u32>(min((blockIdx.y + 1) * piece, strips.of_channel));
@@ -223,7 +224,7 @@ inline i64 depthwise_scratch(const Conv2dPass& p) {
   i64 size = 0;
   if (!is_depthwise(p) || p.cells() == 0) return size;
   with_square(p, [&](auto taps, auto step) {
-    const Strips strips(p, strip_rows(step.value));
+    const Strips strips(p, kStripRows<step.value>);
     size = depthwise_pieces(p, strips) * p.groups * p.out * (taps.value * taps.value + 1);
   });
   return size;
@@ -234,7 +235,7 @@ cudaError_t depthwise_weight_gradient(const Conv2dPass& p, const T* x, const T* 
                                       cudaStream_t stream) {
   cudaError_t error = cudaSuccess;
   with_square(p, [&](auto taps, auto step) {
-    const Strips strips(p, strip_rows(step.value));
+    const Strips strips(p, kStripRows<step.value>);
     const i64 channels = p.groups * p.out, pieces = depthwise_pieces(p, strips), all = taps.value * taps.value;
     const dim3 blocks(static_cast<unsigned>(channels), static_cast<unsigned>(pieces));
     error = launch(depthwise_weight_kernel<T, taps.value, step.value>, blocks, dim3(kThreads),
