@@ -88,8 +88,8 @@ inline bool is_image(const Windows3& s) {
 
 // A thread for each of `elements` of a plane; it takes several planes where there are many.
 inline Grid grid_of_planes(i64 planes, i64 elements) {
-  constexpr i64 kMany = 1 << 20, kPlanes = 4;
-  return grid_over(planes * elements < kMany ? planes : ceil_div(planes, kPlanes), elements);
+  constexpr i64 kPlanes = 4;
+  return grid_over(planes * elements < kManyItems ? planes : ceil_div(planes, kPlanes), elements);
 }
 
 }  // namespace jadro::cuda
