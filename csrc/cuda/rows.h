@@ -10,9 +10,12 @@ namespace jadro::cuda {
 
 template <int kGroup, class T>
 struct HeldRow {
-  static constexpr int kSize = Pack<T>::kSize, kPacks = sizeof(T) == 2 ? 4 : 8, kItems = kPacks * kSize;
+  static constexpr int kSize = sizeof(T) == 8 ? 2 : 4, kPacks = 8, kItems = kPacks * kSize;
   static constexpr i64 kMost = static_cast<i64>(kGroup) * kItems;  // numbers of a row
-  Sum<T> v[kItems];                                                // 0 behind the end of the row
+  struct alignas(kSize * sizeof(T)) Run {
+    T v[kSize];
+  };
+  Sum<T> v[kItems];  // 0 behind the end of the row
 
   __device__ static int first_of(int pack) { return (pack * kGroup + static_cast<int>(threadIdx.x) % kGroup) * kSize; }
 
@@ -30,7 +33,7 @@ struct HeldRow {
   }
 
   __device__ void load(const T* row, int n, bool packed) {
-    Pack<T> packs[kPacks];
+    Run packs[kPacks];
 #pragma unroll
     for (int j = 0; j < kPacks; ++j) packs[j] = load_pack(row, first_of(j), n, packed);
 #pragma unroll
@@ -47,13 +50,13 @@ struct HeldRow {
     for (int j = 0; j < kPacks; ++j) {
       const int first = first_of(j);
       if (first >= n) continue;
-      Pack<T> pack{};
+      Run pack{};
 #pragma unroll
       for (int i = 0; i < kSize; ++i) {
         if (first + i < n) pack.v[i] = static_cast<T>(f(v[j * kSize + i], first + i));
       }
       if (packed) {
-        *reinterpret_cast<Pack<T>*>(row + first) = pack;
+        *reinterpret_cast<Run*>(row + first) = pack;
         continue;
       }
 #pragma unroll
@@ -64,10 +67,10 @@ struct HeldRow {
   }
 
   // Numbers first, first + 1, ... of a row of n; 0 behind its end.
-  __device__ static Pack<T> load_pack(const T* row, int first, int n, bool packed) {
-    Pack<T> pack{};
+  __device__ static Run load_pack(const T* row, int first, int n, bool packed) {
+    Run pack{};
     if (packed) {
-      if (first < n) pack = *reinterpret_cast<const Pack<T>*>(row + first);
+      if (first < n) pack = *reinterpret_cast<const Run*>(row + first);
       return pack;
     }
 #pragma unroll
