@@ -88,6 +88,12 @@ OPERATIONS = {
         lambda x, t, w: F.cross_entropy(x, t, w.detach(), ignore_index=2, label_smoothing=0.1),
         (draw(6, 5), IDS.reshape(-1), abs(draw(5, seed=1))),
     ),
+    "cross_entropy, summed": (lambda x, t: F.cross_entropy(x, t, reduction="sum"), (draw(6, 5), IDS.reshape(-1))),
+    "cross_entropy, each": (lambda x, t: F.cross_entropy(x, t, reduction="none"), (draw(6, 5), IDS.reshape(-1))),
+    "cross_entropy of many rows": (
+        lambda x, t, w: F.cross_entropy(x, t, w.detach(), ignore_index=1),
+        (draw(2500, 3), np.arange(2500) % 3, np.arange(1, 4, dtype=np.float32)),
+    ),
     "cross_entropy of probabilities": (
         lambda x, t: F.cross_entropy(x, t.detach().softmax(1)), (draw(6, 5), draw(6, 5, seed=1))
     ),

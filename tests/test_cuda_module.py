@@ -6,6 +6,8 @@ Arrays that only say they are CUDA's stand in for CuPy's: every check comes befo
 import ast
 import importlib.util
 import re
+import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +145,23 @@ def test_bad_arrays(cuda, name):
     error, message, given = BAD_ARRAYS[name]
     with pytest.raises(error, match=f"max_pool2d_forward: {message}"):
         forward(cuda, **{argument: Claimed(array) for argument, array in given.items()})
+
+
+class Plain:
+    """What the module reads of CuPy's arrays."""
+
+    def __init__(self, array):
+        self.array, self.shape, self.dtype, self.flags = array, array.shape, array.dtype, array.flags
+        self.data = types.SimpleNamespace(ptr=array.ctypes.data)
+
+
+@needs_module
+def test_cupy_s_arrays_are_read_without_their_interface(cuda, monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", types.SimpleNamespace(ndarray=Plain))
+    with pytest.raises(ValueError, match="max_pool2d_forward: x is not contiguous"):
+        forward(cuda, x=Plain(np.ones((1, 2, 6, 4), np.float32).swapaxes(2, 3)))
+    with pytest.raises(TypeError, match="max_pool2d_forward: x has dtype int32"):
+        forward(cuda, x=Plain(ONES.astype("i4")))
 
 
 BAD_INTERFACES = {

@@ -39,31 +39,39 @@ struct Given3 {
 };
 
 void forward(const py::object& x, const py::object& target, const Given& weight, const py::object& losses_given,
-             const py::object& lse_given, i64 ignore_index, double label_smoothing, std::uintptr_t stream) {
+             const py::object& lse_given, i64 ignore_index, double label_smoothing, const Given& sums_given,
+             std::uintptr_t stream) {
   Call call("cross_entropy_forward");
   const Given3 given(call, x, target, weight);
   const Array losses = call.read(losses_given, "losses"), lse = call.read(lse_given, "lse");
+  const Maybe sums = call.read(sums_given, "sums");
   call.with_dtype([&](auto zero) {
     using T = decltype(zero);
     const CrossEntropy<T> problem = given.problem<T>(call, ignore_index, label_smoothing);
     T* out = call.out<T>(losses, {given.rows});
     T* log_sums = call.out<T>(lse, {given.rows});
-    call.run([&] { return cross_entropy_forward(problem, given.rows, out, log_sums, stream_of(stream)); });
+    T* totals = call.out<T>(sums, {3});
+    call.run(sums ? cross_entropy_scratch(given.rows) : 0, [&](void* scratch) {
+      return cross_entropy_forward(problem, given.rows, out, log_sums, totals, scratch, stream_of(stream));
+    });
   });
 }
 
 void backward(const py::object& x, const py::object& target, const Given& weight, const py::object& lse_given,
               const py::object& dlosses_given, const py::object& dx_given, i64 ignore_index, double label_smoothing,
-              std::uintptr_t stream) {
+              const Given& sums_given, std::uintptr_t stream) {
   Call call("cross_entropy_backward");
   const Given3 given(call, x, target, weight);
   const Array lse = call.read(lse_given, "lse"), dlosses = call.read(dlosses_given, "dlosses");
   const Array dx = call.read(dx_given, "dx");
+  const Maybe sums = call.read(sums_given, "sums");
+  const bool one = dlosses.shape.empty();
   call.with_dtype([&](auto zero) {
     using T = decltype(zero);
     const CrossEntropy<T> problem = given.problem<T>(call, ignore_index, label_smoothing);
     const T* log_sums = call.in<T>(lse, {given.rows});
-    const T* gradients = call.in<T>(dlosses, {given.rows});
+    const LossGradients<T> gradients{call.in<T>(dlosses, one ? std::vector<i64>{} : std::vector<i64>{given.rows}),
+                                     one ? 0 : 1, call.in<T>(sums, {3})};
     T* out = call.out<T>(dx, {given.rows, given.classes});
     call.run([&] { return cross_entropy_backward(problem, given.rows, log_sums, gradients, out, stream_of(stream)); });
   });
@@ -73,10 +81,11 @@ void backward(const py::object& x, const py::object& target, const Given& weight
 
 void bind_cross_entropy(py::module_& m) {
   m.def("cross_entropy_forward", &forward, py::arg("x"), py::arg("target"), py::arg("weight"), py::arg("losses"),
-        py::arg("lse"), py::arg("ignore_index"), py::arg("label_smoothing"), py::kw_only(), py::arg("stream") = 0);
+        py::arg("lse"), py::arg("ignore_index"), py::arg("label_smoothing"), py::kw_only(),
+        py::arg("sums") = py::none(), py::arg("stream") = 0);
   m.def("cross_entropy_backward", &backward, py::arg("x"), py::arg("target"), py::arg("weight"), py::arg("lse"),
         py::arg("dlosses"), py::arg("dx"), py::arg("ignore_index"), py::arg("label_smoothing"), py::kw_only(),
-        py::arg("stream") = 0);
+        py::arg("sums") = py::none(), py::arg("stream") = 0);
 }
 
 }  // namespace jadro::cuda

@@ -25,19 +25,28 @@ Numbers<T> numbers_in(void* scratch, const ChannelPlan& plan, i64 c) {
 }
 
 // out[piece,c]: a thread sums distances from the first number that it meets, and their squares.
-template <class T>
-__global__ void moments_kernel(ChannelShape b, int lanes, const T* x, Moments* out) {
+// x[n,c,s] comes in runs of kRun numbers, which begin on packs or may.
+template <class T, int kRun>
+__global__ void moments_kernel(ChannelShape b, int lanes, const T* x, bool packed, Moments* out) {
   const Place p = place_of(b, lanes);
   Moments mine{0, 0, 0};
   double first = 0, sum = 0, squares = 0;
   if (p.c < b.c) {
-    for_items(b, p.c, p.item, p.end, p.step, [&](i64 at) {
-      const double value = x[at];
-      if (mine.count == 0) first = value;
-      mine.count += 1;
-      const double d = value - first;
-      sum += d;
-      squares += d * d;
+    for_items(b, p.c, p.item, p.end, p.step, [&](i64 at, i64) {
+      Pack<T> pack{};
+      if constexpr (kRun == 1) {
+        pack.v[0] = x[at];
+      } else {
+        pack = load_pack(x + at * kRun, packed);
+      }
+      if (mine.count == 0) first = pack.v[0];
+      mine.count += kRun;
+#pragma unroll
+      for (int i = 0; i < kRun; ++i) {
+        const double d = pack.v[i] - first;
+        sum += d;
+        squares += d * d;
+      }
     });
   }
   if (mine.count > 0) {
@@ -130,7 +139,7 @@ __global__ void sums_kernel(BatchNormBackward<T> b, int lanes, BatchNormSums* ou
   BatchNormSums mine{0, 0};
   if (p.c < b.shape.c) {
     const T mean = b.save_mean[p.c];
-    for_items(b.shape, p.c, p.item, p.end, p.step, [&](i64 at) {
+    for_items(b.shape, p.c, p.item, p.end, p.step, [&](i64 at, i64) {
       const T d = b.x[at] - mean, g = passed(b, p.c, b.dy[at], d, b.y ? b.y[at] : T(0));
       mine.dy += g;
       mine.dy_x += static_cast<double>(g) * d;
@@ -209,12 +218,17 @@ cudaError_t batch_norm_forward(const BatchNormForward<T>& f, void* scratch, cuda
   const Numbers<T> numbers = numbers_in<T>(scratch, plan, b.c);
   T *const scale = f.save_affine ? f.save_affine : numbers.shift, *const bias = scale + b.c;
   cudaError_t error = cudaSuccess;
-  if (f.training) error = gather<Moments>(plan, stream, moments_kernel<T>, b, plan.lanes, f.x, sums);
+  constexpr int kPack = Pack<T>::kSize;
+  if (f.training) {
+    const bool in_runs = b.s % kPack == 0 && b.s > kPack;
+    const ChannelShape runs{b.n, b.c, in_runs ? b.s / kPack : b.s};
+    error = gather<Moments>(plan, stream, in_runs ? moments_kernel<T, kPack> : moments_kernel<T, 1>, runs, plan.lanes,
+                            f.x, on_packs(f.x), sums);
+  }
   if (error != cudaSuccess) return error;
   error = launch(finish_forward_kernel<T>, dim3(blocks_of_channels(b.c)), dim3(kThreads), 0, stream, f, plan.pieces,
                  sums, scale, bias);
   if (error != cudaSuccess || plan.items == 0) return error;
-  constexpr int kPack = Pack<T>::kSize;
   if (in_packs<T>(b, {f.x, f.y, f.add})) return pass(b, kPack, stream, apply_kernel<T, kPack>, f, scale, bias);
   return pass(b, 1, stream, apply_kernel<T, 1>, f, scale, bias);
 }

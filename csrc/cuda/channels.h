@@ -22,13 +22,14 @@ struct ChannelPlan {
   }
 };
 
-// Walks through the items of one channel from `item` on, `step` items at a time: f(offset in x).
+// Walks through the items of one channel from `item` on, `step` items at a time: f(offset in x, row n).
 template <class F>
 __device__ void for_items(const ChannelShape& b, i64 c, i64 item, i64 end, i64 step, F f) {
   i64 n = item / b.s, s = item % b.s;
   const i64 step_n = step / b.s, step_s = step % b.s;
+#pragma unroll 4
   for (; item < end; item += step) {
-    f((n * b.c + c) * b.s + s);
+    f((n * b.c + c) * b.s + s, n);
     n += step_n, s += step_s;
     if (s >= b.s) s -= b.s, ++n;
   }

@@ -7,71 +7,14 @@
 #include <vector>
 
 #include "cuda/conv2d.h"
+#include "cuda/conv2d_depthwise.h"
+#include "cuda/conv2d_direct.h"
 #include "cuda/conv2d_narrow.h"
 #include "cuda/conv2d_pieces.h"
 #include "cuda/reduce.h"
 
 namespace jadro::cuda {
 namespace {
-
-// A thread sums one result: of channel blockIdx.y, blockIdx.y + gridDim.y, ...
-template <class T>
-__global__ void direct_kernel(Conv2dPass p, Conv2dColumns<T> x, Conv2dFilters<T> w, Stored<T> y, i64 cells) {
-  const i64 cell = static_cast<i64>(blockIdx.x) * blockDim.x + threadIdx.x;
-  if (cell >= cells) return;
-  const SourceOffset begin = x.place(cell);
-  for (i64 channel = blockIdx.y; channel < p.groups * p.out; channel += gridDim.y) {
-    const i64 group = channel / p.out, out = channel % p.out;
-    const T* const filter = w.data + group * p.w_group + out * p.w_out;
-    Conv2dColumns<T> source = x;
-    source.select(group);
-    Sum<T> sum = 0;
-    for (int c = 0; c < p.in; ++c) {
-      for (int d = 0; d < p.d.taps; ++d) {
-        for (int h = 0; h < p.h.taps; ++h) {
-          const SourceOffset row{c * p.source_size(), p.d.first + d * p.d.apart, p.h.first + h * p.h.apart, p.w.first};
-          const i64 element = w.element({c, d, h, 0});
-          for (int v = 0; v < p.w.taps; ++v) {
-            const SourceOffset tap{row.plane, row.d, row.h, row.w + v * p.w.apart};
-            sum += static_cast<Sum<T>>(source.at(begin, tap)) * static_cast<Sum<T>>(filter[element + v * p.w.w_step]);
-          }
-        }
-      }
-    }
-    Stored<T> result = y;
-    result.select(group);
-    result.put(result.place(cell), out, sum);
-  }
-}
-
-// A block sums one element of dw, over all cells.
-template <class T>
-__global__ void direct_weight_kernel(Conv2dPass p, Conv2dTransposedColumns<T> x, Conv2dResults<T> dy, T* dw, i64 cells,
-                                     i64 row_size) {
-  const i64 element = blockIdx.x, channel = element / row_size, group = channel / p.out;
-  x.select(group);
-  dy.select(group);
-  const SourceOffset tap = x.place(element % row_size);
-  const i64 row = dy.place(channel % p.out);
-  Sum<T> sum = 0;
-  for (i64 cell = threadIdx.x; cell < cells; cell += kThreads) {
-    sum += static_cast<Sum<T>>(dy.at(row, dy.step(cell))) * static_cast<Sum<T>>(x.at(tap, x.step(cell)));
-  }
-  sum = group_reduce<kThreads>(sum, Add{}, dynamic_shared<Sum<T>>());
-  if (threadIdx.x == 0) dw[element] = static_cast<T>(sum);
-}
-
-// A block sums one channel of dy[n,oc,size].
-template <class T>
-__global__ void bias_kernel(const T* dy, i64 n, i64 oc, i64 size, T* db) {
-  Sum<T> sum = 0;
-  for (i64 image = 0; image < n; ++image) {
-    const T* const plane = dy + (image * oc + blockIdx.x) * size;
-    for (i64 i = threadIdx.x; i < size; i += kThreads) sum += static_cast<Sum<T>>(plane[i]);
-  }
-  sum = group_reduce<kThreads>(sum, Add{}, dynamic_shared<Sum<T>>());
-  if (threadIdx.x == 0) db[blockIdx.x] = static_cast<T>(sum);
-}
 
 // f(place of the padded axis, from its begin) for the places that show cell `at`, in their order.
 template <class F>
@@ -226,8 +169,10 @@ cudaError_t run_pass(const Conv2dPass& p, const T* src, const T* w, T* dst, cons
     const Product product = product_of(p.out, p.cells(), p.depth(), p.groups, false);
     return multiply<T>(product, filters, columns, stored, nullptr, stream);
   }
+  if (is_depthwise(p)) return run_depthwise(p, src, w, stored, stream);
   const Grid grid = grid_over(p.groups * p.out, p.cells());
-  return launch(direct_kernel<T>, grid.blocks, grid.threads, 0, stream, p, columns, filters, stored, p.cells());
+  return launch(direct_kernel<T, Stored<T>>, grid.blocks, grid.threads, 0, stream, p, columns, filters, stored,
+                p.cells());
 }
 
 // The phases of an axis that some tap reaches.
@@ -340,8 +285,11 @@ i64 conv2d_data_scratch(const Conv2d& s, Conv2dAlgorithm algorithm) {
 
 template <class T>
 i64 conv2d_weight_scratch(const Conv2d& s, Conv2dAlgorithm algorithm) {
-  if (weight_is_direct(s, algorithm)) return 0;
-  const i64 bytes = product_scratch<T>(weight_product(s));
+  const i64 bias = bias_scratch(s.n, s.oc, y_pixels(s)) * static_cast<i64>(sizeof(Sum<T>));
+  if (weight_is_direct(s, algorithm)) {
+    return std::max(bias, depthwise_scratch(forward_pass(s)) * static_cast<i64>(sizeof(Sum<T>)));
+  }
+  const i64 bytes = std::max(bias, product_scratch<T>(weight_product(s)));
   return takes_pieces<T>(s, Way::kProduct) ? std::max(bytes, weight_pieces_bytes<T>(s)) : bytes;
 }
 
@@ -393,6 +341,8 @@ cudaError_t conv2d_backward_weight(const Conv2d& s, const T* dy, const T* x, T* 
   constexpr std::size_t kShared = kThreads / 32 * sizeof(Sum<T>);
   cudaError_t error;
   if (weight_is_direct(s, algorithm)) {
+    Sum<T>* const sums = static_cast<Sum<T>*>(scratch);
+    if (depthwise_scratch(p) > 0) return depthwise_weight_gradient(p, x, dy, dw, db, sums, stream);
     const Conv2dTransposedColumns<T> columns{{p, x}};
     const Conv2dResults<T> results{p, dy};
     error = launch(direct_weight_kernel<T>, dim3(static_cast<unsigned>(s.oc * row_size)), dim3(kThreads), kShared,
@@ -401,8 +351,7 @@ cudaError_t conv2d_backward_weight(const Conv2d& s, const T* dy, const T* x, T* 
     error = weight_gradient(s, p, dy, x, dw, scratch, stream);
   }
   if (error != cudaSuccess || !db) return error;
-  return launch(bias_kernel<T>, dim3(static_cast<unsigned>(s.oc)), dim3(kThreads), kShared, stream, dy, s.n, s.oc,
-                y_pixels(s), db);
+  return bias_gradient(s.n, s.oc, y_pixels(s), dy, db, static_cast<Sum<T>*>(scratch), stream);
 }
 
 template i64 conv2d_forward_scratch<float>(const Conv2d&, Conv2dAlgorithm);

@@ -1,14 +1,15 @@
 // Softmax cross-entropy, row by row: loss = sum over k of q[k] (lse - x[k]), lse = log(sum of exp(x)), q as
 // CrossEntropy says. A warp does a row of few classes, a block one of many.
 #include "cuda/cross_entropy.h"
-#include "cuda/launch.h"
 #include "cuda/math.h"
-#include "cuda/reduce.h"
+#include "cuda/rows.h"
 
 namespace jadro::cuda {
 namespace {
 
-constexpr i64 kFewClasses = 1024;
+struct Totals {
+  double losses, weights;
+};
 
 template <class T>
 __device__ T weight_of(const CrossEntropy<T>& s, i64 k) {
@@ -21,98 +22,182 @@ __device__ bool is_class(const CrossEntropy<T>& s, i64 target) {
   return target >= 0 && target < s.classes;
 }
 
-// The rows of a group of kGroup threads: f(row, the thread's place in the group).
-template <int kGroup, class F>
-__device__ void for_rows(i64 rows, F f) {
-  constexpr int kGroups = kThreads / kGroup;
-  const int group = static_cast<int>(threadIdx.x) / kGroup, place = static_cast<int>(threadIdx.x) % kGroup;
-  const i64 step = static_cast<i64>(gridDim.x) * kGroups;
-  for (i64 row = static_cast<i64>(blockIdx.x) * kGroups + group; row < rows; row += step) f(row, place);
+// The loss of a row, from the smooth part of the sum over its classes.
+template <class T>
+__device__ T loss_of(const CrossEntropy<T>& s, i64 row, T peak, T log_sum, T smooth) {
+  const i64 t = s.target[row];
+  if (t == s.ignore_index) return 0;
+  if (!is_class(s, t)) return not_a_number<T>();
+  const T loss = static_cast<T>(s.hard) * weight_of(s, t) * ((peak - s.x[row * s.classes + t]) + log_sum);
+  return s.smooth != 0 ? loss + static_cast<T>(s.smooth) * smooth : loss;
 }
 
 template <int kGroup, class T>
-__global__ void forward_kernel(CrossEntropy<T> s, i64 rows, T* losses, T* lse) {
+__global__ void held_forward_kernel(CrossEntropy<T> s, i64 rows, T* losses, T* lse) {
   T* const shared = dynamic_shared<T>();
-  for_rows<kGroup>(rows, [&](i64 row, int place) {
-    const T* const x = s.x + row * s.classes;
-    T peak = -INFINITY;
-    for (i64 k = place; k < s.classes; k += kGroup) peak = Larger{}(x[k], peak);
+  const int classes = static_cast<int>(s.classes);
+  const bool packed = rows_on_packs(s.classes, s.x);
+  for_rows<kGroup>(rows, [&](i64 row) {
+    HeldRow<kGroup, T> x;
+    x.load(s.x + row * classes, classes, packed);
+    T peak = -INFINITY, sum = 0, smooth = 0;
+    x.each(classes, [&](T v, int) { peak = Larger{}(v, peak); });
     peak = group_reduce<kGroup>(peak, Larger{}, shared);
-    T sum = 0, smooth = 0;
-    for (i64 k = place; k < s.classes; k += kGroup) sum += std::exp(x[k] - peak);
+    x.each(classes, [&](T v, int) { sum += std::exp(v - peak); });
     const T log_sum = std::log(group_reduce<kGroup>(sum, Add{}, shared));
     if (s.smooth != 0) {
-      for (i64 k = place; k < s.classes; k += kGroup) smooth += weight_of(s, k) * ((peak - x[k]) + log_sum);
+      x.each(classes, [&](T v, int k) { smooth += weight_of(s, k) * ((peak - v) + log_sum); });
       smooth = group_reduce<kGroup>(smooth, Add{}, shared);
     }
-    if (place != 0) return;
+    if (threadIdx.x % kGroup != 0) return;
     lse[row] = peak + log_sum;
-    const i64 t = s.target[row];
-    if (t == s.ignore_index) {
-      losses[row] = 0;
-    } else if (!is_class(s, t)) {
-      losses[row] = not_a_number<T>();
-    } else {
-      losses[row] = static_cast<T>(s.hard) * weight_of(s, t) * ((peak - x[t]) + log_sum);
-      if (s.smooth != 0) losses[row] += static_cast<T>(s.smooth) * smooth;
-    }
+    losses[row] = loss_of(s, row, peak, log_sum, smooth);
   });
 }
 
-// dx[k] = dloss (softmax(x)[k] sum(q) - q[k])
-template <int kGroup, class T>
-__global__ void backward_kernel(CrossEntropy<T> s, i64 rows, const T* lse, const T* dlosses, T* dx) {
+template <class T>
+__global__ void forward_kernel(CrossEntropy<T> s, i64 rows, T* losses, T* lse) {
   T* const shared = dynamic_shared<T>();
-  const int place = static_cast<int>(threadIdx.x) % kGroup;
-  T weights = 0;
-  if (s.smooth != 0) {
-    for (i64 k = place; k < s.classes; k += kGroup) weights += weight_of(s, k);
-    weights = group_reduce<kGroup>(weights, Add{}, shared);
-  }
-  for_rows<kGroup>(rows, [&](i64 row, int) {
+  for_rows<kThreads>(rows, [&](i64 row) {
     const T* const x = s.x + row * s.classes;
-    T* const d = dx + row * s.classes;
-    const i64 t = s.target[row];
-    if (t == s.ignore_index || !is_class(s, t)) {
-      const T value = t == s.ignore_index ? T(0) : not_a_number<T>();
-      for (i64 k = place; k < s.classes; k += kGroup) d[k] = value;
-      return;
+    T peak = -INFINITY, sum = 0, smooth = 0;
+    for (i64 k = threadIdx.x; k < s.classes; k += kThreads) peak = Larger{}(x[k], peak);
+    peak = group_reduce<kThreads>(peak, Larger{}, shared);
+    for (i64 k = threadIdx.x; k < s.classes; k += kThreads) sum += std::exp(x[k] - peak);
+    const T log_sum = std::log(group_reduce<kThreads>(sum, Add{}, shared));
+    if (s.smooth != 0) {
+      for (i64 k = threadIdx.x; k < s.classes; k += kThreads) smooth += weight_of(s, k) * ((peak - x[k]) + log_sum);
+      smooth = group_reduce<kThreads>(smooth, Add{}, shared);
     }
-    const T hard = static_cast<T>(s.hard) * weight_of(s, t), smooth = static_cast<T>(s.smooth);
-    const T total = hard + smooth * weights, dloss = dlosses[row];
-    for (i64 k = place; k < s.classes; k += kGroup) {
-      const T gradient = dloss * (total * std::exp(x[k] - lse[row]) - smooth * weight_of(s, k));
-      d[k] = k == t ? gradient - dloss * hard : gradient;
-    }
+    if (threadIdx.x != 0) return;
+    lse[row] = peak + log_sum;
+    losses[row] = loss_of(s, row, peak, log_sum, smooth);
   });
 }
 
-dim3 blocks_of(i64 rows, i64 classes) { return dim3(blocks_for(rows * (classes <= kFewClasses ? 32 : kThreads))); }
+constexpr i64 kRowsOfPiece = 1024, kMostPieces = 64;
+
+i64 pieces_of(i64 rows) {
+  const i64 pieces = ceil_div(rows, kRowsOfPiece);
+  return pieces < kMostPieces ? pieces : kMostPieces;
+}
+
+// out[piece]: the sums of the losses and of the weights of the targets that count.
+template <class T>
+__global__ void totals_kernel(CrossEntropy<T> s, i64 rows, const T* losses, Totals* out) {
+  const i64 piece = (rows + gridDim.x - 1) / gridDim.x, end = min((blockIdx.x + 1) * piece, rows);
+  double* const shared = dynamic_shared<double>();
+  double loss = 0, weight = 0;
+  for (i64 row = blockIdx.x * piece + threadIdx.x; row < end; row += kThreads) {
+    const i64 t = s.target[row];
+    loss += losses[row];
+    if (t != s.ignore_index && is_class(s, t)) weight += weight_of(s, t);
+  }
+  loss = group_reduce<kThreads>(loss, Add{}, shared);
+  weight = group_reduce<kThreads>(weight, Add{}, shared);
+  if (threadIdx.x == 0) out[blockIdx.x] = {loss, weight};
+}
+
+// sums[3]: of the losses, of the weights, and the first over the second.
+template <class T>
+__global__ void finish_kernel(i64 pieces, const Totals* totals, T* sums) {
+  Totals mine{0, 0};
+  for (i64 piece = threadIdx.x; piece < pieces; piece += 32) {
+    mine.losses += totals[piece].losses;
+    mine.weights += totals[piece].weights;
+  }
+  const double losses = warp_reduce(mine.losses, Add{}), weights = warp_reduce(mine.weights, Add{});
+  if (threadIdx.x != 0) return;
+  sums[0] = static_cast<T>(losses);
+  sums[1] = static_cast<T>(weights);
+  sums[2] = static_cast<T>(losses / weights);
+}
+
+// What a row's gradient is made of: dx[k] = dloss (softmax(x)[k] sum(q) - q[k])
+template <class T>
+struct RowGradient {
+  const CrossEntropy<T>& s;
+  i64 target;
+  T hard, smooth, total, dloss, lse;
+
+  __device__ RowGradient(const CrossEntropy<T>& s, i64 row, T weights, const T* lse, const LossGradients<T>& given)
+      : s(s), target(s.target[row]), smooth(static_cast<T>(s.smooth)), dloss(given.of(row)), lse(lse[row]) {
+    hard = is_class(s, target) ? static_cast<T>(s.hard) * weight_of(s, target) : T(0);
+    total = hard + smooth * weights;
+  }
+  __device__ T at(T x, i64 k) const {
+    if (target == s.ignore_index) return 0;
+    if (!is_class(s, target)) return not_a_number<T>();
+    const T gradient = dloss * (total * std::exp(x - lse) - smooth * weight_of(s, k));
+    return k == target ? gradient - dloss * hard : gradient;
+  }
+};
+
+// The sum of the weights of all classes, where targets are smoothed.
+template <int kGroup, class T>
+__device__ T weights_of(const CrossEntropy<T>& s) {
+  T weights = 0;
+  if (s.smooth == 0) return weights;
+  for (i64 k = threadIdx.x % kGroup; k < s.classes; k += kGroup) weights += weight_of(s, k);
+  return group_reduce<kGroup>(weights, Add{}, dynamic_shared<T>());
+}
+
+template <int kGroup, class T>
+__global__ void held_backward_kernel(CrossEntropy<T> s, i64 rows, const T* lse, LossGradients<T> given, T* dx) {
+  const int classes = static_cast<int>(s.classes);
+  const bool packed = rows_on_packs(s.classes, s.x, static_cast<const T*>(dx));
+  const T weights = weights_of<kGroup>(s);
+  for_rows<kGroup>(rows, [&](i64 row) {
+    HeldRow<kGroup, T> x;
+    x.load(s.x + row * classes, classes, packed);
+    const RowGradient<T> gradient(s, row, weights, lse, given);
+    x.store(dx + row * classes, classes, packed, [&](T v, int k) { return gradient.at(v, k); });
+  });
+}
+
+template <class T>
+__global__ void backward_kernel(CrossEntropy<T> s, i64 rows, const T* lse, LossGradients<T> given, T* dx) {
+  const T weights = weights_of<kThreads>(s);
+  for_rows<kThreads>(rows, [&](i64 row) {
+    const RowGradient<T> gradient(s, row, weights, lse, given);
+    const i64 first = row * s.classes;
+    for (i64 k = threadIdx.x; k < s.classes; k += kThreads) dx[first + k] = gradient.at(s.x[first + k], k);
+  });
+}
 
 }  // namespace
 
+i64 cross_entropy_scratch(i64 rows) { return pieces_of(rows) * static_cast<i64>(sizeof(Totals)); }
+
 template <class T>
-cudaError_t cross_entropy_forward(const CrossEntropy<T>& s, i64 rows, T* losses, T* lse, cudaStream_t stream) {
+cudaError_t cross_entropy_forward(const CrossEntropy<T>& s, i64 rows, T* losses, T* lse, T* sums, void* scratch,
+                                  cudaStream_t stream) {
   if (rows == 0) return cudaSuccess;
-  const auto kernel = s.classes <= kFewClasses ? forward_kernel<32, T> : forward_kernel<kThreads, T>;
-  return launch(kernel, blocks_of(rows, s.classes), dim3(kThreads), kThreads / 32 * sizeof(T), stream, s, rows, losses,
-                lse);
+  cudaError_t error = launch_rows<T>(rows, s.classes, stream, held_forward_kernel<32, T>,
+                                     held_forward_kernel<kThreads, T>, forward_kernel<T>, s, rows, losses, lse);
+  if (error != cudaSuccess || !sums) return error;
+  Totals* const totals = static_cast<Totals*>(scratch);
+  const i64 pieces = pieces_of(rows);
+  error = launch(totals_kernel<T>, dim3(static_cast<unsigned>(pieces)), dim3(kThreads), kThreads / 32 * sizeof(double),
+                 stream, s, rows, static_cast<const T*>(losses), totals);
+  if (error != cudaSuccess) return error;
+  return launch(finish_kernel<T>, dim3(1), dim3(32), 0, stream, pieces, static_cast<const Totals*>(totals), sums);
 }
 
 template <class T>
-cudaError_t cross_entropy_backward(const CrossEntropy<T>& s, i64 rows, const T* lse, const T* dlosses, T* dx,
-                                   cudaStream_t stream) {
+cudaError_t cross_entropy_backward(const CrossEntropy<T>& s, i64 rows, const T* lse, const LossGradients<T>& given,
+                                   T* dx, cudaStream_t stream) {
   if (rows * s.classes == 0) return cudaSuccess;
-  const auto kernel = s.classes <= kFewClasses ? backward_kernel<32, T> : backward_kernel<kThreads, T>;
-  return launch(kernel, blocks_of(rows, s.classes), dim3(kThreads), kThreads / 32 * sizeof(T), stream, s, rows, lse,
-                dlosses, dx);
+  return launch_rows<T>(rows, s.classes, stream, held_backward_kernel<32, T>, held_backward_kernel<kThreads, T>,
+                        backward_kernel<T>, s, rows, lse, given, dx);
 }
 
-template cudaError_t cross_entropy_forward(const CrossEntropy<float>&, i64, float*, float*, cudaStream_t);
-template cudaError_t cross_entropy_forward(const CrossEntropy<double>&, i64, double*, double*, cudaStream_t);
-template cudaError_t cross_entropy_backward(const CrossEntropy<float>&, i64, const float*, const float*, float*,
-                                            cudaStream_t);
-template cudaError_t cross_entropy_backward(const CrossEntropy<double>&, i64, const double*, const double*, double*,
-                                            cudaStream_t);
+#define JADRO_CROSS_ENTROPY(T)                                                                                    \
+  template cudaError_t cross_entropy_forward(const CrossEntropy<T>&, i64, T*, T*, T*, void*, cudaStream_t);       \
+  template cudaError_t cross_entropy_backward(const CrossEntropy<T>&, i64, const T*, const LossGradients<T>&, T*, \
+                                              cudaStream_t);
+JADRO_CROSS_ENTROPY(float)
+JADRO_CROSS_ENTROPY(double)
+#undef JADRO_CROSS_ENTROPY
 
 }  // namespace jadro::cuda

@@ -5,13 +5,29 @@
 
 namespace jadro::cuda {
 
-// losses[rows] and lse[rows] of the problem, whose weight_sum is not read. A row whose target is neither a class nor
+// The gradients of the losses: one a row, or, with step 0, one for all; over the mean's sum of weights where `sums` is
+// not null.
+template <class T>
+struct LossGradients {
+  const T* dlosses;
+  i64 step;
+  const T* sums;
+
+  JADRO_DEVICE T of(i64 row) const { return sums ? dlosses[row * step] / sums[1] : dlosses[row * step]; }
+};
+
+// Bytes of scratch memory for the sums.
+i64 cross_entropy_scratch(i64 rows);
+
+// losses[rows] and lse[rows] of the problem, whose weight_sum is not read; unless it is null, sums[3]: of the losses,
+// of the weights of the targets that count, and their quotient, the mean. A row whose target is neither a class nor
 // ignore_index gives NaN.
 template <class T>
-cudaError_t cross_entropy_forward(const CrossEntropy<T>& problem, i64 rows, T* losses, T* lse, cudaStream_t stream);
+cudaError_t cross_entropy_forward(const CrossEntropy<T>& problem, i64 rows, T* losses, T* lse, T* sums, void* scratch,
+                                  cudaStream_t stream);
 
 template <class T>
-cudaError_t cross_entropy_backward(const CrossEntropy<T>& problem, i64 rows, const T* lse, const T* dlosses, T* dx,
-                                   cudaStream_t stream);
+cudaError_t cross_entropy_backward(const CrossEntropy<T>& problem, i64 rows, const T* lse,
+                                   const LossGradients<T>& gradients, T* dx, cudaStream_t stream);
 
 }  // namespace jadro::cuda

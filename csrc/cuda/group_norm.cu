@@ -1,53 +1,122 @@
-// Normalisation of the groups of each row: a warp a piece [n,group], whose numbers are neighbours, or a block where it
-// is long. Sums are double.
+// Normalisation of the groups of each row: a warp or a block holds a piece [n,group], whose numbers are neighbours, and
+// a block reads it again where it is longer. Sums are double.
 #include <cmath>
 
 #include "cuda/channels.h"
+#include "cuda/divide.h"
 #include "cuda/group_norm.h"
-#include "cuda/reduce.h"
+#include "cuda/math.h"
+#include "cuda/rows.h"
 
 namespace jadro::cuda {
 namespace {
 
-constexpr i64 kLong = 1024;
-
 i64 piece_size(const ChannelShape& b, i64 groups) { return b.c / groups * b.s; }
 
-// f(piece, its first element, the thread's place in the group) for the pieces of a group of kGroup threads.
-template <int kGroup, class F>
-__device__ void for_pieces(i64 pieces, i64 size, F f) {
-  constexpr int kGroups = kThreads / kGroup;
-  const int group = static_cast<int>(threadIdx.x) / kGroup, place = static_cast<int>(threadIdx.x) % kGroup;
-  const i64 step = static_cast<i64>(gridDim.x) * kGroups;
-  for (i64 p = static_cast<i64>(blockIdx.x) * kGroups + group; p < pieces; p += step) f(p, p * size, place);
-}
+// The channels of a piece: place k belongs to the k / s-th from the first.
+struct PieceChannels {
+  i64 first, s;
+  Divider by_s;
+
+  __device__ PieceChannels(const ChannelShape& b, i64 groups, i64 piece, const Divider& by_s)
+      : first(piece % groups * (b.c / groups)), s(b.s), by_s(by_s) {}
+  __device__ i64 of(i64 k) const {
+    if (s == 1) return first + k;
+    return first + (k <= INT32_MAX ? static_cast<i64>(by_s.divide(static_cast<u32>(k))) : k / s);
+  }
+  // What belongs to places k, k + 1, ... of a held piece of `size`; `otherwise` where there is nothing.
+  template <class T>
+  __device__ Pack<T> load(const T* numbers, int k, int size, T otherwise) const {
+    const bool packed = s == 1 && k + Pack<T>::kSize <= size && on_packs(numbers + first + k);
+    if (numbers && packed) return *reinterpret_cast<const Pack<T>*>(numbers + first + k);
+    Pack<T> pack;
+#pragma unroll
+    for (int i = 0; i < Pack<T>::kSize; ++i) pack.v[i] = numbers && k + i < size ? numbers[of(k + i)] : otherwise;
+    return pack;
+  }
+};
+
+// The numbers of a piece: y = d rstd weight + bias with d = (x - mean) - lost; `lost` is what the rounding of the mean
+// took.
+template <class T>
+struct Normal {
+  T mean, lost, rstd = 0;
+
+  __device__ explicit Normal(double exact) : mean(static_cast<T>(exact)), lost(static_cast<T>(exact - mean)) {}
+  __device__ void scale(double variance, double eps) { rstd = static_cast<T>(1 / std::sqrt(variance + eps)); }
+  __device__ T distance(T x) const { return (x - mean) - lost; }
+  __device__ T of(T d, T weight, T bias) const { return d * (rstd * weight) + bias; }
+  __device__ void save(const GroupNormForward<T>& f, i64 piece) const {
+    f.save_mean[piece] = mean;
+    f.save_rstd[piece] = rstd;
+  }
+};
 
 // y, and mean and sum of squared distances of each piece to `moments`, where they are wanted.
 template <int kGroup, class T>
-__global__ void forward_kernel(GroupNormForward<T> f, i64 size, double* moments) {
+__global__ void __launch_bounds__(kThreads, 2)
+    held_forward_kernel(GroupNormForward<T> f, i64 piece_size, Divider by_s, double* moments) {
+  using Row = HeldRow<kGroup, T>;
   double* const shared = dynamic_shared<double>();
-  for_pieces<kGroup>(f.shape.n * f.groups, size, [&](i64 p, i64 first, int place) {
+  const int size = static_cast<int>(piece_size);
+  const bool packed = rows_on_packs(piece_size, f.x, static_cast<const T*>(f.y));
+  for_rows<kGroup>(f.shape.n * f.groups, [&](i64 p) {
+    Row x;
+    x.load(f.x + p * piece_size, size, packed);
     double sum = 0, squares = 0;
-    for (i64 i = place; i < size; i += kGroup) sum += f.x[first + i];
-    const double mean = group_reduce<kGroup>(sum, Add{}, shared) / static_cast<double>(size);
-    for (i64 i = place; i < size; i += kGroup) {
-      const double d = f.x[first + i] - mean;
-      squares += d * d;
-    }
+#pragma unroll
+    for (int i = 0; i < Row::kItems; ++i) sum += x.v[i];
+    const double count = size, mean = group_reduce<kGroup>(sum, Add{}, shared) / count;
+    Normal<T> normal(mean);
+    x.each(size, [&](T& v, int) {
+      v = normal.distance(v);
+      squares += static_cast<double>(v) * v;
+    });
     squares = group_reduce<kGroup>(squares, Add{}, shared);
-    const double rstd = 1 / std::sqrt(squares / static_cast<double>(size) + f.eps);
-    const T mean_t = static_cast<T>(mean);
-    if (place == 0) {
-      f.save_mean[p] = mean_t;
-      f.save_rstd[p] = static_cast<T>(rstd);
+    normal.scale(squares / count, f.eps);
+    if (threadIdx.x % kGroup == 0) {
+      normal.save(f, p);
       if (f.running_mean) moments[2 * p] = mean, moments[2 * p + 1] = squares;
     }
-    for (i64 i = place; i < size; i += kGroup) {
-      const i64 c = (first + i) / f.shape.s % f.shape.c;
-      const T scale = static_cast<T>(f.weight ? rstd * f.weight[c] : rstd);
-      // What the rounding of the mean took away goes into the bias.
-      const T bias = static_cast<T>((f.bias ? f.bias[c] : 0.0) - (mean - mean_t) * scale);
-      f.y[first + i] = (f.x[first + i] - mean_t) * scale + bias;
+    const PieceChannels channels(f.shape, f.groups, p, by_s);
+#pragma unroll
+    for (int j = 0; j < Row::kPacks; ++j) {
+      const int k = Row::first_of(j);
+      if (k >= size) continue;
+      const Pack<T> weight = channels.load(f.weight, k, size, T(1)), bias = channels.load(f.bias, k, size, T(0));
+#pragma unroll
+      for (int i = 0; i < Row::kSize; ++i) {
+        T& v = x.v[j * Row::kSize + i];
+        v = normal.of(v, weight.v[i], bias.v[i]);
+      }
+    }
+    x.store(f.y + p * piece_size, size, packed, [](T v, int) { return v; });
+  });
+}
+
+template <class T>
+__global__ void forward_kernel(GroupNormForward<T> f, i64 size, Divider by_s, double* moments) {
+  double* const shared = dynamic_shared<double>();
+  for_rows<kThreads>(f.shape.n * f.groups, [&](i64 p) {
+    const T* const x = f.x + p * size;
+    double sum = 0, squares = 0;
+    for (i64 i = threadIdx.x; i < size; i += kThreads) sum += x[i];
+    const double count = static_cast<double>(size), mean = group_reduce<kThreads>(sum, Add{}, shared) / count;
+    Normal<T> normal(mean);
+    for (i64 i = threadIdx.x; i < size; i += kThreads) {
+      const double d = normal.distance(x[i]);
+      squares += d * d;
+    }
+    squares = group_reduce<kThreads>(squares, Add{}, shared);
+    normal.scale(squares / count, f.eps);
+    if (threadIdx.x == 0) {
+      normal.save(f, p);
+      if (f.running_mean) moments[2 * p] = mean, moments[2 * p + 1] = squares;
+    }
+    const PieceChannels channels(f.shape, f.groups, p, by_s);
+    for (i64 i = threadIdx.x; i < size; i += kThreads) {
+      const i64 c = channels.of(i);
+      f.y[p * size + i] = normal.of(normal.distance(x[i]), f.weight ? f.weight[c] : T(1), f.bias ? f.bias[c] : T(0));
     }
   });
 }
@@ -66,25 +135,69 @@ __global__ void running_kernel(GroupNormForward<T> f, const double* moments) {
   f.running_var[c] = static_cast<T>(f.running_var[c] + f.momentum * (var - f.running_var[c]));
 }
 
-// dx = (g - mean(g) - xhat mean(g xhat)) rstd with g = dy weight
+// dx = (g - shift - (x - mean) slope) rstd with g = dy weight, shift = mean(g) and slope = mean(g (x - mean)) rstd^2
+template <class T>
+struct Gradient {
+  T shift, slope;
+
+  __device__ Gradient(double sum, double sum_x, double count, double rstd)
+      : shift(static_cast<T>(sum / count)), slope(static_cast<T>(sum_x / count * rstd * rstd)) {}
+  __device__ T of(T g, T d, T rstd) const { return (g - shift - d * slope) * rstd; }
+};
+
 template <int kGroup, class T>
-__global__ void backward_kernel(GroupNormBackward<T> b, i64 size) {
+__global__ void __launch_bounds__(kThreads, 2)
+    held_backward_kernel(GroupNormBackward<T> b, i64 piece_size, Divider by_s) {
+  using Row = HeldRow<kGroup, T>;
   double* const shared = dynamic_shared<double>();
-  for_pieces<kGroup>(b.shape.n * b.groups, size, [&](i64 p, i64 first, int place) {
+  const int size = static_cast<int>(piece_size);
+  const bool packed = rows_on_packs(piece_size, b.x, b.dy, static_cast<const T*>(b.dx));
+  for_rows<kGroup>(b.shape.n * b.groups, [&](i64 p) {
     const T mean = b.save_mean[p], rstd = b.save_rstd[p];
-    const auto gradient = [&](i64 i) { return b.weight ? b.dy[i] * b.weight[i / b.shape.s % b.shape.c] : b.dy[i]; };
+    const PieceChannels channels(b.shape, b.groups, p, by_s);
+    Row g, d;
+    g.load(b.dy + p * piece_size, size, packed);
+    d.load(b.x + p * piece_size, size, packed);
     double sum = 0, sum_x = 0;
-    for (i64 i = first + place; i < first + size; i += kGroup) {
-      const double g = gradient(i);
+#pragma unroll
+    for (int j = 0; j < Row::kPacks; ++j) {
+      if (Row::first_of(j) >= size) continue;
+      const Pack<T> weight = channels.load(b.weight, Row::first_of(j), size, T(1));
+#pragma unroll
+      for (int i = j * Row::kSize; i < (j + 1) * Row::kSize; ++i) {
+        g.v[i] = product(g.v[i], weight.v[i - j * Row::kSize]);
+        d.v[i] -= mean;
+        sum += g.v[i];
+        sum_x += static_cast<double>(g.v[i]) * d.v[i];
+      }
+    }
+    sum = group_reduce<kGroup>(sum, Add{}, shared);
+    sum_x = group_reduce<kGroup>(sum_x, Add{}, shared);
+    const Gradient<T> gradient(sum, sum_x, size, rstd);
+#pragma unroll
+    for (int i = 0; i < Row::kItems; ++i) g.v[i] = gradient.of(g.v[i], d.v[i], rstd);
+    g.store(b.dx + p * piece_size, size, packed, [](T v, int) { return v; });
+  });
+}
+
+template <class T>
+__global__ void backward_kernel(GroupNormBackward<T> b, i64 size, Divider by_s) {
+  double* const shared = dynamic_shared<double>();
+  for_rows<kThreads>(b.shape.n * b.groups, [&](i64 p) {
+    const T mean = b.save_mean[p], rstd = b.save_rstd[p];
+    const PieceChannels channels(b.shape, b.groups, p, by_s);
+    const T *const dy = b.dy + p * size, *const x = b.x + p * size;
+    const auto scaled = [&](i64 i) { return b.weight ? product(dy[i], b.weight[channels.of(i)]) : dy[i]; };
+    double sum = 0, sum_x = 0;
+    for (i64 i = threadIdx.x; i < size; i += kThreads) {
+      const double g = scaled(i);
       sum += g;
-      sum_x += g * (b.x[i] - mean);
+      sum_x += g * (x[i] - mean);
     }
-    const double count = static_cast<double>(size), factor = rstd;
-    const T shift = static_cast<T>(group_reduce<kGroup>(sum, Add{}, shared) / count);
-    const T slope = static_cast<T>(group_reduce<kGroup>(sum_x, Add{}, shared) / count * factor * factor);
-    for (i64 i = first + place; i < first + size; i += kGroup) {
-      b.dx[i] = (gradient(i) - shift - (b.x[i] - mean) * slope) * rstd;
-    }
+    sum = group_reduce<kThreads>(sum, Add{}, shared);
+    sum_x = group_reduce<kThreads>(sum_x, Add{}, shared);
+    const Gradient<T> gradient(sum, sum_x, static_cast<double>(size), rstd);
+    for (i64 i = threadIdx.x; i < size; i += kThreads) b.dx[p * size + i] = gradient.of(scaled(i), x[i] - mean, rstd);
   });
 }
 
@@ -94,9 +207,9 @@ __global__ void sums_kernel(GroupNormBackward<T> b, int lanes, BatchNormSums* ou
   const Place p = place_of(b.shape, lanes);
   BatchNormSums mine{0, 0};
   if (p.c < b.shape.c) {
-    const i64 group = p.c / (b.shape.c / b.groups), row_size = b.shape.c * b.shape.s;
-    for_items(b.shape, p.c, p.item, p.end, p.step, [&](i64 at) {
-      const i64 piece = at / row_size * b.groups + group;
+    const i64 group = p.c / (b.shape.c / b.groups);
+    for_items(b.shape, p.c, p.item, p.end, p.step, [&](i64 at, i64 n) {
+      const i64 piece = n * b.groups + group;
       const double g = b.dy[at];
       mine.dy += g;
       mine.dy_x += g * (b.x[at] - b.save_mean[piece]) * b.save_rstd[piece];
@@ -120,16 +233,6 @@ __global__ void finish_kernel(GroupNormBackward<T> b, i64 pieces, const BatchNor
   if (b.dbias) b.dbias[c] = static_cast<T>(total.dy);
 }
 
-template <class Kernel, class... Arguments>
-cudaError_t run_pieces(const ChannelShape& b, i64 groups, cudaStream_t stream, Kernel warp, Kernel block,
-                       Arguments... arguments) {
-  const i64 size = piece_size(b, groups), pieces = b.n * groups;
-  if (pieces * size == 0) return cudaSuccess;
-  const bool is_long = size > kLong;
-  return launch(is_long ? block : warp, dim3(blocks_for(pieces * (is_long ? kThreads : 32))), dim3(kThreads),
-                kThreads / 32 * sizeof(double), stream, arguments...);
-}
-
 dim3 blocks_of_channels(i64 c) { return dim3(static_cast<unsigned>(ceil_div(c, kThreads))); }
 
 }  // namespace
@@ -143,9 +246,12 @@ i64 group_norm_scratch(const ChannelShape& b, i64 groups) {
 template <class T>
 cudaError_t group_norm_forward(const GroupNormForward<T>& f, void* scratch, cudaStream_t stream) {
   double* const moments = static_cast<double*>(scratch);
-  const cudaError_t error = run_pieces(f.shape, f.groups, stream, forward_kernel<32, T>, forward_kernel<kThreads, T>, f,
-                                       piece_size(f.shape, f.groups), moments);
-  if (error != cudaSuccess || !f.running_mean || f.shape.n == 0) return error;
+  const i64 size = piece_size(f.shape, f.groups), pieces = f.shape.n * f.groups;
+  if (pieces * size == 0) return cudaSuccess;
+  const cudaError_t error =
+      launch_rows<T>(pieces, size, stream, held_forward_kernel<32, T>, held_forward_kernel<kThreads, T>,
+                     forward_kernel<T>, f, size, Divider(f.shape.s), moments);
+  if (error != cudaSuccess || !f.running_mean) return error;
   return launch(running_kernel<T>, blocks_of_channels(f.shape.c), dim3(kThreads), 0, stream, f,
                 static_cast<const double*>(moments));
 }
@@ -153,9 +259,10 @@ cudaError_t group_norm_forward(const GroupNormForward<T>& f, void* scratch, cuda
 template <class T>
 cudaError_t group_norm_backward(const GroupNormBackward<T>& b, void* scratch, cudaStream_t stream) {
   cudaError_t error = cudaSuccess;
-  if (b.dx) {
-    error = run_pieces(b.shape, b.groups, stream, backward_kernel<32, T>, backward_kernel<kThreads, T>, b,
-                       piece_size(b.shape, b.groups));
+  const i64 size = piece_size(b.shape, b.groups), pieces = b.shape.n * b.groups;
+  if (b.dx && pieces * size > 0) {
+    error = launch_rows<T>(pieces, size, stream, held_backward_kernel<32, T>, held_backward_kernel<kThreads, T>,
+                           backward_kernel<T>, b, size, Divider(b.shape.s));
   }
   if (error != cudaSuccess || !(b.dweight || b.dbias)) return error;
   const ChannelPlan plan(b.shape);

@@ -37,11 +37,12 @@ inline unsigned blocks_for(i64 items) {
 constexpr i64 ceil_div(i64 a, i64 b) { return (a + b - 1) / b; }
 
 // Enough work for the blocks of a large card: what splits of a sum are counted against. A constant, so that every card
-// gives the same bits. On the host few, so that small problems take every path.
+// gives the same bits. kManyItems fill a card even where a thread takes several. On the host few, so that small
+// problems take every path.
 #if defined(JADRO_CUDA_HOST)
-constexpr i64 kFullGrid = 8;
+constexpr i64 kFullGrid = 8, kManyItems = 64;
 #else
-constexpr i64 kFullGrid = 528;
+constexpr i64 kFullGrid = 528, kManyItems = 1 << 20;
 #endif
 
 #if defined(__CUDACC__)

@@ -13,8 +13,18 @@ struct alignas(16) Pack {
 };
 
 template <class T>
-bool on_packs(const T* p) {
+JADRO_DEVICE bool on_packs(const T* p) {
   return reinterpret_cast<std::uintptr_t>(p) % sizeof(Pack<T>) == 0;
+}
+
+// The numbers from p on; packed: p lies on a pack.
+template <class T>
+__device__ Pack<T> load_pack(const T* p, bool packed) {
+  if (packed) return *reinterpret_cast<const Pack<T>*>(p);
+  Pack<T> pack;
+#pragma unroll
+  for (int i = 0; i < Pack<T>::kSize; ++i) pack.v[i] = p[i];
+  return pack;
 }
 
 // f of the numbers behind a and b, which is computed in Sum<T>.

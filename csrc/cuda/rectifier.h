@@ -2,7 +2,7 @@
 #pragma once
 
 #include "core/shapes.h"
-#include "cuda/runtime.h"
+#include "cuda/math.h"
 
 namespace jadro::cuda {
 
@@ -17,7 +17,7 @@ __device__ V rectified(const Rectifier<T, V>& r, i64 c, V v) {
 template <class T>
 __device__ T rectified_gradient(const Rectifier<T>& r, i64 c, T v, T g) {
   if (v > T(0)) return v < r.most ? g : T(0);
-  return r.slope ? r.slope[c] * g : T(0);
+  return r.slope ? product(r.slope[c], g) : T(0);
 }
 
 }  // namespace jadro::cuda

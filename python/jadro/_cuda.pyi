@@ -401,6 +401,7 @@ def cross_entropy_forward(
     ignore_index: int,
     label_smoothing: float,
     *,
+    sums: Array | None = None,
     stream: int = 0,
 ) -> None: ...
 def cross_entropy_backward(
@@ -413,6 +414,7 @@ def cross_entropy_backward(
     ignore_index: int,
     label_smoothing: float,
     *,
+    sums: Array | None = None,
     stream: int = 0,
 ) -> None: ...
 

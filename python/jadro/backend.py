@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+import sys
 from types import ModuleType
 from typing import Any
 
@@ -22,26 +23,36 @@ KEPT_BYTES = _core._KEPT_BYTES  # from this size on results live in memory that 
 _KERNELS = vars(_core)
 _add_reduce: Any = np.add.reduce  # what ndarray.sum calls
 
+_CUDA = f"{__package__}._cuda"
 _NO_CUDA = (
     "CUDA needs CuPy and the native CUDA module: "
     "`pip install 'jadro[cuda]'` on a machine with nvcc and an NVIDIA driver"
 )
 
 
+_cupy: ModuleType | None = None  # once it was found to have a device
+
+
 def cupy() -> ModuleType:
     """The CuPy module; RuntimeError where it is not installed or finds no device."""
+    global _cupy
+    if _cupy is not None and sys.modules.get("cupy") is _cupy:
+        return _cupy
     try:
         import cupy as cp  # type: ignore[import-not-found]
     except ImportError as error:
         raise RuntimeError(f"{_NO_CUDA} (cupy cannot be imported: {error})") from None
     if not cp.is_available():
         raise RuntimeError(f"{_NO_CUDA} (cupy finds no CUDA device)")
+    _cupy = cp
     return cp
 
 
 def cuda() -> ModuleType:
     """The native CUDA module; RuntimeError where it was not built."""
     cupy()
+    if (found := sys.modules.get(_CUDA)) is not None:
+        return found
     try:
         from . import _cuda
     except ImportError as error:
@@ -99,9 +110,7 @@ def empty(shape: tuple[int, ...], dtype: Any, device: str = "cpu") -> Array:
     """An uninitialised C-contiguous array."""
     dtype = np.dtype(dtype)
     if device != "cpu":
-        cp = cupy()
-        with cp.cuda.Device(int(device.partition(":")[2] or 0)):
-            return cp.empty(shape, dtype)
+        return _empty_on(int(device.partition(":")[2] or 0), shape, dtype)
     if math.prod(shape) * dtype.itemsize < KEPT_BYTES:
         return np.empty(shape, dtype)
     return _core.empty(tuple(shape), dtype)
@@ -111,7 +120,15 @@ def empty_like(x: Array, shape: tuple[int, ...] | None = None, dtype: np.dtype |
     """An uninitialised C-contiguous array on the device of `x`, of its shape and dtype where none are given."""
     if isinstance(x, np.ndarray):
         return _core.empty_like(x, shape, dtype)
-    return empty(x.shape if shape is None else shape, dtype or x.dtype, device_of(x))
+    return _empty_on(x.device.id, x.shape if shape is None else shape, dtype or x.dtype)
+
+
+def _empty_on(index: int, shape: tuple[int, ...], dtype: Any) -> Array:
+    cp = cupy()
+    if cp.cuda.Device().id == index:  # to enter a device takes as long as the array itself
+        return cp.empty(shape, dtype)
+    with cp.cuda.Device(index):
+        return cp.empty(shape, dtype)
 
 
 def compute(ufunc: np.ufunc, *xs: Array) -> Array:

@@ -30,27 +30,36 @@ class CrossEntropy(Function):
         ctx: Node, x: Array, *, target: Array, weight: Array | None, ignore: int, smoothing: float, reduction: str
     ) -> Array:
         losses, lse = backend.empty_like(x, x.shape[:1]), backend.empty_like(x, x.shape[:1])
-        weights = None
+        ctx.save(x)
+        ctx.rest = target, weight, lse, ignore, smoothing
+        ctx.count, ctx.sums = None if reduction == "none" else 1, None
+        weights = x.dtype.type(0)
         if x.size:
             run = backend.kernel(x, "cross_entropy_forward")
-            weights = run(contiguous(x), target, weight, losses, lse, ignore, smoothing)
-        ctx.save(x)
-        ctx.count = None if reduction == "none" else 1
+            given = contiguous(x), target, weight, losses, lse, ignore, smoothing
+            if ctx.count is not None and not isinstance(x, np.ndarray):  # the GPU reduces by itself
+                sums = backend.empty_like(x, (3,))
+                run(*given, sums=sums)
+                if reduction == "mean":
+                    ctx.count, ctx.sums = sums[1], sums
+                return sums[0 if ctx.sums is None else 2]
+            weights = run(*given)
         if reduction == "mean":
-            known = weights is not None  # on CUDA it is for the GPU to sum
-            ctx.count = x.dtype.type(weights) if known else _weights_of(target, weight, ignore).astype(x.dtype)
-        ctx.rest = target, weight, lse, ignore, smoothing
+            ctx.count = x.dtype.type(weights)
         return losses if reduction == "none" else total(losses, None) / ctx.count
 
     @staticmethod
     def backward(ctx: Node, dy: Array) -> Array:
         (x,) = ctx.saved
         target, weight, lse, ignore, smoothing = ctx.rest
-        dlosses = dy if ctx.count is None else backend.spread(dy / ctx.count, lse.shape)
         dx = backend.empty_like(x)
         if x.size:
             run = backend.kernel(x, "cross_entropy_backward")
-            run(contiguous(x), target, weight, lse, contiguous(dlosses), dx, ignore, smoothing)
+            if isinstance(x, np.ndarray):
+                dlosses = dy if ctx.count is None else backend.spread(dy / ctx.count, lse.shape)
+                run(contiguous(x), target, weight, lse, contiguous(dlosses), dx, ignore, smoothing)
+            else:
+                run(contiguous(x), target, weight, lse, contiguous(dy), dx, ignore, smoothing, sums=ctx.sums)
         return dx
 
     @classmethod

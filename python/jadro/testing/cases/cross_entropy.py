@@ -73,6 +73,8 @@ CASES = [
     CrossEntropyCase("one_past_the_vector", 7, 17),
     CrossEntropyCase("characters", 70, 97),
     CrossEntropyCase("many_classes", 3, 5003),
+    CrossEntropyCase("classes_of_a_warp_s_registers", 9, 512, True, True, 0.2),
+    CrossEntropyCase("more_classes_than_registers", 3, 9001, True, True, 0.2),
     CrossEntropyCase("weighted", 19, 12, weighted=True),
     CrossEntropyCase("ignored", 20, 9, ignored=True),
     CrossEntropyCase("ignored_class_within_range", 20, 9, ignored=True, ignore_index=4),

@@ -58,6 +58,8 @@ CASES = [
         ("single", (3, 1, 1), 1.0),
         ("one_past_the_vector", (4, 17, 1), 1.0),
         ("long_rows", (2, 5000, 1), 1.0),
+        ("rows_of_a_block_s_registers", (3, 2048, 1), 1.0),
+        ("rows_beyond_the_registers", (2, 9001, 1), 1.0),
         ("wide_rows", (3, 40, 1), 30.0),
         ("columns", (2, 7, 37), 1.0),
         ("few_columns", (3, 9, 2), 1.0),
