@@ -18,13 +18,13 @@ void forward(const py::object& x_given, const Given& weight_given, const Given& 
   const Maybe mean = call.read(mean_given, "running_mean"), var = call.read(var_given, "running_var");
   const Maybe add = call.read(add_given, "add"), affine = call.read(affine_given, "save_affine");
   const Maybe slope = call.read(slope_given, "slope");
-  call.set_dtype(x);
+  call.set_any_dtype(x);
   call.check_rank(x, 3);
   call.require(eps >= 0, [&] { return "eps is " + std::to_string(eps) + ", expected a number of at least 0"; });
   call.require(training || (mean && var),
                [] { return "running_mean and running_var are missing, expected both in evaluation"; });
   const std::vector<i64>&shape = x.shape, channels = {shape[1]};
-  call.with_dtype([&](auto zero) {
+  call.with_any_dtype([&](auto zero) {
     using T = decltype(zero);
     // Evaluation only reads the running moments.
     const auto running = [&](const Maybe& a) {
@@ -38,11 +38,11 @@ void forward(const py::object& x_given, const Given& weight_given, const Given& 
     f.running_mean = running(mean);
     f.running_var = running(var);
     f.y = call.out<T>(y, shape);
-    f.save_mean = call.out<T>(save_mean, channels);
-    f.save_rstd = call.out<T>(save_rstd, channels);
+    f.save_mean = call.out<Sum<T>>(save_mean, channels);
+    f.save_rstd = call.out<Sum<T>>(save_rstd, channels);
     f.add = call.in<T>(add, shape);
-    f.rectifier = {relu, call.in<T>(slope, channels), bound_of<T>(most)};
-    f.save_affine = call.out<T>(affine, {2, shape[1]});
+    f.rectifier = {relu, call.in<T>(slope, channels), bound_of<Sum<T>>(most)};
+    f.save_affine = call.out<Sum<T>>(affine, {2, shape[1]});
     f.training = training;
     f.momentum = momentum;
     f.eps = eps;
@@ -63,27 +63,27 @@ void backward(const py::object& dy_given, const py::object& x_given, const Given
   const Maybe y = call.read(y_given, "y"), dx = call.read(dx_given, "dx"), dadd = call.read(dadd_given, "dadd");
   const Maybe dweight = call.read(dweight_given, "dweight"), dbias = call.read(dbias_given, "dbias");
   const Maybe slope = call.read(slope_given, "slope");
-  call.set_dtype(x);
+  call.set_any_dtype(x);
   call.check_rank(x, 3);
   call.require(dx || !dadd, [] { return "dadd is given without dx, expected both"; });
   call.require(affine || !(y || dadd), [] { return "y or dadd is given without affine, expected all three"; });
   const std::vector<i64>&shape = x.shape, channels = {shape[1]};
-  call.with_dtype([&](auto zero) {
+  call.with_any_dtype([&](auto zero) {
     using T = decltype(zero);
     BatchNormBackward<T> b{};
     b.shape = {shape[0], shape[1], shape[2]};
     b.dy = call.in<T>(dy, shape);
     b.x = call.in<T>(x, shape);
     b.weight = call.in<T>(weight, channels);
-    b.save_mean = call.in<T>(save_mean, channels);
-    b.save_rstd = call.in<T>(save_rstd, channels);
+    b.save_mean = call.in<Sum<T>>(save_mean, channels);
+    b.save_rstd = call.in<Sum<T>>(save_rstd, channels);
     b.dx = call.out<T>(dx, shape);
     b.dweight = call.out<T>(dweight, channels);
     b.dbias = call.out<T>(dbias, channels);
-    b.affine = call.in<T>(affine, {2, shape[1]});
+    b.affine = call.in<Sum<T>>(affine, {2, shape[1]});
     b.y = call.in<T>(y, shape);
     b.dadd = call.out<T>(dadd, shape);
-    b.rectifier = {affine.has_value(), call.in<T>(slope, channels), bound_of<T>(most)};
+    b.rectifier = {affine.has_value(), call.in<T>(slope, channels), bound_of<Sum<T>>(most)};
     b.training = training;
     call.run(batch_norm_scratch(b.shape),
              [&](void* scratch) { return batch_norm_backward(b, scratch, stream_of(stream)); });

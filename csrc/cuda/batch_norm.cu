@@ -11,6 +11,12 @@
 namespace jadro::cuda {
 namespace {
 
+// As it is computed with.
+template <class T>
+__device__ Sum<T> number(T v) {
+  return static_cast<Sum<T>>(v);
+}
+
 // Numbers of a channel that a pass over x reads; [c] each.
 template <class T>
 struct Numbers {
@@ -39,11 +45,11 @@ __global__ void moments_kernel(ChannelShape b, int lanes, const T* x, bool packe
       } else {
         pack = load_pack(x + at * kRun, packed);
       }
-      if (mine.count == 0) first = pack.v[0];
+      if (mine.count == 0) first = number(pack.v[0]);
       mine.count += kRun;
 #pragma unroll
       for (int i = 0; i < kRun; ++i) {
-        const double d = pack.v[i] - first;
+        const double d = number(pack.v[i]) - first;
         sum += d;
         squares += d * d;
       }
@@ -57,24 +63,28 @@ __global__ void moments_kernel(ChannelShape b, int lanes, const T* x, bool packe
 }
 
 template <class T>
-__global__ void finish_forward_kernel(BatchNormForward<T> f, i64 pieces, const Moments* sums, T* scale, T* bias) {
+__global__ void finish_forward_kernel(BatchNormForward<T> f, i64 pieces, const Moments* sums, Sum<T>* scale,
+                                      Sum<T>* bias) {
+  using S = Sum<T>;
   const i64 c = static_cast<i64>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (c >= f.shape.c) return;
   Moments m{0, 0, 0};
   if (f.training) {
     for (i64 piece = 0; piece < pieces; ++piece) m = merge(m, sums[piece * f.shape.c + c]);
   } else {
-    m = {1, static_cast<double>(f.running_mean[c]), static_cast<double>(f.running_var[c])};
+    m = {1, static_cast<double>(number(f.running_mean[c])), static_cast<double>(number(f.running_var[c]))};
   }
   const double rstd = 1 / std::sqrt((m.squares > 0 ? m.squares : 0 * m.squares) / m.count + f.eps);
-  f.save_mean[c] = static_cast<T>(m.mean);
-  f.save_rstd[c] = static_cast<T>(rstd);
-  scale[c] = static_cast<T>(f.weight ? rstd * f.weight[c] : rstd);
+  f.save_mean[c] = static_cast<S>(m.mean);
+  f.save_rstd[c] = static_cast<S>(rstd);
+  scale[c] = static_cast<S>(f.weight ? rstd * number(f.weight[c]) : rstd);
   // What the rounding of the mean took away goes into the bias.
-  bias[c] = static_cast<T>((f.bias ? f.bias[c] : 0.0) - (m.mean - f.save_mean[c]) * scale[c]);
+  bias[c] = static_cast<S>((f.bias ? number(f.bias[c]) : 0.0) - (m.mean - f.save_mean[c]) * scale[c]);
   if (!f.training || m.count == 0) return;
   const auto move = [&](T* running, double value) {
-    if (running) running[c] = static_cast<T>(running[c] + f.momentum * (value - running[c]));
+    if (!running) return;
+    const double old = number(running[c]);
+    running[c] = static_cast<T>(static_cast<S>(old + f.momentum * (value - old)));
   };
   move(f.running_mean, m.mean);
   move(f.running_var, m.squares / (m.count - 1));
@@ -110,16 +120,17 @@ __device__ void store_run(T* p, const Run<T, kPack>& run) {
 
 // y = (x - mean) scale + bias + add, rectified
 template <class T, int kPack>
-__global__ void apply_kernel(BatchNormForward<T> f, const T* scale, const T* bias, Divider by_s, Divider by_c) {
+__global__ void apply_kernel(BatchNormForward<T> f, const Sum<T>* scale, const Sum<T>* bias, Divider by_s,
+                             Divider by_c) {
   for_elements<kPack>(f.shape, by_s, by_c, [&](i64 c, i64 at) {
-    const T m = f.save_mean[c], a = scale[c], b = bias[c];
+    const Sum<T> m = f.save_mean[c], a = scale[c], b = bias[c];
     Run<T, kPack> v = load_run<kPack>(f.x + at), add{};
     if (f.add) add = load_run<kPack>(f.add + at);
 #pragma unroll
     for (int i = 0; i < kPack; ++i) {
-      v.v[i] = (v.v[i] - m) * a + b;
-      if (f.add) v.v[i] += add.v[i];
-      v.v[i] = rectified(f.rectifier, c, v.v[i]);
+      Sum<T> value = (number(v.v[i]) - m) * a + b;
+      if (f.add) value += number(add.v[i]);
+      v.v[i] = static_cast<T>(rectified(f.rectifier, c, value));
     }
     store_run<kPack>(f.y + at, v);
   });
@@ -127,9 +138,9 @@ __global__ void apply_kernel(BatchNormForward<T> f, const T* scale, const T* bia
 
 // What of dy the rectifier behind lets pass; d = x - mean.
 template <class T>
-__device__ T passed(const BatchNormBackward<T>& b, i64 c, T dy, T d, T y) {
+__device__ Sum<T> passed(const BatchNormBackward<T>& b, i64 c, Sum<T> dy, Sum<T> d, Sum<T> y) {
   if (!b.affine) return dy;
-  const T v = b.y ? y : d * b.affine[c] + b.affine[b.shape.c + c];
+  const Sum<T> v = b.y ? y : d * b.affine[c] + b.affine[b.shape.c + c];
   return rectified_gradient(b.rectifier, c, v, dy);
 }
 
@@ -138,9 +149,10 @@ __global__ void sums_kernel(BatchNormBackward<T> b, int lanes, BatchNormSums* ou
   const Place p = place_of(b.shape, lanes);
   BatchNormSums mine{0, 0};
   if (p.c < b.shape.c) {
-    const T mean = b.save_mean[p.c];
+    const Sum<T> mean = b.save_mean[p.c];
     for_items(b.shape, p.c, p.item, p.end, p.step, [&](i64 at, i64) {
-      const T d = b.x[at] - mean, g = passed(b, p.c, b.dy[at], d, b.y ? b.y[at] : T(0));
+      const Sum<T> d = number(b.x[at]) - mean;
+      const Sum<T> g = passed(b, p.c, number(b.dy[at]), d, b.y ? number(b.y[at]) : Sum<T>(0));
       mine.dy += g;
       mine.dy_x += static_cast<double>(g) * d;
     });
@@ -152,7 +164,9 @@ __global__ void sums_kernel(BatchNormBackward<T> b, int lanes, BatchNormSums* ou
 
 // The gradients of weight and bias, and the numbers of dx = (dy - shift - (x - mean) slope) scale.
 template <class T>
-__global__ void finish_backward_kernel(BatchNormBackward<T> b, i64 pieces, const BatchNormSums* sums, Numbers<T> out) {
+__global__ void finish_backward_kernel(BatchNormBackward<T> b, i64 pieces, const BatchNormSums* sums,
+                                       Numbers<Sum<T>> out) {
+  using S = Sum<T>;
   const i64 c = static_cast<i64>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (c >= b.shape.c) return;
   BatchNormSums total{0, 0};
@@ -161,25 +175,25 @@ __global__ void finish_backward_kernel(BatchNormBackward<T> b, i64 pieces, const
     total.dy_x += sums[piece * b.shape.c + c].dy_x;
   }
   const double rstd = b.save_rstd[c], count = static_cast<double>(b.shape.n * b.shape.s);
-  if (b.dweight) b.dweight[c] = static_cast<T>(total.dy_x * rstd);
-  if (b.dbias) b.dbias[c] = static_cast<T>(total.dy);
-  out.shift[c] = static_cast<T>(b.training ? total.dy / count : 0);
-  out.slope[c] = static_cast<T>(b.training ? total.dy_x * rstd * rstd / count : 0);
-  out.scale[c] = static_cast<T>(b.weight ? rstd * b.weight[c] : rstd);
+  if (b.dweight) b.dweight[c] = static_cast<T>(static_cast<S>(total.dy_x * rstd));
+  if (b.dbias) b.dbias[c] = static_cast<T>(static_cast<S>(total.dy));
+  out.shift[c] = static_cast<S>(b.training ? total.dy / count : 0);
+  out.slope[c] = static_cast<S>(b.training ? total.dy_x * rstd * rstd / count : 0);
+  out.scale[c] = static_cast<S>(b.weight ? rstd * number(b.weight[c]) : rstd);
 }
 
 template <class T, int kPack>
-__global__ void gradient_kernel(BatchNormBackward<T> b, Numbers<T> numbers, Divider by_s, Divider by_c) {
+__global__ void gradient_kernel(BatchNormBackward<T> b, Numbers<Sum<T>> numbers, Divider by_s, Divider by_c) {
   for_elements<kPack>(b.shape, by_s, by_c, [&](i64 c, i64 at) {
-    const T mean = b.save_mean[c], shift = numbers.shift[c], slope = numbers.slope[c], scale = numbers.scale[c];
+    const Sum<T> mean = b.save_mean[c], shift = numbers.shift[c], slope = numbers.slope[c], scale = numbers.scale[c];
     const Run<T, kPack> x = load_run<kPack>(b.x + at), dy = load_run<kPack>(b.dy + at);
     Run<T, kPack> y{}, dx, dadd;
     if (b.y) y = load_run<kPack>(b.y + at);
 #pragma unroll
     for (int i = 0; i < kPack; ++i) {
-      const T d = x.v[i] - mean;
-      dadd.v[i] = passed(b, c, dy.v[i], d, y.v[i]);
-      dx.v[i] = (dadd.v[i] - shift - d * slope) * scale;
+      const Sum<T> d = number(x.v[i]) - mean, g = passed(b, c, number(dy.v[i]), d, number(y.v[i]));
+      dadd.v[i] = static_cast<T>(g);
+      dx.v[i] = static_cast<T>((g - shift - d * slope) * scale);
     }
     store_run<kPack>(b.dx + at, dx);
     if (b.dadd) store_run<kPack>(b.dadd + at, dadd);
@@ -215,8 +229,8 @@ cudaError_t batch_norm_forward(const BatchNormForward<T>& f, void* scratch, cuda
   if (b.c == 0) return cudaSuccess;
   const ChannelPlan plan(b);
   Moments* const sums = static_cast<Moments*>(scratch);
-  const Numbers<T> numbers = numbers_in<T>(scratch, plan, b.c);
-  T *const scale = f.save_affine ? f.save_affine : numbers.shift, *const bias = scale + b.c;
+  const Numbers<Sum<T>> numbers = numbers_in<Sum<T>>(scratch, plan, b.c);
+  Sum<T>*const scale = f.save_affine ? f.save_affine : numbers.shift, *const bias = scale + b.c;
   cudaError_t error = cudaSuccess;
   constexpr int kPack = Pack<T>::kSize;
   if (f.training) {
@@ -238,7 +252,7 @@ cudaError_t batch_norm_backward(const BatchNormBackward<T>& b, void* scratch, cu
   if (b.shape.c == 0) return cudaSuccess;
   const ChannelPlan plan(b.shape);
   BatchNormSums* const sums = static_cast<BatchNormSums*>(scratch);
-  const Numbers<T> numbers = numbers_in<T>(scratch, plan, b.shape.c);
+  const Numbers<Sum<T>> numbers = numbers_in<Sum<T>>(scratch, plan, b.shape.c);
   const bool summed = b.training || b.dweight || b.dbias;
   cudaError_t error = cudaSuccess;
   if (summed) error = gather<BatchNormSums>(plan, stream, sums_kernel<T>, b, plan.lanes, sums);
@@ -255,7 +269,11 @@ cudaError_t batch_norm_backward(const BatchNormBackward<T>& b, void* scratch, cu
 
 template cudaError_t batch_norm_forward(const BatchNormForward<float>&, void*, cudaStream_t);
 template cudaError_t batch_norm_forward(const BatchNormForward<double>&, void*, cudaStream_t);
+template cudaError_t batch_norm_forward(const BatchNormForward<Half>&, void*, cudaStream_t);
+template cudaError_t batch_norm_forward(const BatchNormForward<Bfloat16>&, void*, cudaStream_t);
 template cudaError_t batch_norm_backward(const BatchNormBackward<float>&, void*, cudaStream_t);
 template cudaError_t batch_norm_backward(const BatchNormBackward<double>&, void*, cudaStream_t);
+template cudaError_t batch_norm_backward(const BatchNormBackward<Half>&, void*, cudaStream_t);
+template cudaError_t batch_norm_backward(const BatchNormBackward<Bfloat16>&, void*, cudaStream_t);
 
 }  // namespace jadro::cuda

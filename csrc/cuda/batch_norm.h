@@ -1,20 +1,22 @@
 #pragma once
 
 #include "core/shapes.h"
+#include "cuda/float16.h"
 #include "cuda/runtime.h"
 
 namespace jadro::cuda {
 
 // y[n,c,s] from x, and + add, rectified; pointers may be null as in ops/batch_norm.h, whose equations
-// these are.
+// these are. 16-bit floats are computed in float, and so are the moments kept.
 template <class T>
 struct BatchNormForward {
   ChannelShape shape;
   const T *x, *weight, *bias;
   T *running_mean, *running_var;
-  T *y, *save_mean, *save_rstd, *save_affine;
+  T* y;
+  Sum<T>*save_mean, *save_rstd, *save_affine;
   const T* add;
-  Rectifier<T> rectifier;
+  Rectifier<T, Sum<T>> rectifier;
   bool training;
   double momentum, eps;
 };
@@ -22,9 +24,10 @@ struct BatchNormForward {
 template <class T>
 struct BatchNormBackward {
   ChannelShape shape;
-  const T *dy, *x, *weight, *save_mean, *save_rstd, *affine, *y;
+  const T *dy, *x, *weight, *y;
+  const Sum<T>*save_mean, *save_rstd, *affine;
   T *dx, *dweight, *dbias, *dadd;
-  Rectifier<T> rectifier;
+  Rectifier<T, Sum<T>> rectifier;
   bool training;
 };
 

@@ -14,10 +14,10 @@ __device__ V rectified(const Rectifier<T, V>& r, i64 c, V v) {
   return v > r.most ? r.most : v;
 }
 // What passes of the gradient g of a result v.
-template <class T>
-__device__ T rectified_gradient(const Rectifier<T>& r, i64 c, T v, T g) {
-  if (v > T(0)) return v < r.most ? g : T(0);
-  return r.slope ? product(r.slope[c], g) : T(0);
+template <class T, class V>
+__device__ V rectified_gradient(const Rectifier<T, V>& r, i64 c, V v, V g) {
+  if (v > V(0)) return v < r.most ? g : V(0);
+  return r.slope ? product(static_cast<V>(r.slope[c]), g) : V(0);
 }
 
 }  // namespace jadro::cuda

@@ -23,6 +23,7 @@ KEPT_BYTES = _core._KEPT_BYTES  # from this size on results live in memory that 
 _KERNELS = vars(_core)
 _add_reduce: Any = np.add.reduce  # what ndarray.sum calls
 
+_FLOAT32 = np.dtype(np.float32)
 _CUDA = f"{__package__}._cuda"
 _NO_CUDA = (
     "CUDA needs CuPy and the native CUDA module: "
@@ -129,6 +130,11 @@ def _empty_on(index: int, shape: tuple[int, ...], dtype: Any) -> Array:
         return cp.empty(shape, dtype)
     with cp.cuda.Device(index):
         return cp.empty(shape, dtype)
+
+
+def sum_dtype(dtype: np.dtype) -> np.dtype:
+    """What numbers of `dtype` are summed in: float32 for 16-bit floats."""
+    return _FLOAT32 if dtype.itemsize == 2 else dtype
 
 
 def compute(ufunc: np.ufunc, *xs: Array) -> Array:

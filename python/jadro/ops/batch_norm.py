@@ -31,8 +31,9 @@ class BatchNorm(Function):
         rectifier: Rectifier | None = None,
     ) -> Array:  # fmt: skip
         ctx.shape, ctx.training, ctx.eps, ctx.rectifier = shape, training, eps, rectifier
-        mean, rstd = backend.empty_like(x, shape[1:2]), backend.empty_like(x, shape[1:2])
-        affine = backend.empty_like(x, (2, shape[1])) if rectifier and True in ctx.needs else None
+        kept = backend.sum_dtype(x.dtype)
+        mean, rstd = backend.empty_like(x, shape[1:2], kept), backend.empty_like(x, shape[1:2], kept)
+        affine = backend.empty_like(x, (2, shape[1]), kept) if rectifier and True in ctx.needs else None
         ctx.mean, ctx.rstd, ctx.affine = mean, rstd, affine
         y = backend.empty_like(x)
         ctx.save(x, weight, None if add is None or affine is None else y)
