@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -193,7 +194,7 @@ def parameters(case: GpuCase) -> dict[str, np.ndarray]:
     return {name: value.numpy() for name, value in layer.state_dict().items()}
 
 
-class Side:
+class Side(ABC):
     """A library: `library` and `device`, and what differs between the two."""
 
     library: Any
@@ -217,11 +218,13 @@ class Side:
     def host(self, t: Any) -> np.ndarray:
         return np.asarray(t.detach().float().cpu().numpy())
 
+    @abstractmethod
     def set_tf32(self, allowed: bool) -> None:
-        raise NotImplementedError
+        """Whether products of float32 may round their operands to TF32."""
 
+    @abstractmethod
     def timer(self) -> Timer:
-        raise NotImplementedError
+        """The library's events."""
 
     def step(self, case: GpuCase) -> Step:
         """From an input to the layer's result."""

@@ -25,8 +25,9 @@ from benchmarks.bench_pool2d import MaxPool2d
 from benchmarks.bench_rnn import Rnn
 from benchmarks.bench_rnn_options import RaggedRnn
 from benchmarks.bench_softmax import Softmax
-from benchmarks.bench_step import CHARACTERS, HIDDEN, LEARNING_RATE, Step, resnet20_blocks
+from benchmarks.bench_step import LEARNING_RATE, Step
 from benchmarks.cases import Array, Case, Job
+from benchmarks.models import charlm, resnet20
 
 RNNS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 
@@ -163,7 +164,7 @@ class Peer:
 
     def step(self, case: Step) -> Job:
         a = case.arrays()
-        model = CharLm(case.cell) if case.cell else LeNet() if case.model == "lenet" else ResNet20()
+        model = charlm(torch, case.cell) if case.cell else LeNet() if case.model == "lenet" else resnet20(torch)
         # batch norm's buffers keep their start values
         model.load_state_dict({k: torch.from_numpy(v) for k, v in case.weights().items()}, strict=False)
         if self.channels_last and not case.cell:
@@ -208,40 +209,3 @@ class LeNet(nn.Module):
         x = F.max_pool2d(F.relu(self.conv1(x)), 2)
         x = F.max_pool2d(F.relu(self.conv2(x)), 2)
         return self.fc2(F.relu(self.fc1(x.flatten(1))))
-
-
-class Block(nn.Module):
-    def __init__(self, ic: int, oc: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(ic, oc, 3, stride=stride, padding=1, bias=False)
-        self.conv2 = nn.Conv2d(oc, oc, 3, padding=1, bias=False)
-        self.bn1, self.bn2 = nn.BatchNorm2d(oc), nn.BatchNorm2d(oc)
-        self.stride, self.new = stride, oc - ic
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        if self.new:
-            x = F.pad(x[:, :, :: self.stride, :: self.stride], (0, 0, 0, 0, 0, self.new))
-        return F.relu(y + x)
-
-
-class ResNet20(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv, self.bn = nn.Conv2d(3, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16)
-        self.blocks = nn.Sequential(*(Block(ic, oc, stride) for _, ic, oc, stride in resnet20_blocks()))
-        self.fc = nn.Linear(64, 10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.blocks(F.relu(self.bn(self.conv(x)))).mean((2, 3)))
-
-
-class CharLm(nn.Module):
-    def __init__(self, cell: str) -> None:
-        super().__init__()
-        self.embedding = nn.Embedding(CHARACTERS, CHARACTERS)
-        self.rnn = RNNS[cell](CHARACTERS, HIDDEN, num_layers=2)
-        self.fc = nn.Linear(HIDDEN, CHARACTERS)
-
-    def forward(self, ids: Tensor) -> Tensor:
-        return self.fc(self.rnn(self.embedding(ids))[0].flatten(0, 1))
