@@ -73,6 +73,23 @@ __device__ void load_window(const Conv2dPass& p, const T* plane, int row, int le
   }
 }
 
+// f(output of the strip, tap, what it meets), each row of the source read once.
+template <int kTaps, int kStep, class T, class F>
+__device__ void for_strip_taps(const Conv2dPass& p, const T* plane, int first, int column, F f) {
+#pragma unroll
+  for (int r = 0; r < (kStripRows<kStep> - 1) * kStep + kTaps; ++r) {
+    Sum<T> v[kTaps];
+    load_window(p, plane, first * kStep + p.h.first + r, column * kStep + p.w.first, v);
+#pragma unroll
+    for (int o = 0; o < kStripRows<kStep>; ++o) {
+      const int row = r - o * kStep;
+      if (row < 0 || row >= kTaps) continue;
+#pragma unroll
+      for (int t = 0; t < kTaps; ++t) f(o, row * kTaps + t, v[t]);
+    }
+  }
+}
+
 template <class T>
 __device__ Sum<T> tap_weight(const Conv2dPass& p, const T* filter, int h, int w) {
   return static_cast<Sum<T>>(filter[(p.h.w_first + h * p.h.w_step) * p.w.kernel + p.w.w_first + w * p.w.w_step]);
@@ -105,18 +122,7 @@ __global__ void depthwise_kernel(Conv2dPass p, Strips strips, const T* x, const 
     Sum<T> taps[kTaps * kTaps], sums[kRows] = {};
 #pragma unroll
     for (int i = 0; i < kTaps * kTaps; ++i) taps[i] = tap_weight(p, filter, i / kTaps, i % kTaps);
-#pragma unroll
-    for (int r = 0; r < (kRows - 1) * kStep + kTaps; ++r) {
-      Sum<T> v[kTaps];
-      load_window(p, plane, first * kStep + p.h.first + r, column * kStep + p.w.first, v);
-#pragma unroll
-      for (int o = 0; o < kRows; ++o) {
-        const int tap = r - o * kStep;
-        if (tap < 0 || tap >= kTaps) continue;
-#pragma unroll
-        for (int t = 0; t < kTaps; ++t) sums[o] += v[t] * taps[tap * kTaps + t];
-      }
-    }
+    for_strip_taps<kTaps, kStep>(p, plane, first, column, [&](int o, int tap, Sum<T> v) { sums[o] += v * taps[tap]; });
 #pragma unroll
     for (int o = 0; o < kRows; ++o) {
       if (first + o < p.h.grid) put_depthwise(p, y, image, channel, first + o, column, sums[o]);
@@ -179,18 +185,7 @@ __global__ void depthwise_weight_kernel(Conv2dPass p, Strips strips, const T* x,
       g[o] = first + o < p.h.grid ? static_cast<Sum<T>>(from[(first + o) * p.w.grid]) : Sum<T>(0);
       sums[kSums - 1] += g[o];
     }
-#pragma unroll
-    for (int r = 0; r < (kRows - 1) * kStep + kTaps; ++r) {
-      Sum<T> v[kTaps];
-      load_window(p, plane, first * kStep + p.h.first + r, column * kStep + p.w.first, v);
-#pragma unroll
-      for (int o = 0; o < kRows; ++o) {
-        const int tap = r - o * kStep;
-        if (tap < 0 || tap >= kTaps) continue;
-#pragma unroll
-        for (int t = 0; t < kTaps; ++t) sums[tap * kTaps + t] += v[t] * g[o];
-      }
-    }
+    for_strip_taps<kTaps, kStep>(p, plane, first, column, [&](int o, int tap, Sum<T> v) { sums[tap] += v * g[o]; });
   }
 #pragma unroll
   for (int i = 0; i < kSums; ++i) {

@@ -14,20 +14,15 @@ __device__ T sigmoid(T v) {
 }
 
 // a b, rounded: never part of a fused sum, so that equal products cancel.
-__device__ inline float product(float a, float b) {
 #if defined(__CUDACC__)
-  return __fmul_rn(a, b);
+__device__ inline float product(float a, float b) { return __fmul_rn(a, b); }
+__device__ inline double product(double a, double b) { return __dmul_rn(a, b); }
 #else
+template <class T>
+T product(T a, T b) {
   return a * b;
-#endif
 }
-__device__ inline double product(double a, double b) {
-#if defined(__CUDACC__)
-  return __dmul_rn(a, b);
-#else
-  return a * b;
 #endif
-}
 
 template <class T>
 __device__ T not_a_number() {

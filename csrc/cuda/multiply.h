@@ -160,19 +160,25 @@ __device__ void multiply_tile(const A& a, const B& b, i64 row, i64 column, i64 b
   }
 }
 
-template <class T, int kRows, int kColumns, class Result>
+// kRun: of neighbouring columns at once, by put_run.
+template <class T, int kRows, int kColumns, int kRun = 1, class Result>
 __device__ void store_tile(const Product& p, const Result& c, i64 row, i64 column,
                            const T (&sums)[kRows / kSide][kColumns / kSide]) {
   const int down = static_cast<int>(threadIdx.x) / kSide, across = static_cast<int>(threadIdx.x) % kSide;
 #pragma unroll
-  for (int j = 0; j < kColumns / kSide; ++j) {
+  for (int j = 0; j < kColumns / kSide; j += kRun) {
     const i64 to = column + place_in_tile(across, j);
     if (to >= p.columns) continue;
     const auto place = c.place(to);
 #pragma unroll
     for (int i = 0; i < kRows / kSide; ++i) {
       const i64 at = row + place_in_tile(down, i);
-      if (at < p.rows) c.put(place, at, sums[i][j]);
+      if (at >= p.rows) continue;
+      if constexpr (kRun > 1) {
+        c.put_run(place, at, &sums[i][j]);
+      } else {
+        c.put(place, at, sums[i][j]);
+      }
     }
   }
 }

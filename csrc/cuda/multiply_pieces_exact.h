@@ -40,21 +40,7 @@ template <int kRows, int kColumns, class Result>
 __device__ void store_quads(const Product& p, const Result& c, i64 row, i64 column,
                             const float (&sums)[kRows / kSide][kColumns / kSide]) {
   if constexpr (run_of<Result> == kQuad) {
-    if (c.has_runs) {
-      const int down = static_cast<int>(threadIdx.x) / kSide, across = static_cast<int>(threadIdx.x) % kSide;
-#pragma unroll
-      for (int j = 0; j < kColumns / kSide; j += kQuad) {
-        const i64 to = column + place_in_tile(across, j);
-        if (to >= p.columns) continue;
-        const auto place = c.place(to);
-#pragma unroll
-        for (int i = 0; i < kRows / kSide; ++i) {
-          const i64 at = row + place_in_tile(down, i);
-          if (at < p.rows) c.put_run(place, at, &sums[i][j]);
-        }
-      }
-      return;
-    }
+    if (c.has_runs) return store_tile<float, kRows, kColumns, kQuad>(p, c, row, column, sums);
   }
   store_tile<float, kRows, kColumns>(p, c, row, column, sums);
 }

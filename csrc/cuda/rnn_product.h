@@ -179,7 +179,6 @@ struct LoopBlock {
     weights = dynamic_shared<T>();
     stages = weights + grid.units * each * Shape::weight_row(depth);
   }
-  __device__ i64 cells() const { return (row1 - row0) * units; }
 
   // The rows g H + u of U[each*H,H] of the block's units u, the gates g of a unit side by side.
   __device__ void load_rows(const T* u, i64 H) {
