@@ -26,6 +26,11 @@ JADRO_INLINE T vsigmoid(T v) {
   return cuda::sigmoid(v);
 }
 
+template <class T, int N, int kTanh>
+JADRO_INLINE void squash(T* v) {
+  for (int k = 0; k < N; ++k) v[k] = k == kTanh ? vtanh(v[k]) : vsigmoid(v[k]);
+}
+
 template <class T>
 JADRO_INLINE T vsqrt(T v) {
   return std::sqrt(v);

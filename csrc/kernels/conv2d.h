@@ -192,9 +192,9 @@ class Conv2dOperands {
     const T* const packed = layout_.columns_in(scratch_);
     const T* const planes = image_ + run.base;
     if (direct_ && a_.cells_are_rows) {
-      micro_for<T, Operands::kGatheredA>(width, height)(depth_, planes, 0, panel_, offsets, tile, nullptr);
+      micro_for<T>(width, height, Operands::kGatheredA)(depth_, planes, 0, panel_, offsets, tile, nullptr);
     } else if (direct_) {
-      micro_for<T, Operands::kGatheredB>(height, width)(depth_, panel_, height, planes, offsets, tile, end);
+      micro_for<T>(height, width, Operands::kGatheredB)(depth_, panel_, height, planes, offsets, tile, end);
     } else if (a_.cells_are_rows) {
       const T* const rows = packed + run.first / kMr * depth_ * kMr;
       micro_for<T>(width, height)(depth_, rows, kMr, panel_, nullptr, tile, nullptr);
@@ -344,11 +344,8 @@ void conv2d_weight_block(const Conv2dWeight<T>& a, i64 group, Range cells, Range
         q += count;
       }
     }
-    for_tiles<T>(
-        rows, [&](i64 r) { return packed_dy + rows.start(r) * k; }, packed_columns, k, width, [](i64, i64, i64) {},
-        [&](i64 r0, i64 height, i64 j0, i64 tile_width, const T* tile) {
-          store_tile<T>(tile, height, tile_width, nullptr, cell != cells.begin, dw + r0 * depth + j0, depth);
-        });
+    multiply_panels<T>({rows, packed_dy, k, Operands::kPlain}, packed_columns, k, width, nullptr, cell != cells.begin,
+                       dw, depth);
   }
 }
 

@@ -29,7 +29,7 @@ class Conv2dStore {
   // Whether the microkernel can store all tiles that are whole vectors of neighbours.
   bool ends() const {
     const Rectifier<T>& r = a.epilogue.rectifier;
-    return !a.epilogue.add && (!r.on || (!r.slope && r.most == std::numeric_limits<T>::infinity()));
+    return !r.on || (!r.slope && r.most == std::numeric_limits<T>::infinity());
   }
   // How it stores that of channels [m, ...).
   JADRO_INLINE TileEnd<T> end(i64 m, const Run& run) const {
@@ -38,6 +38,8 @@ class Conv2dStore {
     const i64 start = start_of(m, run), channel = group * a.pass.out + m;
     const bool past = goes_past(start, run.count);
     return {a.dst + start,
+            plane(),
+            e.add ? e.add + start : nullptr,
             plane(),
             e.scale ? e.scale + channel : &kOne,
             e.bias ? e.bias + channel : &kNone,

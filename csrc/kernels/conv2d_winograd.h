@@ -220,8 +220,8 @@ bool winograd_block(const WinogradProduct<T>& a, i64 group, Range tiles, Range p
       const T* const columns = u + (panel * kPoints + point) * a.shape.u_point;
       for (i64 r = 0; r < tile_panels.count; ++r) {
         const i64 first = tile_panels.start(r);
-        const Micro<T> multiply = far ? micro_for<T, Operands::kBlockedAFarB>(tile_panels.size(r), width)
-                                      : micro_for<T, Operands::kBlockedA>(tile_panels.size(r), width);
+        const Operands operands = far ? Operands::kBlockedAFarB : Operands::kBlockedA;
+        const Micro<T> multiply = micro_for<T>(tile_panels.size(r), width, operands);
         multiply(p.in, v + point * layout.v_point + first * in_lanes, 0, columns, nullptr,
                  m + point * layout.m_point + first * kNr<T>, nullptr);
       }

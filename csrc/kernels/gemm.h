@@ -2,6 +2,8 @@
 // layers share.
 #pragma once
 
+#include <limits>
+
 #include "kernels/micro.h"
 
 namespace jadro {
@@ -82,25 +84,29 @@ void pack_a(const T* a, i64 row, i64 col, i64 rows, i64 k, T* dst) {
   }
 }
 
-// Panels `rows` of a[rows.total, k], panel p to dst + rows.start(p) * k. Where the rows of a are neighbours, all panels
-// at once: each line of a column is read once.
+// Panels `rows` of a[rows.total, k], panel p to dst + rows.start(p) * k. Where the rows of a are neighbours, some
+// columns of all panels at a time: each line of a column is read while it is near, and what panels far apart write,
+// which may share cache sets, goes out by whole lines.
 template <class T>
 void pack_a_panels(const T* a, i64 row, i64 col, const RowPanels& rows, i64 k, T* dst) {
   // What a vector writes past a column of its panel is written later: every panel but the last has half of kMr rows.
   static_assert(2 * (kMr / 2 + 1) >= kLanes<T>);
-  i64 p = 0;
+  constexpr i64 kColumns = 8;
+  i64 done = 0;
   if (row == 1 && col >= kLanes<T>) {  // past the last row of a column stands the next column
-    for (; p + 1 < k; ++p) {
+    for (; done + 1 < k; done = min(done + kColumns, k - 1)) {
       for (i64 panel = 0; panel < rows.count; ++panel) {
         const i64 first = rows.start(panel), size = rows.size(panel);
-        T* const to = dst + first * k + p * size;
-        for (i64 r = 0; r < size; r += kLanes<T>) store(to + r, load(a + p * col + first + r));
+        for (i64 p = done; p < min(done + kColumns, k - 1); ++p) {
+          T* const to = dst + first * k + p * size;
+          for (i64 r = 0; r < size; r += kLanes<T>) store(to + r, load(a + p * col + first + r));
+        }
       }
     }
   }
   for (i64 panel = 0; panel < rows.count; ++panel) {
     const i64 first = rows.start(panel), size = rows.size(panel);
-    pack_a(a + first * row + p * col, row, col, size, k - p, dst + first * k + p * size);
+    pack_a(a + first * row + done * col, row, col, size, k - done, dst + first * k + done * size);
   }
 }
 
@@ -133,6 +139,22 @@ void pack_b(const T* b, i64 row, i64 col, i64 k, i64 columns, T* dst) {
     for (; p < k; ++p) {
       for (i64 j = 0; j < kN; ++j) dst[p * kNr<T> + j0 + j] = j < width ? b[p * row + (j0 + j) * col] : T(0);
     }
+  }
+}
+
+// Panels of a[rows.total, k] whose rows are runs of memory, as Operands::kBlockedA has them, [k /
+// kLanes][rows][kLanes]: copied, nothing is transposed. Panel p at dst + rows.start(p) * whole_vectors(k).
+template <class T>
+void pack_a_blocks(const T* a, i64 row, const RowPanels& rows, i64 k, T* dst) {
+  constexpr i64 kN = kLanes<T>;
+  for (i64 panel = 0; panel < rows.count; ++panel) {
+    const i64 size = rows.size(panel);
+    i64 p = 0;
+    for (; p + kN <= k; p += kN) {
+      for (i64 r = 0; r < size; ++r, dst += kN) store(dst, load(a + r * row + p));
+    }
+    for (i64 r = 0; p < k && r < size; ++r, dst += kN) store(dst, load_part(a + r * row + p, k - p));
+    a += size * row;
   }
 }
 
@@ -169,18 +191,50 @@ JADRO_INLINE void store_tile(const T* tile, i64 rows, i64 columns, const T* bias
   }
 }
 
-// All tiles of [rows] x [columns]: a_panel(p) gives the packed rows of panel p, b the packed columns, sink(r0, rows,
-// j0, columns, tile) takes each finished tile.
-template <class T, Operands kOperands = Operands::kPlain, class PanelA, class Touch, class Sink>
-JADRO_INLINE void for_tiles(const RowPanels& rows, PanelA a_panel, const T* b, i64 k, i64 columns, Touch touch,
-                            Sink sink) {
+// Packed rows of A: panel p stands at `at` + rows.start(p) * row.
+template <class T>
+struct PackedRows {
+  const RowPanels& rows;
+  const T* at;
+  i64 row;
+  Operands operands;
+  const T* panel(i64 p) const { return at + rows.start(p) * row; }
+  Micro<T> multiply(i64 p, i64 columns) const { return micro_for<T>(rows.size(p), columns, operands); }
+};
+
+// All tiles of [rows] x [columns], b the packed columns: sink(r0, rows, j0, columns, tile) takes each.
+template <class T, class Sink>
+JADRO_INLINE void for_tiles(const PackedRows<T>& a, const T* b, i64 k, i64 columns, Sink sink) {
   alignas(64) T tile[kMr * kNr<T>];
   for (i64 j = 0; j < columns; j += kNr<T>, b += k * kNr<T>) {
     const i64 width = min(kNr<T>, columns - j);
-    for (i64 p = 0; p < rows.count; ++p) {
-      touch(rows.start(p), rows.size(p), j);
-      micro_for<T, kOperands>(rows.size(p), width)(k, a_panel(p), rows.size(p), b, nullptr, tile, nullptr);
-      sink(rows.start(p), rows.size(p), j, width, tile);
+    for (i64 p = 0; p < a.rows.count; ++p) {
+      a.multiply(p, width)(k, a.panel(p), a.rows.size(p), b, nullptr, tile, nullptr);
+      sink(a.rows.start(p), a.rows.size(p), j, width, tile);
+    }
+  }
+}
+
+// c = A B + bias, or c += A B; rows of c stand c_row apart. Tiles of all vectors go there without a buffer.
+template <class T>
+__attribute__((noinline)) void multiply_panels(const PackedRows<T>& a, const T* b, i64 k, i64 columns, const T* bias,
+                                               bool add, T* c, i64 c_row) {
+  static constexpr T kNone = 0, kOne = 1;
+  alignas(64) T tile[kMr * kNr<T>];
+  for (i64 j = 0; j < columns; j += kNr<T>, b += k * kNr<T>) {
+    const i64 width = min(kNr<T>, columns - j);
+    for (i64 p = 0; p < a.rows.count; ++p) {
+      T* const to = c + a.rows.start(p) * c_row + j;
+      const T* const of_columns = bias ? bias + j : nullptr;
+      for (i64 r = 0; r < a.rows.size(p); ++r) {
+        for (int v = 0; v < kNv; ++v) __builtin_prefetch(to + r * c_row + v * kLanes<T>, 1);
+      }
+      const TileEnd<T> end{
+          to,   c_row, add ? to : of_columns, add ? c_row : 0, &kOne, &kNone, 0, 0, -std::numeric_limits<T>::infinity(),
+          false};
+      const bool ends = width == kNr<T> && !(bias && add);
+      a.multiply(p, width)(k, a.panel(p), a.rows.size(p), b, nullptr, tile, ends ? &end : nullptr);
+      if (!ends) store_tile(tile, a.rows.size(p), width, of_columns, add, to, c_row);
     }
   }
 }
@@ -201,25 +255,21 @@ void gemm_block(const Gemm<T>& g, Range m, Range n, T* scratch) {
   T* const packed_a = scratch + ceil_div(columns, kNr<T>) * kNr<T> * kKc;
   for (i64 k0 = 0; k0 == 0 || k0 < g.k; k0 += kKc) {
     const i64 kc = min(kKc, g.k - k0);
-    const bool add = k0 > 0 || g.accumulate;
-    const T* bias = k0 == 0 ? g.bias : nullptr;
+    const T* const bias = k0 == 0 && g.bias ? g.bias + n.begin : nullptr;
     pack_b_panels(g.b + k0 * g.b_row + n.begin * g.b_col, g.b_row, g.b_col, kc, columns, packed_b);
     for (i64 m0 = m.begin; m0 < m.end; m0 += kMc) {
       const RowPanels rows(min(kMc, m.end - m0));
-      pack_a_panels(g.a + m0 * g.a_row + k0 * g.a_col, g.a_row, g.a_col, rows, kc, packed_a);
-      for_tiles<T>(
-          rows, [&](i64 p) { return packed_a + rows.start(p) * kc; }, packed_b, kc, columns,
-          [&](i64 r0, i64 height, i64 j0) {
-            T* c = g.c + (m0 + r0) * g.c_row + n.begin + j0;
-            for (i64 r = 0; r < height; ++r) {
-              for (int v = 0; v < kNv; ++v) __builtin_prefetch(c + r * g.c_row + v * kLanes<T>, 1);
-            }
-          },
-          [&](i64 r0, i64 height, i64 j0, i64 width, const T* tile) {
-            T* c = g.c + (m0 + r0) * g.c_row + n.begin + j0;
-            const T* b = bias ? bias + n.begin + j0 : nullptr;
-            store_tile(tile, height, width, b, add, c, g.c_row);
-          });
+      const T* const a = g.a + m0 * g.a_row + k0 * g.a_col;
+      const bool blocked = g.a_col == 1;
+      if (blocked) {
+        pack_a_blocks(a, g.a_row, rows, kc, packed_a);
+      } else {
+        pack_a_panels(a, g.a_row, g.a_col, rows, kc, packed_a);
+      }
+      const PackedRows<T> packed{rows, packed_a, blocked ? whole_vectors<T>(kc) : kc,
+                                 blocked ? Operands::kBlockedA : Operands::kPlain};
+      multiply_panels(packed, packed_b, kc, columns, bias, k0 > 0 || g.accumulate, g.c + m0 * g.c_row + n.begin,
+                      g.c_row);
     }
   }
 }

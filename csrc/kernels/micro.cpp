@@ -12,18 +12,21 @@ JADRO_INLINE void finish(TileEnd<T> end, const Vec<T> (&acc)[MR][NV], Put put) {
     const T scale = *end.scale, bias = *end.bias;
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) {
-      const Vec<T> sum = acc[r][v] * scale + bias;
+      Vec<T> sum = acc[r][v] * scale + bias;
+      if (end.add) sum += load(end.add + v * kLanes<T>);
       put(end.dst + v * kLanes<T>, end.least > sum ? broadcast(end.least) : sum);
     }
-    end.dst += end.pitch, end.scale += end.scale_step, end.bias += end.bias_step;
+    end.dst += end.pitch, end.add += end.add ? end.add_pitch : 0;
+    end.scale += end.scale_step, end.bias += end.bias_step;
   }
 }
 
 template <class T, int MR, int NV, Operands kOperands>
 void micro(i64 k, const T* __restrict a, i64 a_step, const T* __restrict b, const i64* __restrict offsets,
            T* __restrict tile, const TileEnd<T>* end) {
-  constexpr bool kEnds = NV == kNv && (kOperands == Operands::kPlain || kOperands == Operands::kGatheredB);
-  constexpr bool kFar = kOperands == Operands::kFarB || kOperands == Operands::kBlockedAFarB;
+  constexpr bool kPast = kOperands == Operands::kPlain || kOperands == Operands::kGatheredB;
+  constexpr bool kEnds = NV == kNv && (kPast || kOperands == Operands::kBlockedA);
+  constexpr bool kFar = kOperands == Operands::kBlockedAFarB;
   constexpr bool kBlocked = kOperands == Operands::kBlockedA || kOperands == Operands::kBlockedAFarB;
   constexpr i64 kRow = kBlocked ? kLanes<T> : 1, kAhead = 48 * kNr<T>;
   Vec<T> acc[MR][NV] = {};
@@ -49,7 +52,7 @@ void micro(i64 k, const T* __restrict a, i64 a_step, const T* __restrict b, cons
     if (kBlocked) a += (MR - 1) * kLanes<T>;
   }
   if (kEnds && end) {
-    if (end->past_caches) {
+    if (kPast && end->past_caches) {
       finish(*end, acc, [](T* p, Vec<T> v) { stream(p, v); });
     } else {
       finish(*end, acc, [](T* p, Vec<T> v) { store(p, v); });
@@ -77,7 +80,6 @@ template <class T>
 constexpr JADRO_TIER::MicroTable<T> make_table() {
   JADRO_TIER::MicroTable<T> table{};
   fill_table<T, Operands::kPlain>(table);
-  fill_table<T, Operands::kFarB>(table);
   fill_table<T, Operands::kGatheredA>(table);
   fill_table<T, Operands::kGatheredB>(table);
   fill_table<T, Operands::kBlockedA>(table);

@@ -8,11 +8,14 @@ namespace jadro {
 // tile[rows][kNr] = A B. Column p of A stands at a + p * a_step, its rows side by side; or, gathered, at a +
 // offsets[p]; or, blocked, A stands in blocks [kLanes of k][rows][kLanes]. Row p of B stands at b + p * kNr; or,
 // gathered, at b + offsets[p]. B that is far comes from beyond the second-level cache and is asked for ahead.
-// With an end, which tiles of all vectors take of plain operands and gathered B, it goes to where its results belong.
+// With an end, which tiles of all vectors take of plain operands, gathered B and blocked A, it goes to where its
+// results belong.
 template <class T>
-struct TileEnd {  // dst[r * pitch + column] = max(least, sum scale[r] + bias[r])
+struct TileEnd {  // dst[r * pitch + column] = max(least, sum scale[r] + bias[r] + add[r * add_pitch + column])
   T* dst;
   i64 pitch;
+  const T* add;  // or null
+  i64 add_pitch;
   const T *scale, *bias;
   i64 scale_step, bias_step;  // 1, or 0 for the same in all rows
   T least;
@@ -21,7 +24,7 @@ struct TileEnd {  // dst[r * pitch + column] = max(least, sum scale[r] + bias[r]
 template <class T>
 using Micro = void (*)(i64 k, const T* a, i64 a_step, const T* b, const i64* offsets, T* tile, const TileEnd<T>* end);
 
-enum class Operands : int { kPlain, kFarB, kGatheredA, kGatheredB, kBlockedA, kBlockedAFarB };
+enum class Operands : int { kPlain, kGatheredA, kGatheredB, kBlockedA, kBlockedAFarB };
 
 namespace {
 
@@ -48,7 +51,7 @@ namespace JADRO_TIER {
 
 template <class T>
 struct MicroTable {
-  Micro<T> of[6][2][kMr];  // [operands][more than one vector of columns][rows - 1]
+  Micro<T> of[5][2][kMr];  // [operands][more than one vector of columns][rows - 1]
 };
 extern const MicroTable<float> micro_f32;
 extern const MicroTable<double> micro_f64;
@@ -61,9 +64,9 @@ JADRO_INLINE const JADRO_TIER::MicroTable<float>& micro_table(float) { return JA
 JADRO_INLINE const JADRO_TIER::MicroTable<double>& micro_table(double) { return JADRO_TIER::micro_f64; }
 
 // The microkernel for a panel of `rows` rows of A and `columns` columns of B.
-template <class T, Operands kOperands = Operands::kPlain>
-JADRO_INLINE Micro<T> micro_for(i64 rows, i64 columns) {
-  return micro_table(T()).of[static_cast<int>(kOperands)][columns > kLanes<T>][rows - 1];
+template <class T>
+JADRO_INLINE Micro<T> micro_for(i64 rows, i64 columns, Operands operands = Operands::kPlain) {
+  return micro_table(T()).of[static_cast<int>(operands)][columns > kLanes<T>][rows - 1];
 }
 
 }  // namespace

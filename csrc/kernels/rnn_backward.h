@@ -8,8 +8,8 @@ namespace {
 
 template <class T>
 i64 rnn_backward_scratch(const Rnn& s, i64 rows, bool options) {
-  const i64 depth = min(kKc, max(s.gates() * s.hidden, s.output));
-  return rows * (depth + (options ? 2 * s.output + 2 * s.hidden : 0)) + 2 * kLanes<T>;
+  const i64 depth = min(kKc, whole_vectors<T>(max(s.gates() * s.hidden, s.output)));
+  return rows * (depth + (options ? 2 * s.output + 2 * s.hidden : 0));
 }
 
 // Columns [columns] of W[.., total], packed in passes of kKc rows; far from the core or near.
@@ -56,14 +56,7 @@ __attribute__((noinline)) void add_packed_product(const Rows<T>& left, i64 depth
       }
       continue;
     }
-    pack_rows(pass.at, pass.row, k, panels, packed);
-    const auto a_panel = [&](i64 p) { return packed + panels.start(p) * k; };
-    const auto touch = [](i64, i64, i64) {};
-    if (right.far) {
-      for_tiles<T, Operands::kFarB>(panels, a_panel, w, k, columns, touch, sink);
-    } else {
-      for_tiles<T>(panels, a_panel, w, k, columns, touch, sink);
-    }
+    for_tiles(pack_rows(pass, k, panels, right.far, packed), w, k, columns, sink);
   }
 }
 
@@ -73,7 +66,7 @@ class BackwardRun : LoopShare<T, C, RnnBackward<T>> {
   BackwardRun(const RnnBackward<T>& a, Range rows, Range units, Range outs, T* scratch, Barrier* barrier)
       : Share(a, rows, units, outs, barrier),
         packed(scratch),
-        sequence(packed + height() * min(kKc, max(s.gates() * s.hidden, s.output)) + kLanes<T>),
+        sequence(packed + height() * min(kKc, whole_vectors<T>(max(s.gates() * s.hidden, s.output)))),
         masks(o, C::kHasCell, height(), units, outs, sequence + height() * s.output) {}
 
   void run() {

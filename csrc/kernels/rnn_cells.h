@@ -1,5 +1,5 @@
 // The recurrent cells, each a forward and a backward on vectors of units; what is saved forward is what backward reads.
-// Vec<T>, vtanh and vsigmoid are those of the simd.h that comes before, the CPU's or, vectors of one, CUDA's.
+// Vec<T>, vtanh and squash are those of the simd.h that comes before, the CPU's or, vectors of one, CUDA's.
 // Gates stand in PyTorch's order: i f g o (LSTM), r z n (GRU). For gate k: in[k] = W_k x + b_k (+ b'_k where it adds),
 // rec[k] = U_k h.
 #pragma once
@@ -37,16 +37,19 @@ struct RnnCell {
 template <class T>
 struct LstmCell {
   using V = Vec<T>;
-  static constexpr int kGates = 4, kSaved = 4, kGrads = 4;
+  static constexpr int kGates = 4, kSaved = 4, kGrads = 4, kO = 3;
   static constexpr bool kOptions = false, kBefore = false, kHasCell = true, kRecurrentBias = false;
 
+  static JADRO_INLINE V next_cell(const V* in, const V* rec, V c, V* saved) {
+#pragma GCC unroll 4
+    for (int g = 0; g < 4; ++g) saved[g] = in[g] + rec[g];
+    squash<T, 4, 2>(saved);
+    return saved[1] * c + saved[0] * saved[2];
+  }
+  static JADRO_INLINE V shown(V o, V c) { return o * vtanh<T>(c); }
   static JADRO_INLINE void forward(const V* in, const V* rec, V, V c, V* h_out, V* c_out, V* saved) {
-    saved[0] = vsigmoid<T>(in[0] + rec[0]);
-    saved[1] = vsigmoid<T>(in[1] + rec[1]);
-    saved[2] = vtanh<T>(in[2] + rec[2]);
-    saved[3] = vsigmoid<T>(in[3] + rec[3]);
-    *c_out = saved[1] * c + saved[0] * saved[2];
-    *h_out = saved[3] * vtanh<T>(*c_out);
+    *c_out = next_cell(in, rec, c, saved);
+    *h_out = shown(saved[3], *c_out);
   }
   static JADRO_INLINE void backward(const V* saved, V, V, V c, V c_out, V dh, V* dc, V* da, V* dh_direct) {
     const V i = saved[0], f = saved[1], g = saved[2], o = saved[3];
@@ -70,8 +73,9 @@ struct GruCell {
   static constexpr bool kOptions = false, kBefore = false, kHasCell = false, kRecurrentBias = true;
 
   static JADRO_INLINE void forward(const V* in, const V* rec, V h, V, V* h_out, V*, V* saved) {
-    saved[0] = vsigmoid<T>(in[0] + rec[0]);
-    saved[1] = vsigmoid<T>(in[1] + rec[1]);
+    saved[0] = in[0] + rec[0];
+    saved[1] = in[1] + rec[1];
+    squash<T, 2, -1>(saved);
     saved[2] = vtanh<T>(in[2] + saved[0] * rec[2]);
     saved[3] = rec[2];
     *h_out = saved[2] + saved[1] * (h - saved[2]);

@@ -15,18 +15,8 @@ template <class T>
 i64 rnn_forward_scratch(const Rnn& s, i64 rows, i64 units, bool options) {
   const i64 steps = chunk_steps<T>(s, rows, units), wide = max(s.hidden, s.output);
   const i64 extra = options ? 2 * s.output + 3 * wide + kRnnStats : 0;
-  return rows * (wide + s.output + extra) + steps * rows * (2 * s.input + s.gates() * units) + 5 * kLanes<T>;
-}
-
-// to = A W of packed rows and columns; rows of `to` stand `row` apart.
-template <class T>
-__attribute__((noinline)) void store_product(const T* packed, const RowPanels& panels, i64 depth, const T* w,
-                                             i64 columns, T* to, i64 row) {
-  for_tiles<T>(
-      panels, [&](i64 p) { return packed + panels.start(p) * depth; }, w, depth, columns, [](i64, i64, i64) {},
-      [&](i64 r0, i64 tile_rows, i64 j0, i64 width, const T* tile) {
-        store_tile<T>(tile, tile_rows, width, nullptr, false, to + r0 * row + j0, row);
-      });
+  const i64 input = s.input + whole_vectors<T>(s.input);
+  return rows * (whole_vectors<T>(wide) + s.output + extra) + steps * rows * (input + s.gates() * units);
 }
 
 template <class T, class C>
@@ -37,13 +27,13 @@ class ForwardRun : LoopShare<T, C, RnnForward<T>> {
         chunk(a.in ? 0 : chunk_steps<T>(s, rows.end - rows.begin, width())),
         made(scratch),
         packed_h(made + chunk * height() * C::kGates * width()),
-        copied(packed_h + height() * max(s.hidden, s.output) + kLanes<T>),
+        copied(packed_h + height() * whole_vectors<T>(max(s.hidden, s.output))),
         masked(copied + height() * s.output),
         sequence(masked + height() * s.output),
         stats(sequence + height() * s.output),
         masks(o, C::kHasCell, height(), units, outs, stats + height() * kRnnStats),
         packed_x(C::kOptions ? stats + height() * (kRnnStats + 2 * width() + (outs.end - outs.begin)) : masked),
-        together_x(packed_x + chunk * height() * s.input + kLanes<T>) {}
+        together_x(packed_x + chunk * height() * whole_vectors<T>(s.input)) {}
 
   void run() {
     if (C::kOptions && o->sequence()) draw_sequence_mask(*o, s, rows, {0, s.output}, sequence);
@@ -83,8 +73,8 @@ class ForwardRun : LoopShare<T, C, RnnForward<T>> {
   // Rows and units of the cells to be done, and the recurrent products of their gates.
   struct Tile {
     i64 row, rows, unit, width;
-    Rows<T> rec;
-    i64 rec_gate;
+    T* rec;
+    i64 rec_row, rec_gate;
   };
 
   // The thread's live rows of the times [from, to).
@@ -160,7 +150,6 @@ class ForwardRun : LoopShare<T, C, RnnForward<T>> {
       masks.draw(s, t, live);
     }
     if (C::kBefore || normed()) {
-      pack_rows(u.at, u.row, s.output, panels, packed_h);
       if constexpr (C::kOptions) step_by_rows(t, live, panels, in, in_gate, h, u);
     } else {
       step_by_tiles(t, live, panels, in, in_gate, h, u);
@@ -175,23 +164,22 @@ class ForwardRun : LoopShare<T, C, RnnForward<T>> {
                      const Rows<T>& u) {
     if (a.unpacked || live.end - live.begin <= kFewRows) return step_of_few(t, live, in, in_gate, h, u);
     alignas(64) T rec[C::kGates * kMr * kNr<T>];
-    pack_rows(u.at, u.row, s.output, panels, packed_h);
+    const PackedRows<T> packed_u = pack_rows(u, s.output, panels, far_weights(), packed_h);
     constexpr i64 kL1Bytes = 64 << 10;
     const bool touches = (live.end - live.begin) * C::kGates * width() * static_cast<i64>(sizeof(T)) > kL1Bytes;
     for (i64 unit = units.begin; unit < units.end; unit += kNr<T>) {
       const i64 tile_width = min(kNr<T>, units.end - unit);
       for (i64 p = 0; p < panels.count; ++p) {
         const i64 r0 = panels.start(p), tile_rows = panels.size(p);
-        const Micro<T> kernel =
-            far_weights() ? micro_for<T, Operands::kFarB>(tile_rows, tile_width) : micro_for<T>(tile_rows, tile_width);
+        const Micro<T> kernel = packed_u.multiply(p, tile_width);
         if (touches) {
           touch_cells(t, live.begin + r0, tile_rows, unit, tile_width, {in[r0] + unit - units.begin, in.row}, in_gate);
         }
         for (int g = 0; g < C::kGates; ++g) {
-          kernel(s.output, packed_h + r0 * s.output, tile_rows, recurrent_panel(g, unit), nullptr,
-                 rec + g * kMr * kNr<T>, nullptr);
+          kernel(s.output, packed_u.panel(p), tile_rows, recurrent_panel(g, unit), nullptr, rec + g * kMr * kNr<T>,
+                 nullptr);
         }
-        const Tile tile{r0, tile_rows, unit, tile_width, {rec, kNr<T>}, kMr * kNr<T>};
+        const Tile tile{r0, tile_rows, unit, tile_width, rec, kNr<T>, kMr * kNr<T>};
         cells(t, live, tile, {in[r0] + unit - units.begin, in.row}, in_gate, h);
       }
     }
@@ -228,7 +216,7 @@ class ForwardRun : LoopShare<T, C, RnnForward<T>> {
         few_rows<T, C::kGates>(count, u, s.output, recurrent_panel(0, unit), unit_panels<T>(s.hidden) * panel_size,
                                rec);
       }
-      const Tile tile{0, count, unit, tile_width, {rec, kNr<T>}, kMr * kNr<T>};
+      const Tile tile{0, count, unit, tile_width, rec, kNr<T>, kMr * kNr<T>};
       cells(t, live, tile, {in.at + unit - units.begin, in.row}, in_gate, h);
     }
   }
@@ -236,38 +224,58 @@ class ForwardRun : LoopShare<T, C, RnnForward<T>> {
   JADRO_INLINE void cells(i64 t, Range live, const Tile& tile, const Rows<T>& in, i64 in_gate, const Rows<T>& h) {
     for (i64 r = 0; r < tile.rows; ++r) {
       if constexpr (C::kOptions) {
-        option_cell(t, live, tile, tile.row + r, tile.rec[r], in[r], in_gate, h[tile.row + r]);
+        option_cell(t, live, tile, tile.row + r, tile.rec + r * tile.rec_row, in[r], in_gate, h[tile.row + r]);
       } else {
-        plain_cell(t, live.begin + tile.row + r, tile, tile.rec[r], in[r], in_gate, h[tile.row + r]);
+        plain_cell(t, live.begin + tile.row + r, tile, tile.rec + r * tile.rec_row, in[r], in_gate, h[tile.row + r]);
       }
+    }
+    if constexpr (!C::kOptions && C::kHasCell) {
+      if (a.y_new) show_cells(t, live.begin + tile.row, tile);
     }
   }
 
-  JADRO_INLINE void plain_cell(i64 t, i64 n, const Tile& tile, const T* rec, const T* in, i64 in_gate,
-                               const T* h_prev) {
+  JADRO_INLINE void plain_cell(i64 t, i64 n, const Tile& tile, T* rec, const T* in, i64 in_gate, const T* h_prev) {
     const i64 H = s.hidden, token = s.at(t) + n, unit = tile.unit;
-    T* y = a.y_new ? a.y_new + token * s.y_row + unit : nullptr;
+    T* y = a.y_new && !C::kHasCell ? a.y_new + token * s.y_row + unit : nullptr;
     T* c = C::kHasCell ? a.cn + n * H + unit : nullptr;
     T* kept = C::kHasCell && a.cells ? a.cells + (token - a.origin) * H + unit : nullptr;
     T* saved = C::kSaved && a.saved ? a.saved + (token - a.origin) * C::kSaved * H + unit : nullptr;
     for_vectors<T>(tile.width, [&](i64 j, i64 count) __attribute__((always_inline)) {
-      Vec<T> vin[C::kGates], vrec[C::kGates], vsaved[C::kSaved + 1], h_out, c_out{};
+      Vec<T> vin[C::kGates], vrec[C::kGates], vsaved[C::kSaved + 1];
 #pragma GCC unroll 4
       for (int g = 0; g < C::kGates; ++g) {
         vin[g] = load_n(in + g * in_gate + j, count);
         vrec[g] = load(rec + g * tile.rec_gate + j);
       }
-      if (C::kRecurrentBias && a.bias_n) vrec[C::kGates - 1] += load_n(a.bias_n + unit + j, count);
-      const Vec<T> h = C::kRecurrentBias ? load_n(h_prev + unit + j, count) : Vec<T>{};
-      C::forward(vin, vrec, h, C::kHasCell ? load_n(c + j, count) : Vec<T>{}, &h_out, &c_out, vsaved);
-      if (y) store_n(y + j, h_out, count);
-      if (C::kHasCell) store_n(c + j, c_out, count);
-      if (kept) store_n(kept + j, c_out, count);
+      if constexpr (C::kHasCell) {
+        const Vec<T> made = C::next_cell(vin, vrec, load_n(c + j, count), vsaved);
+        store_n(c + j, made, count);
+        if (kept) store_n(kept + j, made, count);
+        store(rec + j, vsaved[C::kO]);
+      } else {
+        if (C::kRecurrentBias && a.bias_n) vrec[C::kGates - 1] += load_n(a.bias_n + unit + j, count);
+        const Vec<T> h = C::kRecurrentBias ? load_n(h_prev + unit + j, count) : Vec<T>{};
+        Vec<T> h_out, none;
+        C::forward(vin, vrec, h, Vec<T>{}, &h_out, &none, vsaved);
+        if (y) store_n(y + j, h_out, count);
+      }
       if (saved) {
 #pragma GCC unroll 4
         for (int g = 0; g < C::kSaved; ++g) store_n(saved + g * H + j, vsaved[g], count);
       }
     });
+  }
+
+  // h of the tile's cells, whose o stands where their first gate's product was. A loop of its own: each cell waits long
+  // for its c, and no processor looks far enough ahead to fill that time with the next.
+  JADRO_INLINE void show_cells(i64 t, i64 n, const Tile& tile) {
+    T* y = a.y_new + (s.at(t) + n) * s.y_row + tile.unit;
+    const T* c = a.cn + n * s.hidden + tile.unit;
+    for (i64 r = 0; r < tile.rows; ++r, y += s.y_row, c += s.hidden) {
+      for_vectors<T>(tile.width, [&](i64 j, i64 count) {
+        store_n(y + j, C::shown(load(tile.rec + r * tile.rec_row + j), load_n(c + j, count)), count);
+      });
+    }
   }
 
   // --- with options ---
@@ -350,11 +358,12 @@ class ForwardRun : LoopShare<T, C, RnnForward<T>> {
   }
 
   // The recurrent products of gates [g0, g1), stored by rows of all gates.
-  void multiply(i64 depth, int g0, int g1, const RowPanels& panels, T* raw) const {
+  void multiply(const Rows<T>& left, i64 depth, int g0, int g1, const RowPanels& panels, T* raw) const {
+    const PackedRows<T> packed = pack_rows(left, depth, panels, false, packed_h);
     for (int g = g0; g < g1; ++g) {
       const T* w = a.w_hh + (g * unit_panels<T>(s.hidden) + units.begin / kNr<T>)*depth * kNr<T>;
       T* const to = raw + g * s.hidden + units.begin;
-      store_product(packed_h, panels, depth, w, width(), to, C::kGates * s.hidden);
+      multiply_panels<T>(packed, w, depth, width(), nullptr, false, to, C::kGates * s.hidden);
     }
   }
 
@@ -379,18 +388,17 @@ class ForwardRun : LoopShare<T, C, RnnForward<T>> {
     constexpr int kGroups = C::group(C::kGates - 1) + 1;
     T* const raw = raw_row(t, live.begin);
     const Rows<T> rec{raw, C::kGates * s.hidden};
-    multiply(s.output, 0, C::kBefore ? 2 : C::kGates, panels, raw);
+    multiply(u, s.output, 0, C::kBefore ? 2 : C::kGates, panels, raw);
     if (normed()) {
       meet();
       for (int group = 0; group < kGroups; ++group) measure(t, live, 0, group, {in.at - units.begin, in.row});
       for (int group = 0; group < (C::kBefore ? 1 : kGroups); ++group) measure(t, live, 1, group, rec);
     }
-    const Tile tile{0, live.end - live.begin, units.begin, width(), {raw + units.begin, rec.row}, s.hidden};
+    const Tile tile{0, live.end - live.begin, units.begin, width(), raw + units.begin, rec.row, s.hidden};
     if constexpr (C::kBefore) {
       reset_gates(t, live, tile, in, in_gate, u);
       meet();
-      pack_rows<T>(work(kCellRow, live.begin), s.hidden, s.hidden, panels, packed_h);
-      multiply(s.hidden, 2, 3, panels, raw);
+      multiply({work(kCellRow, live.begin), s.hidden}, s.hidden, 2, 3, panels, raw);
       if (normed()) {
         meet();
         measure(t, live, 1, 1, rec);
@@ -408,7 +416,7 @@ class ForwardRun : LoopShare<T, C, RnnForward<T>> {
       for_vectors<T>(tile.width, [&](i64 j, i64 count) {
         const i64 u = tile.unit + j;
         Vec<T> vin[3], vrec[3], saved[3];
-        sums(r, 0, 2, u, j, count, tile.rec[r], tile.rec_gate, in[r], in_gate, vin, vrec);
+        sums(r, 0, 2, u, j, count, tile.rec + r * tile.rec_row, tile.rec_gate, in[r], in_gate, vin, vrec);
         C::gates(vin, vrec, bounds, saved);
         store_n(work(kResetRow, n) + u, saved[0], count);
         store_n(work(kUpdateRow, n) + u, saved[1], count);
@@ -425,7 +433,7 @@ class ForwardRun : LoopShare<T, C, RnnForward<T>> {
         Vec<T> vin[3], vrec[3], saved[3];
         saved[0] = load_n(work(kResetRow, n) + u, count);
         saved[1] = load_n(work(kUpdateRow, n) + u, count);
-        sums(r, 2, 3, u, j, count, tile.rec[r], tile.rec_gate, in[r], in_gate, vin, vrec);
+        sums(r, 2, 3, u, j, count, tile.rec + r * tile.rec_row, tile.rec_gate, in[r], in_gate, vin, vrec);
         const Vec<T> old = load_n(h[r] + u, count);
         give(t, n, r, u, count, C::result(vin[2], vrec[2], old, extra(masks, r, u, count), bounds, saved), h[r]);
         save(t, n, u, count, 2, 3, saved);
@@ -455,17 +463,15 @@ class ForwardRun : LoopShare<T, C, RnnForward<T>> {
   // h~ = W_hr (o tanh c)
   void project_states(i64 t, Range live, const RowPanels& panels, const Rows<T>& h) const {
     meet();
-    pack_rows<T>(work(kShownRow, live.begin), s.hidden, s.hidden, panels, packed_h);
-    for_tiles<T>(
-        panels, [&](i64 p) { return packed_h + panels.start(p) * s.hidden; }, a.w_hr + outs.begin * s.hidden, s.hidden,
-        outs.end - outs.begin, [](i64, i64, i64) {},
-        [&](i64 r0, i64 tile_rows, i64 j0, i64 tile_width, const T* tile) {
-          for (i64 r = r0; r < r0 + tile_rows; ++r, tile += kNr<T>) {
-            for_vectors<T>(tile_width, [&](i64 j, i64 count) {
-              give_state(t, live.begin + r, r, outs.begin + j0 + j, count, load(tile + j), h[r]);
-            });
-          }
-        });
+    const Rows<T> shown{work(kShownRow, live.begin), s.hidden};
+    for_tiles(pack_rows(shown, s.hidden, panels, false, packed_h), a.w_hr + outs.begin * s.hidden, s.hidden,
+              outs.end - outs.begin, [&](i64 r0, i64 tile_rows, i64 j0, i64 tile_width, const T* tile) {
+                for (i64 r = r0; r < r0 + tile_rows; ++r, tile += kNr<T>) {
+                  for_vectors<T>(tile_width, [&](i64 j, i64 count) {
+                    give_state(t, live.begin + r, r, outs.begin + j0 + j, count, load(tile + j), h[r]);
+                  });
+                }
+              });
   }
 
   const i64 chunk;

@@ -30,15 +30,11 @@ void project_rows(const RnnForward<T>& a, const T* x, i64 x_row, i64 rows, Range
     return;
   }
   const RowPanels panels(rows);
-  pack_rows(x, x_row, s.input, panels, packed);
+  const PackedRows<T> packed_x = pack_rows<T>({x, x_row}, s.input, panels, false, packed);
   for (i64 g = 0; g < s.gates(); ++g) {
-    const T* w = a.w_ih + (g * unit_panels<T>(s.hidden) + units.begin / kNr<T>)*s.input * kNr<T>;
-    for_tiles<T>(
-        panels, [&](i64 p) { return packed + panels.start(p) * s.input; }, w, s.input, width, [](i64, i64, i64) {},
-        [&](i64 r0, i64 tile_rows, i64 j0, i64 tile_width, const T* tile) {
-          const T* b = bias ? bias + g * s.hidden + units.begin + j0 : nullptr;
-          store_tile(tile, tile_rows, tile_width, b, false, in + r0 * row_size + g * width + j0, row_size);
-        });
+    const T* const w = a.w_ih + (g * unit_panels<T>(s.hidden) + units.begin / kNr<T>)*s.input * kNr<T>;
+    const T* const b = bias ? bias + g * s.hidden + units.begin : nullptr;
+    multiply_panels(packed_x, w, s.input, width, b, false, in + g * width, row_size);
   }
 }
 

@@ -18,14 +18,6 @@ i64 unit_panels(i64 units) {
   return ceil_div(units, kNr<T>);
 }
 
-// A[rows, k] with rows `row` apart, packed panel by panel.
-template <class T>
-void pack_rows(const T* source, i64 row, i64 k, const RowPanels& rows, T* dst) {
-  for (i64 p = 0; p < rows.count; ++p) {
-    pack_a(source + rows.start(p) * row, row, 1, rows.size(p), k, dst + rows.start(p) * k);
-  }
-}
-
 // The rows of a matrix, `row` apart.
 template <class T>
 struct Rows {
@@ -33,6 +25,13 @@ struct Rows {
   i64 row;
   const T* operator[](i64 n) const { return at + n * row; }
 };
+
+// A[rows, k], packed to dst, to meet columns that are near the core or far.
+template <class T>
+PackedRows<T> pack_rows(const Rows<T>& source, i64 k, const RowPanels& panels, bool far, T* dst) {
+  pack_a_blocks(source.at, source.row, panels, k, dst);
+  return {panels, dst, whole_vectors<T>(k), far ? Operands::kBlockedAFarB : Operands::kBlockedA};
+}
 
 // --- few rows --------------------------------------------------------------------------------------------------------
 // The sums run over k in the microkernel's order: the bits do not depend on how many rows there are.

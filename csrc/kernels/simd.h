@@ -363,18 +363,21 @@ struct ExpTraits<float> {
   static constexpr float kMax = 89.0f, kMin = -104.0f, kTanhMax = 9.5f;
   static constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding and taking it away rounds to an integer
   static constexpr float kLn2Hi = 0.693359375f, kLn2Lo = -2.12194440e-4f;
-  static constexpr int kTerms = 7, kBias = 127, kMantissa = 23;
+  static constexpr float kSigmoidMax = 87.0f;  // exp(-x) is a normal number
+  static constexpr std::int32_t kOneBits = 0x3F800000;
+  static constexpr int kTerms = 7, kMantissa = 23;
 };
 template <>
 struct ExpTraits<double> {
   static constexpr double kMax = 710.0, kMin = -746.0, kTanhMax = 20.0;
   static constexpr double kRound = 6755399441055744.0;  // 1.5 * 2^52
   static constexpr double kLn2Hi = 6.93145751953125e-1, kLn2Lo = 1.42860682030941723212e-6;
-  static constexpr int kTerms = 13, kBias = 1023, kMantissa = 52;
+  static constexpr double kSigmoidMax = 708.0;
+  static constexpr std::int64_t kOneBits = 0x3FF0000000000000;
+  static constexpr int kTerms = 13, kMantissa = 52;
 };
 
-// min(x, most) and max(x, least); NaN stays NaN. scaled(v, n): v 2^n for whole n, however large;
-// two_to(n): 2^n, a normal number.
+// min(x, most) and max(x, least); NaN stays NaN. GCC makes comparison and choice of what the language can say.
 #if defined(__AVX512F__)
 constexpr __mmask16 kAllLanes = 0xFFFF;  // the functions without a mask warn in GCC 12
 JADRO_INLINE Vec<float> at_most(Vec<float> x, float most) {
@@ -389,15 +392,18 @@ JADRO_INLINE Vec<float> at_least(Vec<float> x, float least) {
 JADRO_INLINE Vec<double> at_least(Vec<double> x, double least) {
   return (Vec<double>)_mm512_maskz_max_pd(static_cast<__mmask8>(kAllLanes), (__m512d)broadcast(least), (__m512d)x);
 }
-JADRO_INLINE Vec<float> scaled(Vec<float> v, Vec<float> n) {
-  return (Vec<float>)_mm512_maskz_scalef_ps(kAllLanes, (__m512)v, (__m512)n);
+#elif defined(__AVX2__)
+JADRO_INLINE Vec<float> at_most(Vec<float> x, float most) {
+  return (Vec<float>)_mm256_min_ps((__m256)broadcast(most), (__m256)x);
 }
-JADRO_INLINE Vec<double> scaled(Vec<double> v, Vec<double> n) {
-  return (Vec<double>)_mm512_maskz_scalef_pd(static_cast<__mmask8>(kAllLanes), (__m512d)v, (__m512d)n);
+JADRO_INLINE Vec<double> at_most(Vec<double> x, double most) {
+  return (Vec<double>)_mm256_min_pd((__m256d)broadcast(most), (__m256d)x);
 }
-template <class T>
-JADRO_INLINE Vec<T> two_to(Vec<T> n) {
-  return scaled(broadcast(T(1)), n);
+JADRO_INLINE Vec<float> at_least(Vec<float> x, float least) {
+  return (Vec<float>)_mm256_max_ps((__m256)broadcast(least), (__m256)x);
+}
+JADRO_INLINE Vec<double> at_least(Vec<double> x, double least) {
+  return (Vec<double>)_mm256_max_pd((__m256d)broadcast(least), (__m256d)x);
 }
 #else
 template <class V, class T>
@@ -408,74 +414,115 @@ template <class V, class T>
 JADRO_INLINE V at_least(V x, T least) {
   return x < least ? broadcast(least) : x;
 }
-template <class T>
-JADRO_INLINE Vec<T> power_of_two(VecInt<T> n) {
-  const VecInt<T> bits = (n + ExpTraits<T>::kBias) << ExpTraits<T>::kMantissa;
-  Vec<T> v;
-  std::memcpy(&v, &bits, sizeof v);
-  return v;
-}
-template <class T>
-JADRO_INLINE Vec<T> two_to(Vec<T> n) {
-  return power_of_two<T>(__builtin_convertvector(n, VecInt<T>));
-}
-template <class V>
-JADRO_INLINE V scaled(V v, V n) {
-  using T = std::remove_reference_t<decltype(v[0])>;
-  const VecInt<T> whole = __builtin_convertvector(n, VecInt<T>);
-  const VecInt<T> half = whole >> 1;  // 2^n in two factors: n reaches beyond the exponents of normal numbers
-  return v * power_of_two<T>(half) * power_of_two<T>(whole - half);
-}
 #endif
+
+// 2^n, a normal number or, one beyond them, infinity, from kRound + n, whose last bits are n.
+template <class T>
+JADRO_INLINE Vec<T> two_to(Vec<T> rounded) {
+  using E = ExpTraits<T>;
+  VecInt<T> bits;
+  std::memcpy(&bits, &rounded, sizeof bits);
+  bits = (bits << E::kMantissa) + E::kOneBits;
+  std::memcpy(&rounded, &bits, sizeof bits);
+  return rounded;
+}
+// v 2^n from kRound + n, for n beyond the exponents of normal numbers too.
+template <class T>
+JADRO_INLINE Vec<T> scaled(Vec<T> v, Vec<T> rounded) {
+  const Vec<T> n = rounded - ExpTraits<T>::kRound;
+#if defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) return (Vec<T>)_mm512_maskz_scalef_ps(kAllLanes, (__m512)v, (__m512)n);
+  if constexpr (sizeof(T) == 8) return (Vec<T>)_mm512_maskz_scalef_pd(0xFF, (__m512d)v, (__m512d)n);
+#else
+  const Vec<T> half = n * T(0.5) + ExpTraits<T>::kRound;  // 2^n in two factors
+  return v * two_to<T>(half) * two_to<T>(rounded - half + ExpTraits<T>::kRound);
+#endif
+}
 
 template <class T>
 JADRO_INLINE Vec<T> clamp_to(Vec<T> x, T most) {
   return at_least(at_most(x, most), -most);
 }
 
-// exp(r) - 1 and n for x = n ln2 + r.
-template <class T>
-JADRO_INLINE Vec<T> reduced_expm1(Vec<T> x, Vec<T>* n) {
+// q[k] = exp(r) - 1 and rounded[k] = kRound + n for x[k] = n ln2 + r. Each takes long but little: N at once keep a
+// processor busy.
+template <class T, int N>
+JADRO_INLINE void reduced_expm1(const Vec<T>* x, Vec<T>* q, Vec<T>* rounded) {
   using E = ExpTraits<T>;
-  *n = (x * T(1.44269504088896340736) + E::kRound) - E::kRound;
-  const Vec<T> r = (x - *n * E::kLn2Hi) - *n * E::kLn2Lo;
   constexpr double kInverseFactorial[] = {
       1.0,        1.0,         1.0 / 2,      1.0 / 6,       1.0 / 24,       1.0 / 120,       1.0 / 720,
       1.0 / 5040, 1.0 / 40320, 1.0 / 362880, 1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800};
-  Vec<T> p = broadcast(T(kInverseFactorial[E::kTerms]));
+  Vec<T> r[N], p[N];
+#pragma GCC unroll 4
+  for (int k = 0; k < N; ++k) {
+    rounded[k] = x[k] * T(1.44269504088896340736) + E::kRound;
+    const Vec<T> n = rounded[k] - E::kRound;
+    r[k] = (x[k] - n * E::kLn2Hi) - n * E::kLn2Lo;
+    p[k] = broadcast(T(kInverseFactorial[E::kTerms]));
+  }
 #pragma GCC unroll 16
-  for (int i = E::kTerms - 1; i >= 2; --i) p = p * r + T(kInverseFactorial[i]);
-  return r + r * (r * p);
+  for (int i = E::kTerms - 1; i >= 2; --i) {
+#pragma GCC unroll 4
+    for (int k = 0; k < N; ++k) p[k] = p[k] * r[k] + T(kInverseFactorial[i]);
+  }
+#pragma GCC unroll 4
+  for (int k = 0; k < N; ++k) q[k] = r[k] + r[k] * (r[k] * p[k]);
 }
 
 template <class T>
 JADRO_INLINE Vec<T> vexp(Vec<T> x) {
   using E = ExpTraits<T>;
   x = at_least(at_most(x, E::kMax), E::kMin);
-  Vec<T> n;
-  const Vec<T> q = reduced_expm1<T>(x, &n);
-  return scaled(q + T(1), n);
+  Vec<T> q, rounded;
+  reduced_expm1<T, 1>(&x, &q, &rounded);
+  return scaled<T>(q + T(1), rounded);
 }
 
 // exp(x) - 1 where exp(x) is a normal number.
 template <class T>
 JADRO_INLINE Vec<T> vexpm1(Vec<T> x) {
-  Vec<T> n;
-  const Vec<T> q = reduced_expm1<T>(x, &n), scale = two_to<T>(n);
+  Vec<T> q, rounded;
+  reduced_expm1<T, 1>(&x, &q, &rounded);
+  const Vec<T> scale = two_to<T>(rounded);
   return scale * q + (scale - T(1));
 }
 
+// v[k] = tanh(v[k]) = e / (e + 2), e = exp(2 v[k]) - 1, for k = kTanh, else 1 / (1 + exp(-v[k])), 0 where that is below
+// the normal numbers.
+template <class T, int N, int kTanh>
+JADRO_INLINE void squash(Vec<T>* v) {
+  using E = ExpTraits<T>;
+  Vec<T> q[N], rounded[N];
+#pragma GCC unroll 4
+  for (int k = 0; k < N; ++k) {
+    if (k == kTanh) {
+      v[k] = clamp_to<T>(v[k], E::kTanhMax);
+      v[k] += v[k];
+    } else {
+      v[k] = -at_least(at_most(v[k], E::kSigmoidMax), -E::kMax);
+    }
+  }
+  reduced_expm1<T, N>(v, q, rounded);
+#pragma GCC unroll 4
+  for (int k = 0; k < N; ++k) {
+    const Vec<T> scale = two_to<T>(rounded[k]);
+    if (k == kTanh) {
+      const Vec<T> e = scale * q[k] + (scale - T(1));
+      v[k] = e / (e + T(2));
+    } else {
+      v[k] = T(1) / (T(1) + (q[k] + T(1)) * scale);
+    }
+  }
+}
 template <class T>
 JADRO_INLINE Vec<T> vsigmoid(Vec<T> x) {
-  return T(1) / (T(1) + vexp<T>(-x));
+  squash<T, 1, -1>(&x);
+  return x;
 }
-
-// tanh(x) = e / (e + 2), e = exp(2x) - 1.
 template <class T>
 JADRO_INLINE Vec<T> vtanh(Vec<T> x) {
-  x = clamp_to<T>(x, ExpTraits<T>::kTanhMax);
-  const Vec<T> e = vexpm1<T>(x + x);
-  return e / (e + T(2));
+  squash<T, 1, 0>(&x);
+  return x;
 }
 
 }  // namespace

@@ -288,7 +288,7 @@ void RnnDirection<T>::run_forward(Range run, T* ahead) {
     const Range here = tokens(run);
     const Split blocks(here.end - here.begin, 8 * k.tile_rows, k.tile_rows);
     const int threads = threads_for((here.end - here.begin) * s.gates() * s.hidden * s.layer_input(layer));
-    const Scratch<T> scratch(blocks.size() * s.layer_input(layer) + k.lanes, threads);
+    const Scratch<T> scratch(blocks.size() * round_up(s.layer_input(layer), k.lanes), threads);
     parallel_for(static_cast<int>(blocks.count()), threads, [&](int task, int rank) {
       const Range r = blocks.range(task);
       k.rnn_project(a, {here.begin + r.begin, here.begin + r.end}, ahead + r.begin * s.gates() * s.hidden,
