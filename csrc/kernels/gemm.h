@@ -226,8 +226,9 @@ __attribute__((noinline)) void multiply_panels(const PackedRows<T>& a, const T* 
     for (i64 p = 0; p < a.rows.count; ++p) {
       T* const to = c + a.rows.start(p) * c_row + j;
       const T* const of_columns = bias ? bias + j : nullptr;
+      constexpr i64 kLine = 64 / sizeof(T);
       for (i64 r = 0; r < a.rows.size(p); ++r) {
-        for (int v = 0; v < kNv; ++v) __builtin_prefetch(to + r * c_row + v * kLanes<T>, 1);
+        for (i64 i = 0; i < kNr<T>; i += kLine) __builtin_prefetch(to + r * c_row + i, 1);
       }
       const TileEnd<T> end{
           to,   c_row, add ? to : of_columns, add ? c_row : 0, &kOne, &kNone, 0, 0, -std::numeric_limits<T>::infinity(),
