@@ -104,6 +104,16 @@ OPERATIONS = {
         lambda x, y: (F.mse_loss(x, y), F.l1_loss(x, y), F.smooth_l1_loss(x, y)), (draw(3, 4), draw(3, 4, seed=1))
     ),
     "pad": (lambda x: F.pad(x, (1, 2, 0, 1)), (IMAGES,)),
+    "interpolate, nearest": (
+        lambda x: (F.interpolate(x, scale_factor=2), F.interpolate(x, (5, 11)), F.interpolate(x, 3, mode="area")),
+        (IMAGES,),
+    ),
+    "interpolate": (
+        lambda x: (
+            F.interpolate(x, (4, 16), mode="bilinear"), F.interpolate(x, (13, 5), mode="bicubic", antialias=True)
+        ),
+        (IMAGES,),
+    ),
 }  # fmt: skip
 
 

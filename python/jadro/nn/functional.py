@@ -36,6 +36,7 @@ from ..ops.dropout import dropout
 from ..ops.elementwise import check_broadcast, where
 from ..ops.embedding import embedding
 from ..ops.group_norm import group_norm, instance_norm, layer_norm
+from ..ops.interpolate import interpolate
 from ..ops.linear import linear
 from ..ops.pad import pad
 from ..ops.softmax import log_softmax, softmax
@@ -67,6 +68,7 @@ __all__ = [
     "group_norm",
     "hardtanh",
     "instance_norm",
+    "interpolate",
     "l1_loss",
     "layer_norm",
     "leaky_relu",

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...ops import avg_pool, batch_norm, conv2d, group_norm, pool2d
+from ...ops import avg_pool, batch_norm, conv2d, group_norm, interpolate, pool2d
 from .registry import Builder, emits
 
 _MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
@@ -119,3 +119,31 @@ def group_norm_(g: Builder, x: Any, weight: Any, bias: Any, *, shape: Any, group
     if groups == numbers:
         return g.node("InstanceNormalization", g.name(x), *affine, epsilon=eps)
     return g.node("GroupNormalization", g.name(x), *affine, num_groups=groups, epsilon=eps)
+
+
+_RESIZE = {"bilinear": "linear", "trilinear": "linear", "bicubic": "cubic", "nearest-exact": "nearest"}
+
+
+@emits(interpolate.Interpolate)
+def resize(g: Builder, x: Any, *, plans: Any, resize: Any) -> str:
+    mode, align, antialias, sizes, scales = resize
+    options = {"mode": _RESIZE.get(mode, mode), "antialias": int(antialias), "axes": list(range(2, x.ndim))}
+    options["coordinate_transformation_mode"] = "align_corners" if align else "half_pixel"
+    if mode.startswith("nearest"):
+        options["nearest_mode"] = "floor" if mode == "nearest" else "round_prefer_ceil"
+        if mode == "nearest":
+            options["coordinate_transformation_mode"] = "asymmetric"
+    if antialias:
+        options.update(cubic_coeff_a=-0.5, exclude_outside=1)
+    if None in scales:
+        return g.node("Resize", g.name(x), "", "", g.ints(*sizes), **options)
+    return g.node("Resize", g.name(x), "", g.constant(scales, np.float32), **options)
+
+
+@emits(interpolate.Repeat)
+def repeat(g: Builder, x: Any, *, pool: Any) -> str:
+    scales = g.constant([1, 1, *pool.window[0]], np.float32)
+    return g.node(
+        "Resize", g.name(x), "", scales, mode="nearest", coordinate_transformation_mode="asymmetric",
+        nearest_mode="floor",
+    )  # fmt: skip
