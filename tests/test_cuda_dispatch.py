@@ -104,6 +104,13 @@ OPERATIONS = {
         lambda x, y: (F.mse_loss(x, y), F.l1_loss(x, y), F.smooth_l1_loss(x, y)), (draw(3, 4), draw(3, 4, seed=1))
     ),
     "pad": (lambda x: F.pad(x, (1, 2, 0, 1)), (IMAGES,)),
+    "composed activations": (
+        lambda x: (
+            F.hardswish(x), F.mish(x), F.selu(x), F.celu(x, 2.0), F.softsign(x), F.hardshrink(x), F.softshrink(x),
+            F.threshold(x, 0.1, 2.0), F.glu(x, 1), F.rrelu(x, training=True),
+        ),
+        (draw(3, 4),),
+    ),
     "interpolate, nearest": (
         lambda x: (F.interpolate(x, scale_factor=2), F.interpolate(x, (5, 11)), F.interpolate(x, 3, mode="area")),
         (IMAGES,),

@@ -12,6 +12,7 @@ from ..tensor import Tensor, as_tensor
 from . import functional as F
 from .checks import integer
 from .module import Module, Parameter
+from .options import Options
 
 
 class ReLU(Module):
@@ -37,6 +38,34 @@ class SiLU(ReLU):
 
     def forward(self, x: Any) -> Tensor:
         return F.silu(x)
+
+
+class Hardsigmoid(ReLU):
+    """x / 6 + 1/2 bounded to 0..1"""
+
+    def forward(self, x: Any) -> Tensor:
+        return F.hardsigmoid(x)
+
+
+class Hardswish(ReLU):
+    """x Hardsigmoid(x)"""
+
+    def forward(self, x: Any) -> Tensor:
+        return F.hardswish(x)
+
+
+class Mish(ReLU):
+    """x tanh(log(1 + exp(x)))"""
+
+    def forward(self, x: Any) -> Tensor:
+        return F.mish(x)
+
+
+class SELU(ReLU):
+    """s x where x > 0, else s a (exp(x) - 1), for the s and a that keep mean 0 and variance 1"""
+
+    def forward(self, x: Any) -> Tensor:
+        return F.selu(x)
 
 
 class LeakyReLU(Module):
@@ -161,3 +190,113 @@ class LogSoftmax(Softmax):
 
     def forward(self, x: Any) -> Tensor:
         return F.log_softmax(as_tensor(x), self.dim)
+
+
+class Softmin(Softmax):
+    """Softmax of -x"""
+
+    def forward(self, x: Any) -> Tensor:
+        return F.softmin(x, self.dim)
+
+
+class Softmax2d(Module):
+    """Softmax over the channels of images [N, C, H, W] or [C, H, W]"""
+
+    def forward(self, x: Any) -> Tensor:
+        x = as_tensor(x)
+        if x.ndim not in (3, 4):
+            raise ValueError(f"Softmax2d: x has shape {x.shape}, expected 3 or 4 axes")
+        return F.softmax(x, -3)
+
+
+class Softsign(Module):
+    """x / (1 + |x|)"""
+
+    def forward(self, x: Any) -> Tensor:
+        return F.softsign(x)
+
+
+class LogSigmoid(Module):
+    """log of Sigmoid, without overflow"""
+
+    def forward(self, x: Any) -> Tensor:
+        return F.logsigmoid(x)
+
+
+class Tanhshrink(Module):
+    """x - tanh(x)"""
+
+    def forward(self, x: Any) -> Tensor:
+        return F.tanhshrink(x)
+
+
+class CELU(Options):
+    """x where x > 0, else alpha (exp(x / alpha) - 1)"""
+
+    _shown = ("alpha",)
+
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
+        super().__init__()
+        self.alpha, self.inplace = alpha, inplace
+
+    def forward(self, x: Any) -> Tensor:
+        return F.celu(x, self.alpha)
+
+
+class Hardshrink(Options):
+    """0 where -lambd <= x <= lambd, else x"""
+
+    _shown = ("lambd",)
+
+    def __init__(self, lambd: float = 0.5) -> None:
+        super().__init__()
+        self.lambd = lambd
+
+    def forward(self, x: Any) -> Tensor:
+        return F.hardshrink(x, self.lambd)
+
+
+class Softshrink(Hardshrink):
+    """x moved towards 0 by lambd, 0 where -lambd <= x <= lambd"""
+
+    def forward(self, x: Any) -> Tensor:
+        return F.softshrink(x, self.lambd)
+
+
+class Threshold(Options):
+    """x where x > threshold, else value"""
+
+    _shown = ("threshold", "value")
+
+    def __init__(self, threshold: float, value: float, inplace: bool = False) -> None:
+        super().__init__()
+        self.threshold, self.value, self.inplace = threshold, value, inplace
+
+    def forward(self, x: Any) -> Tensor:
+        return F.threshold(x, self.threshold, self.value)
+
+
+class GLU(Options):
+    """a Sigmoid(b), a and b the halves of x along axis `dim`"""
+
+    _shown = ("dim",)
+
+    def __init__(self, dim: int = -1) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, x: Any) -> Tensor:
+        return F.glu(x, self.dim)
+
+
+class RReLU(Options):
+    """x where x > 0, else a x; in training a is drawn from lower..upper for each element, else it is their mean"""
+
+    _shown = ("lower", "upper")
+
+    def __init__(self, lower: float = 1 / 8, upper: float = 1 / 3, inplace: bool = False) -> None:
+        super().__init__()
+        self.lower, self.upper, self.inplace = lower, upper, inplace
+
+    def forward(self, x: Any) -> Tensor:
+        return F.rrelu(x, self.lower, self.upper, self.training)

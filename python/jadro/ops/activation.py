@@ -241,8 +241,11 @@ class Softplus(FromInput):
         return Where.call(constant(x * a > b), x.dtype.type(0), s * (1 - s) * a)
 
 
-def relu(x: Any) -> Tensor:
-    """max(x, 0) elementwise; the gradient at 0 is 0. TypeError where x is not floating."""
+def relu(x: Any, inplace: bool = False) -> Tensor:
+    """max(x, 0) elementwise; the gradient at 0 is 0. TypeError where x is not floating.
+
+    `inplace`, here and below, is taken for PyTorch's sake: the result is a new tensor all the same.
+    """
     return Relu.apply(as_tensor(x))
 
 
@@ -256,7 +259,7 @@ def sigmoid(x: Any) -> Tensor:
     return Sigmoid.apply(as_tensor(x))
 
 
-def leaky_relu(x: Any, negative_slope: float = 0.01) -> Tensor:
+def leaky_relu(x: Any, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x where x > 0, else negative_slope x."""
     return LeakyRelu.apply(as_tensor(x), a=float(negative_slope))
 
@@ -285,7 +288,7 @@ def prelu(x: Any, weight: Any) -> Tensor:
     return where(rows > 0, rows, rows * weight.reshape(shape[1], 1)).reshape(x.shape)
 
 
-def elu(x: Any, alpha: float = 1.0) -> Tensor:
+def elu(x: Any, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x where x > 0, else alpha (exp(x) - 1) (Clevert et al. 2015)."""
     return Elu.apply(as_tensor(x), a=float(alpha))
 
@@ -300,19 +303,19 @@ def gelu(x: Any, approximate: str = "none") -> Tensor:
     return (Gelu if approximate == "none" else GeluTanh).apply(as_tensor(x))
 
 
-def silu(x: Any) -> Tensor:
+def silu(x: Any, inplace: bool = False) -> Tensor:
     """x sigmoid(x)."""
     return Silu.apply(as_tensor(x))
 
 
-def hardtanh(x: Any, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
+def hardtanh(x: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
     """x bounded to min_val..max_val; the gradient is 0 at the bounds."""
     if not min_val <= max_val:
         raise ValueError(f"hardtanh: min_val is {min_val} and max_val is {max_val}, expected min_val <= max_val")
     return Hardtanh.apply(as_tensor(x), a=float(min_val), b=float(max_val))
 
 
-def relu6(x: Any) -> Tensor:
+def relu6(x: Any, inplace: bool = False) -> Tensor:
     """x bounded to 0..6."""
     return hardtanh(x, 0.0, 6.0)
 
