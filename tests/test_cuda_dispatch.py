@@ -104,6 +104,13 @@ OPERATIONS = {
         lambda x, y: (F.mse_loss(x, y), F.l1_loss(x, y), F.smooth_l1_loss(x, y)), (draw(3, 4), draw(3, 4, seed=1))
     ),
     "pad": (lambda x: F.pad(x, (1, 2, 0, 1)), (IMAGES,)),
+    "rearranged": (
+        lambda x: (
+            F.pixel_shuffle(x, 2), F.channel_shuffle(x, 2), F.unfold(x, 3, padding=1),
+            F.fold(F.unfold(x, 2, stride=2), (9, 8), 2, stride=2),
+        ),
+        (IMAGES,),
+    ),
     "composed activations": (
         lambda x: (
             F.hardswish(x), F.mish(x), F.selu(x), F.celu(x, 2.0), F.softsign(x), F.hardshrink(x), F.softshrink(x),

@@ -55,6 +55,7 @@ from ..ops.group_norm import group_norm, instance_norm, layer_norm
 from ..ops.interpolate import interpolate
 from ..ops.linear import linear
 from ..ops.pad import pad
+from ..ops.rearrange import channel_shuffle, fold, pixel_shuffle, pixel_unshuffle, unfold
 from ..ops.softmax import log_softmax, softmax
 from ..tensor import Tensor, as_tensor, wrap
 
@@ -71,6 +72,7 @@ __all__ = [
     "batch_norm",
     "binary_cross_entropy_with_logits",
     "celu",
+    "channel_shuffle",
     "conv1d",
     "conv2d",
     "conv3d",
@@ -81,6 +83,7 @@ __all__ = [
     "dropout",
     "elu",
     "embedding",
+    "fold",
     "gelu",
     "glu",
     "group_norm",
@@ -107,6 +110,8 @@ __all__ = [
     "nll_loss",
     "one_hot",
     "pad",
+    "pixel_shuffle",
+    "pixel_unshuffle",
     "prelu",
     "relu",
     "relu6",
@@ -123,6 +128,7 @@ __all__ = [
     "tanh",
     "tanhshrink",
     "threshold",
+    "unfold",
 ]
 
 
