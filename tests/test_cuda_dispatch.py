@@ -104,6 +104,10 @@ OPERATIONS = {
         lambda x, y: (F.mse_loss(x, y), F.l1_loss(x, y), F.smooth_l1_loss(x, y)), (draw(3, 4), draw(3, 4, seed=1))
     ),
     "pad": (lambda x: F.pad(x, (1, 2, 0, 1)), (IMAGES,)),
+    "dropout of channels": (
+        lambda x: (F.dropout2d(x, 0.4), F.alpha_dropout(x, 0.4, True), F.feature_alpha_dropout(x, 0.4, True)),
+        (IMAGES,),
+    ),
     "rearranged": (
         lambda x: (
             F.pixel_shuffle(x, 2), F.channel_shuffle(x, 2), F.unfold(x, 3, padding=1),

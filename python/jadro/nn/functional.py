@@ -48,7 +48,7 @@ from ..ops.activation_composed import (
 from ..ops.batch_norm import batch_norm
 from ..ops.cross_entropy import check_reduction, cross_entropy, nll_loss
 from ..ops.cross_entropy import reduce as _reduce
-from ..ops.dropout import dropout
+from ..ops.dropout import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout
 from ..ops.elementwise import check_broadcast, where
 from ..ops.embedding import embedding
 from ..ops.group_norm import group_norm, instance_norm, layer_norm
@@ -66,6 +66,7 @@ __all__ = [
     "adaptive_max_pool1d",
     "adaptive_max_pool2d",
     "adaptive_max_pool3d",
+    "alpha_dropout",
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
@@ -81,8 +82,12 @@ __all__ = [
     "conv_transpose3d",
     "cross_entropy",
     "dropout",
+    "dropout1d",
+    "dropout2d",
+    "dropout3d",
     "elu",
     "embedding",
+    "feature_alpha_dropout",
     "fold",
     "gelu",
     "glu",

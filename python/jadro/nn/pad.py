@@ -45,11 +45,9 @@ class _ConstantPad(_Pad):
         return F.pad(x, self.padding, "constant", self.value)
 
 
-class _ZeroPad(_ConstantPad):
-    _shown = ("padding",)
-
-    def __init__(self, padding: Any) -> None:
-        super().__init__(padding, 0.0)
+class _ZeroPad(_Pad):
+    def forward(self, x: Any) -> Tensor:
+        return F.pad(x, self.padding)
 
 
 class ConstantPad1d(_ConstantPad):
