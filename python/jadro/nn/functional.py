@@ -6,8 +6,6 @@ values that do not fit and TypeError for dtypes, before any work.
 
 from __future__ import annotations
 
-import math
-import warnings
 from typing import Any
 
 import numpy as np
@@ -46,14 +44,33 @@ from ..ops.activation_composed import (
     threshold,
 )
 from ..ops.batch_norm import batch_norm
-from ..ops.cross_entropy import check_reduction, cross_entropy, nll_loss
-from ..ops.cross_entropy import reduce as _reduce
+from ..ops.cross_entropy import cross_entropy, nll_loss
+from ..ops.distance import cosine_similarity, normalize, pairwise_distance
 from ..ops.dropout import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout
-from ..ops.elementwise import check_broadcast, where
 from ..ops.embedding import embedding
-from ..ops.group_norm import group_norm, instance_norm, layer_norm
+from ..ops.group_norm import group_norm, instance_norm, layer_norm, local_response_norm, rms_norm
 from ..ops.interpolate import interpolate
 from ..ops.linear import linear
+from ..ops.loss import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    cosine_embedding_loss,
+    gaussian_nll_loss,
+    hinge_embedding_loss,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    margin_ranking_loss,
+    mse_loss,
+    multi_margin_loss,
+    multilabel_margin_loss,
+    multilabel_soft_margin_loss,
+    poisson_nll_loss,
+    smooth_l1_loss,
+    soft_margin_loss,
+    triplet_margin_loss,
+    triplet_margin_with_distance_loss,
+)
 from ..ops.pad import pad
 from ..ops.rearrange import channel_shuffle, fold, pixel_shuffle, pixel_unshuffle, unfold
 from ..ops.softmax import log_softmax, softmax
@@ -71,6 +88,7 @@ __all__ = [
     "avg_pool2d",
     "avg_pool3d",
     "batch_norm",
+    "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "celu",
     "channel_shuffle",
@@ -80,6 +98,8 @@ __all__ = [
     "conv_transpose1d",
     "conv_transpose2d",
     "conv_transpose3d",
+    "cosine_embedding_loss",
+    "cosine_similarity",
     "cross_entropy",
     "dropout",
     "dropout1d",
@@ -89,6 +109,7 @@ __all__ = [
     "embedding",
     "feature_alpha_dropout",
     "fold",
+    "gaussian_nll_loss",
     "gelu",
     "glu",
     "group_norm",
@@ -96,14 +117,22 @@ __all__ = [
     "hardsigmoid",
     "hardswish",
     "hardtanh",
+    "hinge_embedding_loss",
+    "huber_loss",
     "instance_norm",
     "interpolate",
+    "kl_div",
     "l1_loss",
     "layer_norm",
     "leaky_relu",
     "linear",
+    "local_response_norm",
     "log_softmax",
     "logsigmoid",
+    "lp_pool1d",
+    "lp_pool2d",
+    "lp_pool3d",
+    "margin_ranking_loss",
     "max_pool1d",
     "max_pool2d",
     "max_pool3d",
@@ -112,19 +141,27 @@ __all__ = [
     "max_unpool3d",
     "mish",
     "mse_loss",
+    "multi_margin_loss",
+    "multilabel_margin_loss",
+    "multilabel_soft_margin_loss",
     "nll_loss",
+    "normalize",
     "one_hot",
     "pad",
+    "pairwise_distance",
     "pixel_shuffle",
     "pixel_unshuffle",
+    "poisson_nll_loss",
     "prelu",
     "relu",
     "relu6",
+    "rms_norm",
     "rrelu",
     "selu",
     "sigmoid",
     "silu",
     "smooth_l1_loss",
+    "soft_margin_loss",
     "softmax",
     "softmin",
     "softplus",
@@ -133,6 +170,8 @@ __all__ = [
     "tanh",
     "tanhshrink",
     "threshold",
+    "triplet_margin_loss",
+    "triplet_margin_with_distance_loss",
     "unfold",
 ]
 
@@ -296,6 +335,22 @@ def avg_pool3d(
     return _avg_pool.avg_pool("avg_pool3d", 3, x, kernel_size, *options)
 
 
+def lp_pool1d(x: Any, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
+    """The norms of windows of sequences [N, C, L] or [C, L]; see lp_pool2d."""
+    return _avg_pool.lp_pool("lp_pool1d", 1, x, norm_type, kernel_size, stride, ceil_mode)
+
+
+def lp_pool2d(x: Any, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
+    """(sum of x^p over a window)^(1/p), p = norm_type, of images [N, C, H, W] or [C, H, W]; the gradient is 0 where
+    the sum is. Windows that ceil_mode lets reach over the edge count as full ones of the same mean."""
+    return _avg_pool.lp_pool("lp_pool2d", 2, x, norm_type, kernel_size, stride, ceil_mode)
+
+
+def lp_pool3d(x: Any, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
+    """The norms of windows of volumes [N, C, D, H, W] or [C, D, H, W]; see lp_pool2d."""
+    return _avg_pool.lp_pool("lp_pool3d", 3, x, norm_type, kernel_size, stride, ceil_mode)
+
+
 def adaptive_avg_pool1d(x: Any, output_size: Any) -> Tensor:
     """The means of `output_size` bins of sequences [N, C, L] or [C, L]; bin j covers floor(j L / O) .. ceil((j + 1) L /
     O)."""
@@ -341,54 +396,3 @@ def one_hot(x: Any, num_classes: int = -1) -> Tensor:
         raise ValueError(f"one_hot: x has {came}, expected 0..{classes - 1}: num_classes is {num_classes}")
     numbers = backend.to_device(np.arange(classes), backend.device_of(ids))
     return wrap((ids[..., None] == numbers).astype(np.int64))
-
-
-def _pair(call: str, x: Any, target: Any, reduction: str) -> tuple[Tensor, Tensor]:
-    """Input and target of a loss; a warning where their shapes differ, ValueError where they cannot be broadcast."""
-    check_reduction(call, reduction)
-    x, target = as_tensor(x), as_tensor(target)
-    if x.shape != target.shape:
-        check_broadcast(call, x, target)
-        message = f"{call}: target has shape {target.shape} and x {x.shape}; they are broadcast, which is rarely meant"
-        warnings.warn(message, stacklevel=3)
-    return x, target
-
-
-def mse_loss(x: Any, target: Any, reduction: str = "mean") -> Tensor:
-    """(x - target)^2. reduction: "mean", "sum" or "none"."""
-    x, target = _pair("mse_loss", x, target, reduction)
-    return _reduce((x - target).square(), reduction)
-
-
-def l1_loss(x: Any, target: Any, reduction: str = "mean") -> Tensor:
-    """|x - target|. reduction: "mean", "sum" or "none"."""
-    x, target = _pair("l1_loss", x, target, reduction)
-    return _reduce((x - target).abs(), reduction)
-
-
-def smooth_l1_loss(x: Any, target: Any, reduction: str = "mean", beta: float = 1.0) -> Tensor:
-    """d^2 / (2 beta) where d = |x - target| < beta, else d - beta / 2. reduction: "mean", "sum" or "none"."""
-    x, target = _pair("smooth_l1_loss", x, target, reduction)
-    if not beta >= 0:
-        raise ValueError(f"smooth_l1_loss: beta is {beta}, expected at least 0")
-    distance = (x - target).abs()
-    if beta == 0:
-        return _reduce(distance, reduction)
-    return _reduce(where(distance < beta, distance.square() * (0.5 / beta), distance - 0.5 * beta), reduction)
-
-
-def binary_cross_entropy_with_logits(
-    x: Any, target: Any, weight: Any = None, reduction: str = "mean", pos_weight: Any = None
-) -> Tensor:
-    """-(pos_weight t log sigmoid(x) + (1 - t) log(1 - sigmoid(x))) weight, without overflow.
-
-    x, target t: of one shape; weight, pos_weight: broadcast to it. reduction: "mean", "sum" or "none".
-    """
-    call = "binary_cross_entropy_with_logits"
-    check_reduction(call, reduction)
-    x, target = as_tensor(x), as_tensor(target)
-    if x.shape != target.shape:
-        raise ValueError(f"{call}: target has shape {target.shape}, expected {x.shape}, that of x")
-    positive = 1.0 if pos_weight is None else (as_tensor(pos_weight) - 1) * target + 1
-    losses = (1 - target) * x + positive * softplus(-x, threshold=math.inf)
-    return _reduce(losses if weight is None else losses * as_tensor(weight), reduction)
