@@ -11,8 +11,7 @@ from ..ops.creation import full
 from ..tensor import Tensor, as_tensor
 from . import functional as F
 from .checks import integer
-from .module import Module, Parameter
-from .options import Options
+from .module import Module, Options, Parameter
 
 
 class ReLU(Module):

@@ -15,37 +15,34 @@ from ..ops import avg_pool as _avg_pool
 from ..ops import conv2d as _conv2d
 from ..ops import pool2d as _pool2d
 from ..ops.activation import (
+    celu,
     elu,
     gelu,
-    hardtanh,
-    leaky_relu,
-    prelu,
-    relu,
-    relu6,
-    sigmoid,
-    silu,
-    softplus,
-    tanh,
-)
-from ..ops.activation_composed import (
-    celu,
     glu,
     hardshrink,
     hardsigmoid,
     hardswish,
+    hardtanh,
+    leaky_relu,
     logsigmoid,
     mish,
+    prelu,
+    relu,
+    relu6,
     rrelu,
     selu,
+    sigmoid,
+    silu,
     softmin,
+    softplus,
     softshrink,
     softsign,
+    tanh,
     tanhshrink,
     threshold,
 )
 from ..ops.batch_norm import batch_norm
 from ..ops.cross_entropy import cross_entropy, nll_loss
-from ..ops.distance import cosine_similarity, normalize, pairwise_distance
 from ..ops.dropout import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout
 from ..ops.embedding import embedding
 from ..ops.group_norm import group_norm, instance_norm, layer_norm, local_response_norm, rms_norm
@@ -55,6 +52,7 @@ from ..ops.loss import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
     cosine_embedding_loss,
+    cosine_similarity,
     gaussian_nll_loss,
     hinge_embedding_loss,
     huber_loss,
@@ -65,6 +63,8 @@ from ..ops.loss import (
     multi_margin_loss,
     multilabel_margin_loss,
     multilabel_soft_margin_loss,
+    normalize,
+    pairwise_distance,
     poisson_nll_loss,
     smooth_l1_loss,
     soft_margin_loss,

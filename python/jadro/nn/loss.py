@@ -1,4 +1,4 @@
-"""Losses as modules, called with (input, target); options and equations stand at the functions.
+"""Losses and distances as modules, called with (input, target); options and equations stand at the functions.
 
 reduction: "mean", "sum" or "none". Class weights are buffers: they move with the module and stand in its state.
 """
@@ -11,7 +11,7 @@ from typing import Any
 from ..ops.cross_entropy import check_reduction
 from ..tensor import Tensor, as_tensor
 from . import functional as F
-from .module import Module
+from .module import Module, Options
 
 
 class _Loss(Module):
@@ -241,3 +241,29 @@ class TripletMarginWithDistanceLoss(_Loss):
             anchor, positive, negative, distance_function=self.distance_function, margin=self.margin, swap=self.swap,
             reduction=self.reduction,
         )  # fmt: skip
+
+
+class CosineSimilarity(Options):
+    """The cosine of the angle between vectors along axis `dim`; see F.cosine_similarity."""
+
+    _shown = ("dim", "eps")
+
+    def __init__(self, dim: int = 1, eps: float = 1e-8) -> None:
+        super().__init__()
+        self.dim, self.eps = dim, eps
+
+    def forward(self, x1: Any, x2: Any) -> Tensor:
+        return F.cosine_similarity(x1, x2, self.dim, self.eps)
+
+
+class PairwiseDistance(Options):
+    """|x1 - x2 + eps|_p along the last axis; see F.pairwise_distance."""
+
+    _shown = ("p", "eps", "keepdim")
+
+    def __init__(self, p: float = 2.0, eps: float = 1e-6, keepdim: bool = False) -> None:
+        super().__init__()
+        self.p, self.eps, self.keepdim = p, eps, keepdim
+
+    def forward(self, x1: Any, x2: Any) -> Tensor:
+        return F.pairwise_distance(x1, x2, self.p, self.eps, self.keepdim)

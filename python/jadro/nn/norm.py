@@ -13,8 +13,7 @@ from ..tensor import Tensor, as_tensor
 from . import functional as F
 from . import init
 from .checks import integer
-from .module import Module, Parameter
-from .options import Options
+from .module import Module, Options, Parameter
 
 
 class _Norm(Module):

@@ -6,7 +6,7 @@ from typing import Any
 
 from ..tensor import Tensor
 from . import functional as F
-from .options import Options
+from .module import Options
 
 
 class _MaxPool(Options):

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from ...ops import activation as a
-from ...ops import activation_composed, linear, matmul, reduce, softmax
 from ...ops import elementwise as e
+from ...ops import linear, matmul, reduce, softmax
 from ...ops.common import Cast, Move
 from ..package import package
 from .registry import EMITTERS, Builder, emits
@@ -27,7 +27,7 @@ EMITTERS.update(
         e.Cos: _plain("Cos"), e.Abs: _plain("Abs"), e.Where: _plain("Where"), a.Relu: _plain("Relu"),
         a.Tanh: _plain("Tanh"), a.Sigmoid: _plain("Sigmoid"), a.Gelu: _plain("Gelu"),
         a.GeluTanh: _plain("Gelu", approximate="tanh"), matmul.MatMul: _plain("MatMul"),
-        activation_composed.Softsign: _plain("Softsign"),
+        a.Softsign: _plain("Softsign"),
     }
 )  # fmt: skip
 
