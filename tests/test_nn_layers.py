@@ -79,7 +79,6 @@ LAYERS = [
     ("LocalResponseNorm", (4, 0.5, 0.6, 2.0), {}, [(2, 7, 3)]),
     ("LPPool1d", (2, 3), {"stride": 2}, [(2, 3, 9)]),
     ("LPPool2d", (2.0, (3, 2)), {"ceil_mode": True}, [(2, 3, 8, 9)]),
-    ("LPPool3d", (4, 2), {}, [(2, 3, 4, 5, 4)]),
     ("GroupNorm", (2, 6), {}, [(3, 6, 5)]),
     ("GroupNorm", (6, 6), {"affine": False, "eps": 0.1}, [(3, 6, 4, 2)]),
     ("InstanceNorm1d", (4,), {"affine": True}, [(3, 4, 5)]),

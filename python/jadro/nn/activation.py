@@ -67,8 +67,10 @@ class SELU(ReLU):
         return F.selu(x)
 
 
-class LeakyReLU(Module):
+class LeakyReLU(Options):
     """x where x > 0, else negative_slope x"""
+
+    _shown = ("negative_slope",)
 
     def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
         super().__init__()
@@ -77,12 +79,11 @@ class LeakyReLU(Module):
     def forward(self, x: Any) -> Tensor:
         return F.leaky_relu(x, self.negative_slope)
 
-    def extra_repr(self) -> str:
-        return f"negative_slope={self.negative_slope}"
 
-
-class PReLU(Module):
+class PReLU(Options):
     """x where x > 0, else weight x; weight: Parameter [num_parameters], 1 or the number of channels (axis 1)"""
+
+    _shown = ("num_parameters",)
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25, device: Any = None, dtype: Any = None) -> None:
         super().__init__()
@@ -92,12 +93,11 @@ class PReLU(Module):
     def forward(self, x: Any) -> Tensor:
         return F.prelu(x, self.weight)
 
-    def extra_repr(self) -> str:
-        return f"num_parameters={self.num_parameters}"
 
-
-class ELU(Module):
+class ELU(Options):
     """x where x > 0, else alpha (exp(x) - 1)"""
+
+    _shown = ("alpha",)
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         super().__init__()
@@ -106,12 +106,11 @@ class ELU(Module):
     def forward(self, x: Any) -> Tensor:
         return F.elu(x, self.alpha)
 
-    def extra_repr(self) -> str:
-        return f"alpha={self.alpha}"
 
-
-class Hardtanh(Module):
+class Hardtanh(Options):
     """x bounded to min_val..max_val"""
+
+    _shown = ("min_val", "max_val")
 
     def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
         super().__init__()
@@ -122,12 +121,11 @@ class Hardtanh(Module):
     def forward(self, x: Any) -> Tensor:
         return F.hardtanh(x, self.min_val, self.max_val)
 
-    def extra_repr(self) -> str:
-        return f"min_val={self.min_val}, max_val={self.max_val}"
 
-
-class GELU(Module):
+class GELU(Options):
     """x Phi(x); approximate: "none" or "tanh" """
+
+    _shown = ("approximate",)
 
     def __init__(self, approximate: str = "none") -> None:
         super().__init__()
@@ -138,12 +136,11 @@ class GELU(Module):
     def forward(self, x: Any) -> Tensor:
         return F.gelu(x, self.approximate)
 
-    def extra_repr(self) -> str:
-        return f"approximate={self.approximate!r}"
 
-
-class Softplus(Module):
+class Softplus(Options):
     """log(1 + exp(beta x)) / beta, and x where beta x > threshold"""
+
+    _shown = ("beta", "threshold")
 
     def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
         super().__init__()
@@ -151,9 +148,6 @@ class Softplus(Module):
 
     def forward(self, x: Any) -> Tensor:
         return F.softplus(x, self.beta, self.threshold)
-
-    def extra_repr(self) -> str:
-        return f"beta={self.beta}, threshold={self.threshold}"
 
 
 class Sigmoid(Module):
@@ -170,8 +164,10 @@ class Tanh(Module):
         return F.tanh(x)
 
 
-class Softmax(Module):
+class Softmax(Options):
     """exp(x) over its sum along axis `dim`"""
+
+    _shown = ("dim",)
 
     def __init__(self, dim: int = -1) -> None:
         super().__init__()
@@ -179,9 +175,6 @@ class Softmax(Module):
 
     def forward(self, x: Any) -> Tensor:
         return F.softmax(as_tensor(x), self.dim)
-
-    def extra_repr(self) -> str:
-        return f"dim={self.dim}"
 
 
 class LogSoftmax(Softmax):
@@ -286,16 +279,3 @@ class GLU(Options):
 
     def forward(self, x: Any) -> Tensor:
         return F.glu(x, self.dim)
-
-
-class RReLU(Options):
-    """x where x > 0, else a x; in training a is drawn from lower..upper for each element, else it is their mean"""
-
-    _shown = ("lower", "upper")
-
-    def __init__(self, lower: float = 1 / 8, upper: float = 1 / 3, inplace: bool = False) -> None:
-        super().__init__()
-        self.lower, self.upper, self.inplace = lower, upper, inplace
-
-    def forward(self, x: Any) -> Tensor:
-        return F.rrelu(x, self.lower, self.upper, self.training)

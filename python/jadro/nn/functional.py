@@ -29,7 +29,6 @@ from ..ops.activation import (
     prelu,
     relu,
     relu6,
-    rrelu,
     selu,
     sigmoid,
     silu,
@@ -61,7 +60,6 @@ from ..ops.loss import (
     margin_ranking_loss,
     mse_loss,
     multi_margin_loss,
-    multilabel_margin_loss,
     multilabel_soft_margin_loss,
     normalize,
     pairwise_distance,
@@ -69,7 +67,6 @@ from ..ops.loss import (
     smooth_l1_loss,
     soft_margin_loss,
     triplet_margin_loss,
-    triplet_margin_with_distance_loss,
 )
 from ..ops.pad import pad
 from ..ops.rearrange import channel_shuffle, fold, pixel_shuffle, pixel_unshuffle, unfold
@@ -131,7 +128,6 @@ __all__ = [
     "logsigmoid",
     "lp_pool1d",
     "lp_pool2d",
-    "lp_pool3d",
     "margin_ranking_loss",
     "max_pool1d",
     "max_pool2d",
@@ -142,7 +138,6 @@ __all__ = [
     "mish",
     "mse_loss",
     "multi_margin_loss",
-    "multilabel_margin_loss",
     "multilabel_soft_margin_loss",
     "nll_loss",
     "normalize",
@@ -156,7 +151,6 @@ __all__ = [
     "relu",
     "relu6",
     "rms_norm",
-    "rrelu",
     "selu",
     "sigmoid",
     "silu",
@@ -171,7 +165,6 @@ __all__ = [
     "tanhshrink",
     "threshold",
     "triplet_margin_loss",
-    "triplet_margin_with_distance_loss",
     "unfold",
 ]
 
@@ -344,11 +337,6 @@ def lp_pool2d(x: Any, norm_type: float, kernel_size: Any, stride: Any = None, ce
     """(sum of x^p over a window)^(1/p), p = norm_type, of images [N, C, H, W] or [C, H, W]; the gradient is 0 where
     the sum is. Windows that ceil_mode lets reach over the edge count as full ones of the same mean."""
     return _avg_pool.lp_pool("lp_pool2d", 2, x, norm_type, kernel_size, stride, ceil_mode)
-
-
-def lp_pool3d(x: Any, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
-    """The norms of windows of volumes [N, C, D, H, W] or [C, D, H, W]; see lp_pool2d."""
-    return _avg_pool.lp_pool("lp_pool3d", 3, x, norm_type, kernel_size, stride, ceil_mode)
 
 
 def adaptive_avg_pool1d(x: Any, output_size: Any) -> Tensor:

@@ -5,7 +5,6 @@ reduction: "mean", "sum" or "none". Class weights are buffers: they move with th
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from ..ops.cross_entropy import check_reduction
@@ -163,13 +162,6 @@ class SoftMarginLoss(_Loss):
         return F.soft_margin_loss(x, target, self.reduction)
 
 
-class MultiLabelMarginLoss(_Loss):
-    """Hinges between the classes of the target and the others; see `functional.multilabel_margin_loss`."""
-
-    def forward(self, x: Any, target: Any) -> Tensor:
-        return F.multilabel_margin_loss(x, target, self.reduction)
-
-
 class _Margin(_Loss):
     def __init__(self, margin: float = 0.0, reduction: str = "mean") -> None:
         super().__init__(reduction)
@@ -224,23 +216,6 @@ class TripletMarginLoss(_Loss):
     def forward(self, anchor: Any, positive: Any, negative: Any) -> Tensor:
         options = self.margin, self.p, self.eps, self.swap, self.reduction
         return F.triplet_margin_loss(anchor, positive, negative, *options)
-
-
-class TripletMarginWithDistanceLoss(_Loss):
-    """As TripletMarginLoss with any distance; None is F.pairwise_distance."""
-
-    def __init__(
-        self, *, distance_function: Callable[[Any, Any], Any] | None = None, margin: float = 1.0, swap: bool = False,
-        reduction: str = "mean",
-    ) -> None:  # fmt: skip
-        super().__init__(reduction)
-        self.distance_function, self.margin, self.swap = distance_function, margin, swap
-
-    def forward(self, anchor: Any, positive: Any, negative: Any) -> Tensor:
-        return F.triplet_margin_with_distance_loss(
-            anchor, positive, negative, distance_function=self.distance_function, margin=self.margin, swap=self.swap,
-            reduction=self.reduction,
-        )  # fmt: skip
 
 
 class CosineSimilarity(Options):

@@ -149,13 +149,6 @@ class LPPool2d(_LPPool):
         return F.lp_pool2d(x, *self._options())
 
 
-class LPPool3d(_LPPool):
-    """The norms of windows of volumes [N, C, D, H, W] or [C, D, H, W]; options as in F.lp_pool3d."""
-
-    def forward(self, x: Any) -> Tensor:
-        return F.lp_pool3d(x, *self._options())
-
-
 class _AdaptivePool(Options):
     _shown = ("output_size",)
 

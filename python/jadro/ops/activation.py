@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import backend, random
+from .. import backend
 from ..autograd import Elementary, Function, Node
 from ..backend import Array, seen
 from ..tensor import Tensor, as_tensor, wrap
@@ -351,31 +351,29 @@ def softsign(x: Any) -> Tensor:
 
 
 def hardsigmoid(x: Any, inplace: bool = False) -> Tensor:
-    """x / 6 + 1/2 bounded to 0..1. `inplace` is taken for PyTorch's sake: the result is a new tensor all the same."""
+    """x / 6 + 1/2 bounded to 0..1."""
     return relu6(_floats("hardsigmoid", x) + 3.0) / 6.0
 
 
 def hardswish(x: Any, inplace: bool = False) -> Tensor:
-    """x hardsigmoid(x) (Howard et al. 2019); inplace as in hardsigmoid."""
+    """x hardsigmoid(x) (Howard et al. 2019)."""
     x = _floats("hardswish", x)
     return x * hardsigmoid(x)
 
 
 def mish(x: Any, inplace: bool = False) -> Tensor:
-    """x tanh(log(1 + exp(x))) (Misra 2019); inplace as in hardsigmoid."""
+    """x tanh(log(1 + exp(x))) (Misra 2019)."""
     x = _floats("mish", x)
     return x * tanh(softplus(x, threshold=math.inf))
 
 
 def selu(x: Any, inplace: bool = False) -> Tensor:
-    """s x where x > 0, else s a (exp(x) - 1), with s = 1.0507.. and a = 1.6732.. of Klambauer et al. 2017; inplace as
-    in hardsigmoid."""
+    """s x where x > 0, else s a (exp(x) - 1), with s = 1.0507.. and a = 1.6732.. of Klambauer et al. 2017."""
     return elu(_floats("selu", x), 1.6732632423543772) * 1.0507009873554805
 
 
 def celu(x: Any, alpha: float = 1.0, inplace: bool = False) -> Tensor:
-    """x where x > 0, else alpha (exp(x / alpha) - 1) (Barron 2017); inplace as in hardsigmoid. ValueError unless alpha
-    > 0."""
+    """x where x > 0, else alpha (exp(x / alpha) - 1) (Barron 2017). ValueError unless alpha > 0."""
     if not alpha > 0:
         raise ValueError(f"celu: alpha is {alpha}, expected more than 0")
     x = _floats("celu", x)
@@ -408,7 +406,7 @@ def tanhshrink(x: Any) -> Tensor:
 
 
 def threshold(x: Any, threshold: float, value: float, inplace: bool = False) -> Tensor:
-    """x where x > threshold, else value; inplace as in hardsigmoid."""
+    """x where x > threshold, else value."""
     x = _floats("threshold", x)
     return where(x <= threshold, value, x)
 
@@ -426,16 +424,3 @@ def glu(x: Any, dim: int = -1) -> Tensor:
         raise ValueError(f"glu: x has size {size} along dim {dim}, expected an even one")
     a, b = chunk(x, 2, dim) if size else (x, x)
     return a * sigmoid(b)
-
-
-def rrelu(x: Any, lower: float = 1 / 8, upper: float = 1 / 3, training: bool = False, inplace: bool = False) -> Tensor:
-    """x where x > 0, else a x (Xu et al. 2015): a uniform in lower..upper for each element in training, else their
-    mean; inplace as in hardsigmoid. ValueError unless lower <= upper."""
-    if not lower <= upper:
-        raise ValueError(f"rrelu: lower is {lower} and upper is {upper}, expected lower <= upper")
-    x = _floats("rrelu", x)
-    if not training:
-        return leaky_relu(x, (lower + upper) / 2)
-    drawn = random.uniform(x.shape, np.float64 if x.dtype == np.float64 else np.float32)
-    slopes = backend.to_device((lower + (upper - lower) * drawn).astype(drawn.dtype), x.device).astype(x.dtype)
-    return x * where(x > 0, 1.0, wrap(slopes))

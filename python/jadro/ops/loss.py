@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from ..tensor import Tensor, as_tensor
 from .activation import softplus
 from .common import axis_index, check_integer, tensors
 from .creation import arange
-from .cross_entropy import check_reduction, reduce
+from .cross_entropy import check_range, check_reduction, reduce
 from .elementwise import Clamp, Log, Log1p, check_broadcast, clamp, exp, log, minimum, where
 from .index import take_along
 from .reduce import floating, norm
@@ -73,19 +72,19 @@ def _weighted(losses: Tensor, weight: Any, reduction: str) -> Tensor:
 
 
 def mse_loss(x: Any, target: Any, reduction: str = "mean") -> Tensor:
-    """(x - target)^2. reduction: "mean", "sum" or "none"."""
+    """(x - target)^2."""
     x, target = _pair("mse_loss", x, target, reduction)
     return reduce((x - target).square(), reduction)
 
 
 def l1_loss(x: Any, target: Any, reduction: str = "mean") -> Tensor:
-    """|x - target|. reduction: "mean", "sum" or "none"."""
+    """|x - target|."""
     x, target = _pair("l1_loss", x, target, reduction)
     return reduce((x - target).abs(), reduction)
 
 
 def smooth_l1_loss(x: Any, target: Any, reduction: str = "mean", beta: float = 1.0) -> Tensor:
-    """d^2 / (2 beta) where d = |x - target| < beta, else d - beta / 2. reduction: "mean", "sum" or "none"."""
+    """d^2 / (2 beta) where d = |x - target| < beta, else d - beta / 2."""
     x, target = _pair("smooth_l1_loss", x, target, reduction)
     if not beta >= 0:
         raise ValueError(f"smooth_l1_loss: beta is {beta}, expected at least 0")
@@ -95,15 +94,14 @@ def smooth_l1_loss(x: Any, target: Any, reduction: str = "mean", beta: float = 1
     return reduce(where(distance < beta, distance.square() * (0.5 / beta), distance - 0.5 * beta), reduction)
 
 
-def huber_loss(x: Any, target: Any, reduction: str = "mean", delta: float = 1.0, weight: Any = None) -> Tensor:
-    """d^2 / 2 where d = |x - target| <= delta, else delta (d - delta / 2) (Huber 1964), times weight. reduction:
-    "mean", "sum" or "none". ValueError unless delta > 0."""
+def huber_loss(x: Any, target: Any, reduction: str = "mean", delta: float = 1.0) -> Tensor:
+    """d^2 / 2 where d = |x - target| <= delta, else delta (d - delta / 2) (Huber 1964). ValueError unless delta > 0."""
     x, target = _pair("huber_loss", x, target, reduction)
     if not delta > 0:
         raise ValueError(f"huber_loss: delta is {delta}, expected more than 0")
     distance = (x - target).abs()
     near = clamp(distance, None, delta)
-    return _weighted(near * (distance - 0.5 * near), weight, reduction)
+    return reduce(near * (distance - 0.5 * near), reduction)
 
 
 class BinaryCrossEntropy(Elementary):
@@ -129,8 +127,8 @@ class BinaryCrossEntropy(Elementary):
 def binary_cross_entropy(x: Any, target: Any, weight: Any = None, reduction: str = "mean") -> Tensor:
     """-(t log x + (1 - t) log(1 - x)) weight of probabilities x, with logarithms of at least -100.
 
-    x, target t: of one shape; weight: broadcast to it. reduction: "mean", "sum" or "none". ValueError for an x outside
-    0..1, on the CPU; to look on CUDA the call would have to wait for the GPU.
+    x, target t: of one shape; weight: broadcast to it. ValueError for an x outside 0..1, on the CPU; to look on CUDA
+    the call would have to wait for the GPU.
     """
     call = "binary_cross_entropy"
     x, target = tensors(call, "x target", 2, x, target)
@@ -145,7 +143,7 @@ def binary_cross_entropy_with_logits(
 ) -> Tensor:
     """-(pos_weight t log sigmoid(x) + (1 - t) log(1 - sigmoid(x))) weight, without overflow.
 
-    x, target t: of one shape; weight, pos_weight: broadcast to it. reduction: "mean", "sum" or "none".
+    x, target t: of one shape; weight, pos_weight: broadcast to it.
     """
     x, target = _same("binary_cross_entropy_with_logits", x, target, reduction)
     positive = 1.0 if pos_weight is None else (as_tensor(pos_weight) - 1) * target + 1
@@ -173,8 +171,8 @@ def gaussian_nll_loss(
     """(log v + (x - target)^2 / v) / 2 of means x, v = max(var, eps) (Nix and Weigend 1994).
 
     var: a number, or a tensor of x's shape, of that without its last axis, or with 1 there. full: also log(2 pi) / 2.
-    The gradient of var passes where eps is larger too. reduction: "mean", "sum" or "none". ValueError for another
-    shape, eps <= 0, or a negative var.
+    The gradient of var passes where eps is larger too. ValueError for another shape, eps <= 0, or a
+    negative var.
     """
     call = "gaussian_nll_loss"
     x, target = _pair(call, x, target, reduction)
@@ -197,7 +195,7 @@ def poisson_nll_loss(
 ) -> Tensor:
     """exp(x) - t x of the logarithms x of rates, or, without log_input, x - t log(x + eps) of rates.
 
-    full: also Stirling's t log t - t + log(2 pi t) / 2 where t > 1. reduction: "mean", "sum" or "none".
+    full: also Stirling's t log t - t + log(2 pi t) / 2 where t > 1.
     """
     x, target = _pair("poisson_nll_loss", x, target, reduction)
     losses = exp(x) - target * x if log_input else x - target * log(x + eps)
@@ -208,20 +206,20 @@ def poisson_nll_loss(
 
 
 def soft_margin_loss(x: Any, target: Any, reduction: str = "mean") -> Tensor:
-    """log(1 + exp(-t x)), targets t 1 or -1, without overflow. reduction: "mean", "sum" or "none"."""
+    """log(1 + exp(-t x)), targets t 1 or -1, without overflow."""
     x, target = _same("soft_margin_loss", x, target, reduction)
     return reduce(softplus(-target * x, threshold=math.inf), reduction)
 
 
 def hinge_embedding_loss(x: Any, target: Any, margin: float = 1.0, reduction: str = "mean") -> Tensor:
-    """x where the target is 1, max(0, margin - x) where it is -1. reduction: "mean", "sum" or "none"."""
+    """x where the target is 1, max(0, margin - x) where it is -1."""
     x, target = _pair("hinge_embedding_loss", x, target, reduction)
     losses = where(target != -1, x, 0.0) + where(target != 1, clamp(margin - x, 0.0), 0.0)
     return reduce(losses, reduction)
 
 
 def margin_ranking_loss(x1: Any, x2: Any, target: Any, margin: float = 0.0, reduction: str = "mean") -> Tensor:
-    """max(0, margin - t (x1 - x2)): t = 1 wants x1 above x2, -1 below. reduction: "mean", "sum" or "none"."""
+    """max(0, margin - t (x1 - x2)): t = 1 wants x1 above x2, -1 below."""
     check_reduction("margin_ranking_loss", reduction)
     x1, x2, target = as_tensor(x1), as_tensor(x2), as_tensor(target)
     if not x1.ndim == x2.ndim == target.ndim:
@@ -238,45 +236,24 @@ def triplet_margin_loss(
     """max(0, d(anchor, positive) - d(anchor, negative) + margin), d pairwise_distance with p and eps (Balntas et al.
     2016).
 
-    swap: the smaller of d(anchor, negative) and d(positive, negative) counts. reduction: "mean", "sum" or "none".
-    ValueError unless margin > 0, or where the shapes cannot be broadcast.
+    swap: the smaller of d(anchor, negative) and d(positive, negative) counts. ValueError unless margin > 0, or where
+    the shapes cannot be broadcast.
     """
-
-    def distance(a: Tensor, b: Tensor) -> Tensor:
-        return pairwise_distance(a, b, p, eps)
-
-    return _triplet("triplet_margin_loss", anchor, positive, negative, distance, margin, swap, reduction)
-
-
-def triplet_margin_with_distance_loss(
-    anchor: Any, positive: Any, negative: Any, *, distance_function: Callable[[Any, Any], Any] | None = None,
-    margin: float = 1.0, swap: bool = False, reduction: str = "mean",
-) -> Tensor:  # fmt: skip
-    """As triplet_margin_loss with any distance; None is pairwise_distance."""
-    distance, call = distance_function or pairwise_distance, "triplet_margin_with_distance_loss"
-    return _triplet(call, anchor, positive, negative, distance, margin, swap, reduction)
-
-
-def _triplet(
-    call: str, anchor: Any, positive: Any, negative: Any, distance: Callable[[Any, Any], Any], margin: float,
-    swap: bool, reduction: str,
-) -> Tensor:  # fmt: skip
-    check_reduction(call, reduction)
+    check_reduction("triplet_margin_loss", reduction)
     if not margin > 0:
-        raise ValueError(f"{call}: margin is {margin}, expected more than 0")
+        raise ValueError(f"triplet_margin_loss: margin is {margin}, expected more than 0")
     anchor, positive, negative = as_tensor(anchor), as_tensor(positive), as_tensor(negative)
-    check_broadcast(call, anchor, positive, negative)
-    near, far = distance(anchor, positive), distance(anchor, negative)
+    check_broadcast("triplet_margin_loss", anchor, positive, negative)
+    far = pairwise_distance(anchor, negative, p, eps)
     if swap:
-        far = minimum(far, distance(positive, negative))
-    return reduce(clamp(near - far + margin, 0.0), reduction)
+        far = minimum(far, pairwise_distance(positive, negative, p, eps))
+    return reduce(clamp(pairwise_distance(anchor, positive, p, eps) - far + margin, 0.0), reduction)
 
 
 def cosine_embedding_loss(x1: Any, x2: Any, target: Any, margin: float = 0.0, reduction: str = "mean") -> Tensor:
     """1 - cos(x1, x2) where the target is 1, max(0, cos(x1, x2) - margin) where it is -1.
 
-    x1, x2: [N, D] with target [N], or [D] with target []. reduction: "mean", "sum" or "none". ValueError for other
-    shapes.
+    x1, x2: [N, D] with target [N], or [D] with target []. ValueError for other shapes.
     """
     call = "cosine_embedding_loss"
     check_reduction(call, reduction)
@@ -289,43 +266,23 @@ def cosine_embedding_loss(x1: Any, x2: Any, target: Any, margin: float = 0.0, re
     return reduce(losses, reduction)
 
 
-def _rows(call: str, x: Any) -> Tensor:
-    """x [C] or [N, C]"""
-    (x,) = tensors(call, "x", 1, x)
-    if x.ndim not in (1, 2) or not x.shape[-1]:
-        raise ValueError(f"{call}: x has shape {x.shape}, expected [C] or [N, C]")
-    return x
-
-
-def _classes(call: str, x: Tensor, target: Any, shape: tuple[int, ...], least: int) -> Tensor:
-    """The target as integers of `shape`; ValueError for a class below `least` or that there is not, looked for on the
-    CPU."""
-    target, classes = as_tensor(target), x.shape[-1]
-    ids = target.data
-    check_integer(call, "target", ids)
-    if target.shape != shape:
-        raise ValueError(f"{call}: target has shape {target.shape}, expected {shape}: x has shape {x.shape}")
-    if isinstance(ids, np.ndarray) and ids.size and (ids.min() < least or ids.max() >= classes):
-        raise ValueError(f"{call}: target has {ids.min()}..{ids.max()}, expected {least}..{classes - 1}")
-    return target
-
-
 def multi_margin_loss(
     x: Any, target: Any, p: int = 1, margin: float = 1.0, weight: Any = None, reduction: str = "mean"
 ) -> Tensor:
     """sum over classes i != t of weight[t] max(0, margin - x[t] + x[i])^p / C (Crammer and Singer 2001).
 
-    x: [N, C] or [C], scores; target t: [N] or [], integers; p: 1 or 2; weight: [C]. reduction: "mean", "sum" or "none".
-    ValueError for other shapes, classes and p.
+    x: [N, C] or [C]; target t: [N] or [], classes; p: 1 or 2; weight: [C]. ValueError for other shapes, classes and p.
     """
     call = "multi_margin_loss"
     check_reduction(call, reduction)
-    x = _rows(call, x)
-    ids, classes = _classes(call, x, target, x.shape[:-1], 0).unsqueeze(-1), x.shape[-1]
+    (x,), target = tensors(call, "x", 1, x), as_tensor(target)
+    check_integer(call, "target", target.data)
+    if x.ndim not in (1, 2) or target.shape != x.shape[:-1]:
+        raise ValueError(f"{call}: x has shape {x.shape} and target {target.shape}, expected [N, C] and [N], or no N")
     if p not in (1, 2):
         raise ValueError(f"{call}: p is {p}, expected 1 or 2")
-    if weight is not None and as_tensor(weight).shape != (classes,):
-        raise ValueError(f"{call}: weight has shape {as_tensor(weight).shape}, expected ({classes},)")
+    classes, ids = x.shape[-1], target.unsqueeze(-1)
+    check_range(call, target.data, classes)
     losses = clamp(margin - take_along(x, ids, x.ndim - 1) + x, 0.0)
     losses = where(ids == arange(classes, device=x.device), 0.0, losses if p == 1 else losses * losses)
     if weight is not None:
@@ -333,25 +290,7 @@ def multi_margin_loss(
     return reduce(losses.sum(-1) / classes, reduction)
 
 
-def multilabel_margin_loss(x: Any, target: Any, reduction: str = "mean") -> Tensor:
-    """sum over classes j of the target and i not of it of max(0, 1 - x[j] + x[i]) / C.
-
-    x: [N, C] or [C], scores; target: of its shape, the classes up to the first -1. reduction: "mean", "sum" or "none".
-    """
-    call = "multilabel_margin_loss"
-    check_reduction(call, reduction)
-    x = _rows(call, x)
-    target = _classes(call, x, target, x.shape, -1)
-    named = np.cumprod(target.data >= 0, axis=-1) > 0
-    ids = where(named, target, 0)
-    own = ((ids.unsqueeze(-1) == arange(x.shape[-1], device=x.device)).data & named[..., None]).any(axis=-2)
-    losses = clamp(1 - take_along(x, ids, x.ndim - 1).unsqueeze(-1) + x.unsqueeze(-2), 0.0)
-    losses = where(named[..., None] & ~own[..., None, :], losses, 0.0)
-    return reduce(losses.sum((-2, -1)) / x.shape[-1], reduction)
-
-
 def multilabel_soft_margin_loss(x: Any, target: Any, weight: Any = None, reduction: str = "mean") -> Tensor:
-    """The mean over classes, the last axis, of -(t log sigmoid(x) + (1 - t) log(1 - sigmoid(x))) weight. reduction:
-    "mean", "sum" or "none"."""
+    """The mean over classes, the last axis, of -(t log sigmoid(x) + (1 - t) log(1 - sigmoid(x))) weight."""
     x, target = _same("multilabel_soft_margin_loss", x, target, reduction)
     return reduce(binary_cross_entropy_with_logits(x, target, weight, "none").mean(-1), reduction)

@@ -12,51 +12,37 @@ from ..autograd import Elementary, Node
 from ..backend import Array
 from ..tensor import Tensor, as_tensor
 from .common import remembered, tensors
+from .pad import pad
 from .shape import permute, reshape
 from .windows import Sizes, output_sizes, per_axis
 
 
 class Columns(NamedTuple):
-    """The windows of images: their sizes, what pads the images, how many windows there are."""
+    """The windows of images of sizes `space`."""
 
     space: Sizes
     kernel: Sizes
     stride: Sizes
-    padding: Sizes
     dilation: Sizes
     out: Sizes
 
-    def padded(self, x: Array) -> Array:
-        """Zeros [N, C, ...] for the padded images of x [N, C, ...]."""
-        y = backend.empty_like(x, (*x.shape[:2], *(m + 2 * p for m, p in zip(self.space, self.padding, strict=True))))
-        y[...] = 0
-        return y
-
-    def inside(self) -> tuple[Any, ...]:
-        return (..., *(slice(p, p + m) for m, p in zip(self.space, self.padding, strict=True)))
-
     def taps(self) -> Iterator[tuple[Any, Any]]:
-        """For each cell of the kernel, its place in [N, C, K, K', O, O'] and what it sees of padded images."""
+        """For each cell of the kernel, its place in [N, C, K, K', O, O'] and what it sees of [N, C, H, W]."""
         for tap in itertools.product(*map(range, self.kernel)):
             seen = zip(tap, self.dilation, self.stride, self.out, strict=True)
             yield (slice(None), slice(None), *tap), (..., *(slice(k * d, k * d + s * o, s) for k, d, s, o in seen))
 
 
 class Unfold(Elementary):
-    """x[N,C,H,W] -> y[N, C K K', O O'], the windows as columns"""
+    """x[N,C,H,W] -> y[N,C,K,K',O,O'], the windows"""
 
     @staticmethod
     def forward(ctx: Node, x: Array, *, columns: Columns) -> Array:
         ctx.columns = columns
-        if any(columns.padding):
-            image = columns.padded(x)
-            image[columns.inside()] = x
-        else:
-            image = x
         y = backend.empty_like(x, (*x.shape[:2], *columns.kernel, *columns.out))
         for place, seen in columns.taps():
-            y[place] = image[seen]
-        return y.reshape(x.shape[0], x.shape[1] * math.prod(columns.kernel), math.prod(columns.out))
+            y[place] = x[seen]
+        return y
 
     @staticmethod
     def backward(ctx: Node, dy: Any) -> Any:
@@ -64,16 +50,16 @@ class Unfold(Elementary):
 
 
 class Fold(Elementary):
-    """x[N, C K K', O O'] -> y[N,C,H,W], the sums of the columns where their windows lie"""
+    """x[N,C,K,K',O,O'] -> y[N,C,H,W], the sums where the windows lie"""
 
     @staticmethod
     def forward(ctx: Node, x: Array, *, columns: Columns) -> Array:
         ctx.columns = columns
-        x = x.reshape(x.shape[0], x.shape[1] // math.prod(columns.kernel), *columns.kernel, *columns.out)
-        y = columns.padded(x)
+        y = backend.empty_like(x, (*x.shape[:2], *columns.space))
+        y[...] = 0
         for place, seen in columns.taps():
             y[seen] += x[place]
-        return backend.contiguous(y[columns.inside()])
+        return y
 
     @staticmethod
     def backward(ctx: Node, dy: Any) -> Any:
@@ -81,12 +67,12 @@ class Fold(Elementary):
 
 
 @remembered
-def _columns(call: str, space: Sizes, kernel: Any, dilation: Any, padding: Any, stride: Any) -> Columns:
+def _columns(call: str, space: Sizes, kernel: Any, dilation: Any, padding: Any, stride: Any) -> tuple[Columns, Sizes]:
+    """The windows of padded images, and their padding as `pad` takes it."""
     kernel, stride = per_axis(call, "kernel_size", kernel, 2), per_axis(call, "stride", stride, 2)
-    dilation, padding = per_axis(call, "dilation", dilation, 2), per_axis(call, "padding", padding, 2, 0)
-    sides = tuple((p, p) for p in padding)
-    out = output_sizes(call, space, kernel, stride, sides, dilation)
-    return Columns(space, kernel, stride, padding, dilation, out)
+    dilation, (p, q) = per_axis(call, "dilation", dilation, 2), per_axis(call, "padding", padding, 2, 0)
+    out = output_sizes(call, space, kernel, stride, ((p, p), (q, q)), dilation)
+    return Columns((space[0] + 2 * p, space[1] + 2 * q), kernel, stride, dilation, out), (q, q, p, p)
 
 
 def unfold(x: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:
@@ -100,30 +86,28 @@ def unfold(x: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride
     (x,) = tensors("unfold", "x", 1, x)
     if x.ndim not in (3, 4) or min(x.shape[-3:]) < 1:
         raise ValueError(f"unfold: x has shape {x.shape}, expected [N, C, H, W] or [C, H, W], not empty but for N")
-    columns = _columns("unfold", x.shape[-2:], kernel_size, dilation, padding, stride)
-    return Unfold.apply(x, columns=columns) if x.ndim == 4 else unfold(x.unsqueeze(0), *_options(columns)).squeeze(0)
-
-
-def _options(columns: Columns) -> tuple[Sizes, ...]:
-    return columns.kernel, columns.dilation, columns.padding, columns.stride
+    columns, around = _columns("unfold", x.shape[-2:], kernel_size, dilation, padding, stride)
+    lead, c = x.shape[:-3], x.shape[-3]
+    y = Unfold.apply(pad(reshape(x, (math.prod(lead), *x.shape[-3:])), around), columns=columns)
+    return reshape(y, (*lead, c * math.prod(columns.kernel), math.prod(columns.out)))
 
 
 def fold(x: Any, output_size: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride: Any = 1) -> Tensor:
-    """The sums of columns where their windows lie in images, the transpose of unfold: x [N, C K K', O O'] or without N
-    -> [N, C, H, W] or [C, H, W].
+    """The sums of columns where their windows lie, the transpose of unfold: x [N, C K K', O O'] or without N -> [N, C,
+    H, W] or [C, H, W].
 
     output_size: H, or H and W; the rest as in unfold. ValueError where x has not C K K' rows, or not as many columns
     as there are windows; TypeError where x is not floating.
     """
     (x,) = tensors("fold", "x", 1, x)
-    columns = _columns("fold", per_axis("fold", "output_size", output_size, 2), kernel_size, dilation, padding, stride)
-    rows, count = math.prod(columns.kernel), math.prod(columns.out)
+    space = per_axis("fold", "output_size", output_size, 2)
+    columns, around = _columns("fold", space, kernel_size, dilation, padding, stride)
+    lead, rows, count = x.shape[:-2], math.prod(columns.kernel), math.prod(columns.out)
     if x.ndim not in (2, 3) or x.shape[-2] % rows or not x.shape[-2] or x.shape[-1] != count:
-        expected = f"[N, C * {rows}, {count}] or [C * {rows}, {count}]"
-        raise ValueError(f"fold: x has shape {x.shape}, expected {expected}: there are {columns.out} windows")
-    if x.ndim == 3:
-        return Fold.apply(x, columns=columns)
-    return fold(x.unsqueeze(0), columns.space, *_options(columns)).squeeze(0)
+        raise ValueError(f"fold: x has shape {x.shape}, expected [N, C * {rows}, {count}] or without N")
+    split = reshape(x, (math.prod(lead), x.shape[-2] // rows, *columns.kernel, *columns.out))
+    y = pad(Fold.apply(split, columns=columns), [-n for n in around])
+    return reshape(y, (*lead, *y.shape[1:]))
 
 
 def pixel_shuffle(x: Any, upscale_factor: int) -> Tensor:
