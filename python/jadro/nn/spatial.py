@@ -124,10 +124,9 @@ class _Pad(Options):
             raise ValueError(f"{call}: padding is {padding!r}, expected an integer or {n}")
 
     def forward(self, x: Any) -> Tensor:
-        x = as_tensor(x)
-        if x.ndim not in (self._axes + 1, self._axes + 2):
-            ranks = f"{self._axes + 2} axes, or {self._axes + 1} without the batch"
-            raise ValueError(f"{type(self).__name__}: x has shape {x.shape}, expected {ranks}")
+        x, n = as_tensor(x), self._axes + 1
+        if x.ndim not in (n, n + 1):
+            raise ValueError(f"{type(self).__name__}: x has shape {x.shape}, expected {n} or {n + 1} axes")
         return F.pad(x, self.padding, self._mode)
 
 

@@ -164,17 +164,16 @@ def _sizes(space: tuple[int, ...], size: Any, scale_factor: Any, recompute: bool
     n = len(space)
     if (size is None) == (scale_factor is None):
         raise ValueError(f"interpolate: size is {size} and scale_factor is {scale_factor}, expected one of them")
+    if size is not None and recompute:
+        raise ValueError("interpolate: recompute_scale_factor is True, expected a scale_factor with it")
     if size is not None:
-        if recompute:
-            raise ValueError("interpolate: recompute_scale_factor is True, expected a scale_factor with it")
         return per_axis("interpolate", "size", size, n), (None,) * n
     scales = tuple(scale_factor) if isinstance(scale_factor, (tuple, list)) else (scale_factor,) * n
-    if len(scales) != n or not all(0 < s < math.inf for s in scales):
-        raise ValueError(f"interpolate: scale_factor is {scale_factor}, expected a positive number or {n} of them")
-    sizes = tuple(math.floor(m * s) for m, s in zip(space, scales, strict=True))
-    if min(sizes) < 1:
-        raise ValueError(f"interpolate: scale_factor is {scale_factor}, which leaves nothing of {space}")
-    return sizes, (None,) * n if recompute else tuple(map(float, scales))
+    if len(scales) != n or not all(1 <= m * s < math.inf for m, s in zip(space, scales, strict=True)):
+        raise ValueError(f"interpolate: scale_factor is {scale_factor}, expected {n} that leave something of {space}")
+    return tuple(math.floor(m * s) for m, s in zip(space, scales, strict=True)), (None,) * n if recompute else tuple(
+        map(float, scales)
+    )
 
 
 def interpolate(
@@ -193,8 +192,7 @@ def interpolate(
     recompute_scale_factor: s from the sizes all the same. antialias (bilinear, bicubic with a = -1/2): the kernel is as
     wide as the cells that an output stands for.
 
-    ValueError for other modes, ranks and sizes, and for align_corners or antialias with a mode that has none; TypeError
-    where x is not floating.
+    ValueError for other modes, ranks and sizes, and for align_corners or antialias with a mode that has none.
     """
     (x,) = tensors("interpolate", "x", 1, x)
     n, space = x.ndim - 2, x.shape[2:]

@@ -81,7 +81,7 @@ def unfold(x: Any, kernel_size: Any, dilation: Any = 1, padding: Any = 0, stride
     y[n, (c, k, l), (i, j)] = x[n, c, i S - P + k D, j S - P + l D], 0 in the padding
 
     kernel_size, dilation, padding, stride: an int or two. ValueError for other ranks, and where the window does not
-    fit; TypeError where x is not floating.
+    fit.
     """
     (x,) = tensors("unfold", "x", 1, x)
     if x.ndim not in (3, 4) or min(x.shape[-3:]) < 1:
@@ -97,7 +97,7 @@ def fold(x: Any, output_size: Any, kernel_size: Any, dilation: Any = 1, padding:
     H, W] or [C, H, W].
 
     output_size: H, or H and W; the rest as in unfold. ValueError where x has not C K K' rows, or not as many columns
-    as there are windows; TypeError where x is not floating.
+    as there are windows.
     """
     (x,) = tensors("fold", "x", 1, x)
     space = per_axis("fold", "output_size", output_size, 2)

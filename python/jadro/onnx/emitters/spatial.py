@@ -121,29 +121,24 @@ def group_norm_(g: Builder, x: Any, weight: Any, bias: Any, *, shape: Any, group
     return g.node("GroupNormalization", g.name(x), *affine, num_groups=groups, epsilon=eps)
 
 
-_RESIZE = {"bilinear": "linear", "trilinear": "linear", "bicubic": "cubic", "nearest-exact": "nearest"}
+def _resized(g: Builder, x: Any, sizes: str, scales: str, **options: Any) -> str:
+    return g.node("Resize", g.name(x), "", scales, sizes, axes=list(range(2, x.ndim)), **options)
 
 
 @emits(interpolate.Interpolate)
 def resize(g: Builder, x: Any, *, plans: Any, resize: Any) -> str:
-    mode, align, antialias, sizes, scales = resize
-    options = {"mode": _RESIZE.get(mode, mode), "antialias": int(antialias), "axes": list(range(2, x.ndim))}
-    options["coordinate_transformation_mode"] = "align_corners" if align else "half_pixel"
-    if mode.startswith("nearest"):
-        options["nearest_mode"] = "floor" if mode == "nearest" else "round_prefer_ceil"
-        if mode == "nearest":
-            options["coordinate_transformation_mode"] = "asymmetric"
-    if antialias:
-        options.update(cubic_coeff_a=-0.5, exclude_outside=1)
-    if None in scales:
-        return g.node("Resize", g.name(x), "", "", g.ints(*sizes), **options)
-    return g.node("Resize", g.name(x), "", g.constant(scales, np.float32), **options)
+    mode, align, smooth, sizes, scales = resize
+    nearest, by_size = mode == "nearest", None in scales
+    return _resized(
+        g, x, g.ints(*sizes) if by_size else "", "" if by_size else g.constant(scales, np.float32),
+        mode="cubic" if mode == "bicubic" else "linear" if "linear" in mode else "nearest",
+        coordinate_transformation_mode="align_corners" if align else "asymmetric" if nearest else "half_pixel",
+        nearest_mode="floor" if nearest else "round_prefer_ceil", antialias=int(smooth), exclude_outside=int(smooth),
+        cubic_coeff_a=-0.5 if smooth else -0.75,
+    )  # fmt: skip
 
 
 @emits(interpolate.Repeat)
 def repeat(g: Builder, x: Any, *, pool: Any) -> str:
-    scales = g.constant([1, 1, *pool.window[0]], np.float32)
-    return g.node(
-        "Resize", g.name(x), "", scales, mode="nearest", coordinate_transformation_mode="asymmetric",
-        nearest_mode="floor",
-    )  # fmt: skip
+    scales = g.constant(pool.window[0], np.float32)
+    return _resized(g, x, "", scales, coordinate_transformation_mode="asymmetric", nearest_mode="floor")
