@@ -108,18 +108,21 @@ OPERATIONS = {
     "distances and norms": (
         lambda x, y: (
             F.normalize(x), F.cosine_similarity(x, y), F.pairwise_distance(x, y), F.rms_norm(x, 4),
+            F.local_response_norm(x.unsqueeze(0), 2), F.lp_pool1d(x, 2, 2),
         ),
         (draw(3, 4), draw(3, 4, seed=1)),
     ),
     "more losses": (
         lambda x, y, t: (
             F.huber_loss(x, y), F.binary_cross_entropy(x.sigmoid(), y.detach().sigmoid()), F.kl_div(x, y.exp()),
-            F.triplet_margin_loss(x, y, x * y), F.margin_ranking_loss(x, y, (t * 2 - 1).unsqueeze(1)),
+            F.gaussian_nll_loss(x, y, x.exp()), F.soft_margin_loss(x, y), F.triplet_margin_loss(x, y, x * y),
+            F.cosine_embedding_loss(x, y, t * 2 - 1), F.multi_margin_loss(x, t),
+            F.hinge_embedding_loss(x, (t * 2 - 1).unsqueeze(1).expand(3, 4)),
         ),
         (draw(3, 4), draw(3, 4, seed=1), np.array([0, 1, 1])),
     ),
     "dropout of channels": (
-        lambda x: F.dropout2d(x, 0.4),
+        lambda x: (F.dropout2d(x, 0.4), F.alpha_dropout(x, 0.4, True), F.feature_alpha_dropout(x, 0.4, True)),
         (IMAGES,),
     ),
     "rearranged": (

@@ -93,20 +93,56 @@ def test_channels_are_dropped_whole(name, shape, lead):
     assert not getattr(F, "dropout" + name)(x, 1.0).data.any()
 
 
+@pytest.mark.parametrize("whole", [False, True])
+def test_alpha_dropout_keeps_mean_and_variance(whole):
+    """y = a x + b where kept, a s + b where not; mean and variance of normal x are 0 and 1 again."""
+    p, lowest = 0.2, -1.0507009873554805 * 1.6732632423543772
+    a = (1 - p + p * (1 - p) * lowest**2) ** -0.5
+    b = -a * p * lowest
+    x = np.random.default_rng(0).standard_normal((200, 300, 2))
+    leaf = jadro.tensor(x, requires_grad=True)
+    jadro.manual_seed(0)
+    y = (F.feature_alpha_dropout if whole else F.alpha_dropout)(leaf, p, training=True)
+    dropped = np.isclose(y.data, a * lowest + b, rtol=1e-12)
+    np.testing.assert_allclose(y.data, np.where(dropped, a * lowest + b, a * x + b), rtol=1e-9, atol=1e-12)
+    assert abs(dropped.mean() - p) < 0.01
+    assert (dropped[..., 0] == dropped[..., 1]).all() == whole
+    assert abs(y.data.mean()) < 0.02 and abs(y.data.var() - 1) < 0.05
+    y.sum().backward()
+    np.testing.assert_allclose(leaf.grad.data, np.where(dropped, 0, a), rtol=1e-12)
+    jadro.manual_seed(0)
+    layer = (nn.FeatureAlphaDropout if whole else nn.AlphaDropout)(p)
+    np.testing.assert_array_equal(layer(x).data, y.data)
+    assert layer.eval()(leaf) is leaf
+
+
+def test_alpha_dropout_agrees_with_pytorch_on_both_of_its_values():
+    torch = pytest.importorskip("torch")
+    x = np.full(1000, 0.5)
+    jadro.manual_seed(0)
+    ours = np.unique(F.alpha_dropout(x, 0.4, training=True).data)
+    theirs = np.unique(torch.nn.functional.alpha_dropout(torch.tensor(x), 0.4, training=True).numpy())
+    np.testing.assert_allclose(ours, theirs, rtol=1e-12)
+    np.testing.assert_array_equal(F.alpha_dropout(x, 1.0, training=True).data, 0)
+    assert F.alpha_dropout(x).tolist() == x.tolist()  # training is False
+
+
 def test_gradients_of_dropped_channels():
     def f(x):
         jadro.manual_seed(4)
-        return F.dropout2d(x, 0.5) ** 2
+        return F.dropout2d(x, 0.5) ** 2 + F.feature_alpha_dropout(x, 0.5, training=True) ** 2
 
     gradcheck(f, jadro.tensor(np.random.default_rng(0).standard_normal((2, 4, 3, 2)), requires_grad=True))
 
 
 IMAGES = np.ones((2, 3, 4, 4))
 BAD = [
-    (ValueError, r"dropout1d: x has shape .*expected \(2, 3\) axes", lambda: F.dropout1d(IMAGES)),
-    (ValueError, r"dropout2d: x has shape .*expected \(3, 4\) axes", lambda: F.dropout2d(IMAGES[0, 0])),
-    (ValueError, r"dropout3d: x has shape .*expected \(4, 5\) axes", lambda: F.dropout3d(IMAGES[0])),
-    (ValueError, "dropout2d: x has shape .* and p is -1", lambda: F.dropout2d(IMAGES, -1)),
+    (ValueError, "dropout1d: x has shape .*expected 2 or 3 axes", lambda: F.dropout1d(IMAGES)),
+    (ValueError, "dropout2d: x has shape .*expected 3 or 4 axes", lambda: F.dropout2d(IMAGES[0, 0])),
+    (ValueError, "dropout3d: x has shape .*expected 4 or 5 axes", lambda: F.dropout3d(IMAGES[0])),
+    (ValueError, "dropout2d: p is -1", lambda: F.dropout2d(IMAGES, -1)),
+    (ValueError, "alpha_dropout: p is 2", lambda: F.alpha_dropout(IMAGES, 2)),
+    (ValueError, "feature_alpha_dropout: x has shape", lambda: F.feature_alpha_dropout(IMAGES[0, 0, 0], training=True)),
     (ValueError, "Dropout2d: p is 1.5", lambda: nn.Dropout2d(1.5)),
     (TypeError, "dropout3d: x has dtype int64", lambda: F.dropout3d(IMAGES.astype(int))),
 ]

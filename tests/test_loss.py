@@ -19,12 +19,28 @@ CLASSES = RNG.integers(0, 4, 5)
 WEIGHT = RNG.uniform(0.5, 2, 4)
 
 
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def cosine(a, b):
+    return (a * b).sum(-1) / np.sqrt((a * a).sum(-1) * (b * b).sum(-1))
+
+
 def distance(a, b, p=2.0, eps=1e-6):
     return (abs(a - b + eps) ** p).sum(-1) ** (1 / p)
 
 
 def cross(x, t):
     return -t * np.log(x) - (1 - t) * np.log(1 - x)
+
+
+def multi_margin(x, t, p=1, margin=1.0, weight=None):
+    found = []
+    for row, own in zip(x, t, strict=True):
+        terms = [max(0, margin - row[own] + row[i]) ** p for i in range(len(row)) if i != own]
+        found.append(sum(terms) / len(row) * (1 if weight is None else weight[own]))
+    return np.array(found)
 
 
 # name of the function, layer, inputs, options, equation
@@ -39,6 +55,29 @@ CASES = [
     ("kl_div", "KLDivLoss", (np.log(P), Q), {}, lambda x, t: t * (np.log(t) - x)),
     ("kl_div", "KLDivLoss", (np.log(P), np.log(Q)), {"log_target": True}, lambda x, t: np.exp(t) * (t - x)),
     (
+        "gaussian_nll_loss", "GaussianNLLLoss", (X, Y, P), {},
+        lambda x, y, v: 0.5 * (np.log(v) + (x - y) ** 2 / v),
+    ),
+    (
+        "gaussian_nll_loss", "GaussianNLLLoss", (X, Y, P[:, 0]), {"full": True, "eps": 1e-3},
+        lambda x, y, v: 0.5 * (np.log(v[:, None]) + (x - y) ** 2 / v[:, None] + math.log(2 * math.pi)),
+    ),
+    (
+        "gaussian_nll_loss", "GaussianNLLLoss", (X, Y, P[:, :1]), {},
+        lambda x, y, v: 0.5 * (np.log(v) + (x - y) ** 2 / v),
+    ),
+    ("poisson_nll_loss", "PoissonNLLLoss", (X, Q), {}, lambda x, t: np.exp(x) - t * x),
+    ("poisson_nll_loss", "PoissonNLLLoss", (P, Q), {"log_input": False}, lambda x, t: x - t * np.log(x + 1e-8)),
+    (
+        "poisson_nll_loss", "PoissonNLLLoss", (X, 3 * Q), {"full": True},
+        lambda x, t: np.exp(x) - t * x + np.where(t > 1, t * np.log(t) - t + 0.5 * np.log(2 * np.pi * t), 0),
+    ),
+    ("soft_margin_loss", "SoftMarginLoss", (X, SIGNS), {}, lambda x, t: np.log1p(np.exp(-t * x))),
+    (
+        "hinge_embedding_loss", "HingeEmbeddingLoss", (X, SIGNS), {"margin": 0.7},
+        lambda x, t: np.where(t == 1, x, np.maximum(0, 0.7 - x)),
+    ),
+    (
         "margin_ranking_loss", "MarginRankingLoss", (X, Y, SIGNS), {"margin": 0.3},
         lambda x, y, t: np.maximum(0, 0.3 - t * (x - y)),
     ),
@@ -51,6 +90,24 @@ CASES = [
         lambda a, p, n: np.maximum(
             0, distance(a, p, 3, 1e-3) - np.minimum(distance(a, n, 3, 1e-3), distance(p, n, 3, 1e-3)) + 2
         ),
+    ),
+    (
+        "cosine_embedding_loss", "CosineEmbeddingLoss", (X, Y, SIGNS[:, 0]), {"margin": 0.1},
+        lambda x, y, t: np.where(t == 1, 1 - cosine(x, y), np.maximum(0, cosine(x, y) - 0.1)),
+    ),
+    (
+        "cosine_embedding_loss", "CosineEmbeddingLoss", (X[0], Y[0], np.array(1)), {},
+        lambda x, y, t: 1 - cosine(x, y),
+    ),
+    ("multi_margin_loss", "MultiMarginLoss", (X, CLASSES), {}, multi_margin),
+    (
+        "multi_margin_loss", "MultiMarginLoss", (X, CLASSES), {"p": 2, "margin": 0.6, "weight": WEIGHT},
+        lambda x, t: multi_margin(x, t, 2, 0.6, WEIGHT),
+    ),
+    ("multi_margin_loss", "MultiMarginLoss", (X[0], np.array(2)), {}, lambda x, t: multi_margin(x[None], [t])[0]),
+    (
+        "multilabel_soft_margin_loss", "MultiLabelSoftMarginLoss", (X, Q), {"weight": WEIGHT},
+        lambda x, t: (cross(sigmoid(x), t) * WEIGHT).mean(-1),
     ),
 ]  # fmt: skip
 IDS = [f"{case[0]}{i}" for i, case in enumerate(CASES)]
@@ -116,6 +173,25 @@ def test_binary_cross_entropy_at_the_ends(dtype):
     assert np.isnan(F.binary_cross_entropy(np.array([np.nan], dtype), np.zeros(1, dtype)).item())
 
 
+def test_far_out():
+    x = jadro.tensor(np.array([-1e4, 1e4], np.float32), requires_grad=True)
+    y = F.soft_margin_loss(x, np.array([1, 1], np.float32), reduction="none")
+    y.sum().backward()
+    assert y.tolist() == [1e4, 0] and x.grad.tolist() == [-1, 0]
+    y = F.multilabel_soft_margin_loss(x.detach().reshape(1, 2), np.zeros((1, 2), np.float32))
+    assert y.item() == 5e3
+
+
+def test_the_least_variance_lets_the_gradient_pass():
+    v = jadro.tensor(np.array([0.0, 1e-9, 2.0]), requires_grad=True)
+    x, t = np.ones(3), np.zeros(3)
+    y = F.gaussian_nll_loss(x, t, v, eps=0.5, reduction="none")
+    np.testing.assert_allclose(y.data, [0.5 * (math.log(c) + 1 / c) for c in (0.5, 0.5, 2)], rtol=1e-12)
+    y.sum().backward()
+    np.testing.assert_allclose(v.grad.data, [0.5 * (1 / c - 1 / c**2) for c in (0.5, 0.5, 2)], rtol=1e-12)
+    np.testing.assert_allclose(F.gaussian_nll_loss(x, t, 2.0).item(), 0.5 * (math.log(2) + 0.5), rtol=1e-12)
+
+
 BAD = [
     ("huber_loss: delta is 0, expected more than 0", lambda: F.huber_loss(X, Y, delta=0)),
     ("huber_loss: shapes", lambda: F.huber_loss(X, Y[:3])),
@@ -123,9 +199,18 @@ BAD = [
     (r"binary_cross_entropy: x has -.*, expected 0\.\.1", lambda: F.binary_cross_entropy(X, Q)),
     ("kl_div: reduction is 'max', expected one of", lambda: F.kl_div(X, Q, "max")),
     ("KLDivLoss: reduction is 'max', expected one of", lambda: nn.KLDivLoss("max")),
+    ("gaussian_nll_loss: eps is 0", lambda: F.gaussian_nll_loss(X, Y, P, eps=0)),
+    ("gaussian_nll_loss: var has -", lambda: F.gaussian_nll_loss(X, Y, -P)),
+    (r"gaussian_nll_loss: var has shape \(4,\)", lambda: F.gaussian_nll_loss(X, Y, P[0])),
+    ("soft_margin_loss: target has shape", lambda: F.soft_margin_loss(X, SIGNS[0])),
     ("margin_ranking_loss: x1, x2 and target have shapes", lambda: F.margin_ranking_loss(X, Y, SIGNS[0])),
     ("triplet_margin_loss: margin is 0, expected more than 0", lambda: F.triplet_margin_loss(X, Y, Z, margin=0)),
     ("triplet_margin_loss: shapes", lambda: F.triplet_margin_loss(X, Y, Z[:3])),
+    ("cosine_embedding_loss: x1, x2 and target have shapes", lambda: F.cosine_embedding_loss(X, Y, SIGNS)),
+    ("multi_margin_loss: p is 3, expected 1 or 2", lambda: F.multi_margin_loss(X, CLASSES, 3)),
+    (r"multi_margin_loss: target holds 4, expected 0\.\.3", lambda: F.multi_margin_loss(X, np.arange(5))),
+    (r"multi_margin_loss: x has shape \(5, 4\) and target \(4,\)", lambda: F.multi_margin_loss(X, CLASSES[:4])),
+    ("multilabel_soft_margin_loss: target has shape", lambda: F.multilabel_soft_margin_loss(X, Q[:, :3])),
 ]  # fmt: skip
 
 
@@ -133,3 +218,8 @@ BAD = [
 def test_bad_input(message, call):
     with pytest.raises(ValueError, match=f"^{message}"):
         call()
+
+
+def test_classes_are_integers():
+    with pytest.raises(TypeError, match="multi_margin_loss: target has dtype float64, expected integers"):
+        F.multi_margin_loss(X, SIGNS[:, 0])

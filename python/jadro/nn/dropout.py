@@ -48,3 +48,17 @@ class Dropout3d(Dropout):
 
     def forward(self, x: Any) -> Tensor:
         return F.dropout3d(x, self.p, self.training)
+
+
+class AlphaDropout(Dropout):
+    """Dropout that keeps mean 0 and variance 1, for use behind SELU; see F.alpha_dropout."""
+
+    def forward(self, x: Any) -> Tensor:
+        return F.alpha_dropout(x, self.p, self.training)
+
+
+class FeatureAlphaDropout(Dropout):
+    """As AlphaDropout, but of whole channels of [N, C, ...]."""
+
+    def forward(self, x: Any) -> Tensor:
+        return F.feature_alpha_dropout(x, self.p, self.training)

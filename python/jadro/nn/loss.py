@@ -104,6 +104,13 @@ class BCELoss(_Loss):
         return F.binary_cross_entropy(x, target, self.weight, self.reduction)
 
 
+class MultiLabelSoftMarginLoss(BCELoss):
+    """The mean over classes of the binary cross-entropy of scores; see `functional.multilabel_soft_margin_loss`."""
+
+    def forward(self, x: Any, target: Any) -> Tensor:
+        return F.multilabel_soft_margin_loss(x, target, self.weight, self.reduction)
+
+
 class HuberLoss(_Loss):
     """(x - target)^2 / 2 where |x - target| <= delta, else delta (|x - target| - delta / 2)"""
 
@@ -126,10 +133,49 @@ class KLDivLoss(_Loss):
         return F.kl_div(x, target, self.reduction, self.log_target)
 
 
+class GaussianNLLLoss(_Loss):
+    """Negative log-likelihood of targets under normal distributions; see `functional.gaussian_nll_loss`."""
+
+    def __init__(self, *, full: bool = False, eps: float = 1e-6, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        self.full, self.eps = full, eps
+
+    def forward(self, x: Any, target: Any, var: Any) -> Tensor:
+        return F.gaussian_nll_loss(x, target, var, self.full, self.eps, self.reduction)
+
+
+class PoissonNLLLoss(_Loss):
+    """Negative log-likelihood of counts; see `functional.poisson_nll_loss`."""
+
+    def __init__(self, log_input: bool = True, full: bool = False, eps: float = 1e-8, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        self.log_input, self.full, self.eps = log_input, full, eps
+
+    def forward(self, x: Any, target: Any) -> Tensor:
+        return F.poisson_nll_loss(x, target, self.log_input, self.full, self.eps, self.reduction)
+
+
+class SoftMarginLoss(_Loss):
+    """log(1 + exp(-target x))"""
+
+    def forward(self, x: Any, target: Any) -> Tensor:
+        return F.soft_margin_loss(x, target, self.reduction)
+
+
 class _Margin(_Loss):
     def __init__(self, margin: float = 0.0, reduction: str = "mean") -> None:
         super().__init__(reduction)
         self.margin = margin
+
+
+class HingeEmbeddingLoss(_Margin):
+    """x where the target is 1, max(0, margin - x) where it is -1"""
+
+    def __init__(self, margin: float = 1.0, reduction: str = "mean") -> None:
+        super().__init__(margin, reduction)
+
+    def forward(self, x: Any, target: Any) -> Tensor:
+        return F.hinge_embedding_loss(x, target, self.margin, self.reduction)
 
 
 class MarginRankingLoss(_Margin):
@@ -137,6 +183,25 @@ class MarginRankingLoss(_Margin):
 
     def forward(self, x1: Any, x2: Any, target: Any) -> Tensor:
         return F.margin_ranking_loss(x1, x2, target, self.margin, self.reduction)
+
+
+class CosineEmbeddingLoss(_Margin):
+    """1 - cos(x1, x2) where the target is 1, max(0, cos(x1, x2) - margin) where it is -1"""
+
+    def forward(self, x1: Any, x2: Any, target: Any) -> Tensor:
+        return F.cosine_embedding_loss(x1, x2, target, self.margin, self.reduction)
+
+
+class MultiMarginLoss(_Loss):
+    """Hinges between the class of the target and the others; see `functional.multi_margin_loss`."""
+
+    def __init__(self, p: int = 1, margin: float = 1.0, weight: Any = None, reduction: str = "mean") -> None:
+        super().__init__(reduction)
+        self.p, self.margin = p, margin
+        self._register("weight", weight)
+
+    def forward(self, x: Any, target: Any) -> Tensor:
+        return F.multi_margin_loss(x, target, self.p, self.margin, self.weight, self.reduction)
 
 
 class TripletMarginLoss(_Loss):

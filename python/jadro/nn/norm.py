@@ -13,7 +13,7 @@ from ..tensor import Tensor, as_tensor
 from . import functional as F
 from . import init
 from .checks import integer
-from .module import Module, Parameter
+from .module import Module, Options, Parameter
 
 
 class _Norm(Module):
@@ -209,6 +209,19 @@ class RMSNorm(Module):
         return F.rms_norm(x, self.normalized_shape, self.weight, self.eps)
 
     extra_repr = LayerNorm.extra_repr
+
+
+class LocalResponseNorm(Options):
+    """Each channel of [N, C, L, ...] divided by what `size` channels around have; see F.local_response_norm."""
+
+    _shown = ("size", "alpha", "beta", "k")
+
+    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
+        super().__init__()
+        self.size, self.alpha, self.beta, self.k = integer("LocalResponseNorm", "size", size), alpha, beta, k
+
+    def forward(self, x: Any) -> Tensor:
+        return F.local_response_norm(x, self.size, self.alpha, self.beta, self.k)
 
 
 class GroupNorm(Module):

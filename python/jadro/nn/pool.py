@@ -124,6 +124,31 @@ class AvgPool3d(_AvgPoolOverride):
         return F.avg_pool3d(x, *self._options())
 
 
+class _LPPool(Options):
+    _shown = ("norm_type", "kernel_size", "stride", "ceil_mode")
+
+    def __init__(self, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> None:
+        super().__init__()
+        self.norm_type, self.kernel_size, self.stride, self.ceil_mode = norm_type, kernel_size, stride, ceil_mode
+
+    def _options(self) -> tuple[Any, ...]:
+        return (self.norm_type, self.kernel_size, self.stride, self.ceil_mode)
+
+
+class LPPool1d(_LPPool):
+    """The norms of windows of sequences [N, C, L] or [C, L]; options as in F.lp_pool1d."""
+
+    def forward(self, x: Any) -> Tensor:
+        return F.lp_pool1d(x, *self._options())
+
+
+class LPPool2d(_LPPool):
+    """The norms of windows of images [N, C, H, W] or [C, H, W]; options as in F.lp_pool2d."""
+
+    def forward(self, x: Any) -> Tensor:
+        return F.lp_pool2d(x, *self._options())
+
+
 class _AdaptivePool(Options):
     _shown = ("output_size",)
 

@@ -12,11 +12,12 @@ from .. import backend
 from ..autograd import Function, Node
 from ..backend import Array, contiguous, seen
 from ..tensor import Tensor
+from .avg_pool import avg_pool
 from .batch_norm import batch_norm, check_axes, check_eps, check_vectors
 from .common import remembered, shape_of, tensors
 from .elementwise import sqrt
 from .reduce import mean as mean_of
-from .windows import Sizes
+from .windows import Sizes, per_axis
 
 
 class GroupNorm(Function):
@@ -116,6 +117,24 @@ def rms_norm(x: Any, normalized_shape: Any, weight: Any = None, eps: float | Non
     least = float(np.spacing(x.dtype.type(1))) if eps is None else check_eps("rms_norm", eps)
     y = x / sqrt(mean_of(x * x, axes, True) + least)
     return y if weight is None else y * weight
+
+
+def local_response_norm(x: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
+    """y[c] = x[c] / (k + alpha / size sum of x[i]^2)^beta, over the channels i from c - floor(size / 2) on, `size` of
+    them, where they are (Krizhevsky et al. 2012).
+
+    x: [N, C, L, ...]. Raises ValueError for fewer axes or a size below 1.
+    """
+    (x,) = tensors("local_response_norm", "x", 1, x)
+    (size,) = per_axis("local_response_norm", "size", size, 1)
+    if x.ndim < 3:
+        raise ValueError(f"local_response_norm: x has shape {x.shape}, expected at least 3 axes")
+    if not x.numel():
+        return x
+    squares = (x * x).reshape(x.shape[0], 1, x.shape[1], math.prod(x.shape[2:]))
+    around = (size // 2, (size - 1) // 2), (0, 0)
+    means = avg_pool("local_response_norm", 2, squares, (size, 1), 1, around, False, True)
+    return x / (means.reshape(x.shape) * alpha + k) ** beta
 
 
 @remembered
