@@ -7,7 +7,7 @@ import jadro
 import jadro.nn.functional as F
 from jadro import _core
 from jadro.ops import avg_pool as avg_pool_op
-from jadro.testing import gradgradcheck
+from jadro.testing import gradcheck, gradgradcheck
 from jadro.testing.cases import avg_pool
 
 rng = np.random.default_rng(0)
@@ -113,3 +113,19 @@ def test_sizes_beyond_32_bits_are_refused():
             _core.avg_pool_forward(np.zeros((0, 1, size)), np.zeros((0, 1, 1)), *avg_pool_op.ADAPTIVE)
         with pytest.raises(ValueError, match="avg_pool_backward: x has shape"):
             _core.avg_pool_backward(np.zeros((0, 1, 1)), np.zeros((0, 1, size)), *avg_pool_op.ADAPTIVE)
+
+
+@pytest.mark.parametrize("p", [1.0, 2.0, 3.0])
+def test_norm_pooling(p):
+    x = rng.uniform(0.1, 1, (2, 3, 4, 6))
+    windows = x.reshape(2, 3, 2, 2, 2, 3)
+    expected = (windows**p).sum((3, 5)) ** (1 / p)
+    np.testing.assert_allclose(F.lp_pool2d(x, p, (2, 3)).data, expected, rtol=1e-12)
+    expected = (x[0, 0].reshape(4, 3, 2) ** p).sum(2) ** (1 / p)
+    np.testing.assert_allclose(F.lp_pool1d(x[0, 0], p, 2).data, expected, rtol=1e-12)
+    gradcheck(lambda x: F.lp_pool2d(x.exp(), p, 2, 1), [leaf(1, 2, 4, 3)])
+    zeros = jadro.zeros(1, 4, requires_grad=True)
+    F.lp_pool1d(zeros, p, 2).sum().backward()
+    assert np.isfinite(zeros.grad.data).all()
+    with pytest.raises(ValueError, match=r"^lp_pool2d: norm_type is 0, expected a positive number"):
+        F.lp_pool2d(x, 0, 2)

@@ -56,6 +56,7 @@ IMAGES = draw(2, 4, 9, 8)
 IDS = np.array([[0, 3, 1], [2, 2, 4]])
 OPERATIONS = {
     "arithmetic": (lambda x, y: (x * y - y / 2 + 3) ** 2, (draw(3, 4), draw(4, seed=1))),
+    "powers": (lambda x: (x**3.0, x**0, (x * x) ** 0.7), (draw(3, 4),)),
     "comparison": (lambda x, y: x > y, (draw(3, 4), draw(4, seed=1))),
     "functions": (
         lambda x: x.exp() + x.tanh() + x.sigmoid() + x.relu() + x.abs().sqrt() + (x * x + 1).log(), (draw(5),)
@@ -104,6 +105,50 @@ OPERATIONS = {
         lambda x, y: (F.mse_loss(x, y), F.l1_loss(x, y), F.smooth_l1_loss(x, y)), (draw(3, 4), draw(3, 4, seed=1))
     ),
     "pad": (lambda x: F.pad(x, (1, 2, 0, 1)), (IMAGES,)),
+    "distances and norms": (
+        lambda x, y: (
+            F.normalize(x), F.cosine_similarity(x, y), F.pairwise_distance(x, y), F.rms_norm(x, 4),
+            F.local_response_norm(x.unsqueeze(0), 2), F.lp_pool1d(x, 2, 2),
+        ),
+        (draw(3, 4), draw(3, 4, seed=1)),
+    ),
+    "more losses": (
+        lambda x, y, t: (
+            F.huber_loss(x, y), F.binary_cross_entropy(x.sigmoid(), y.detach().sigmoid()), F.kl_div(x, y.exp()),
+            F.gaussian_nll_loss(x, y, x.exp()), F.soft_margin_loss(x, y), F.triplet_margin_loss(x, y, x * y),
+            F.cosine_embedding_loss(x, y, t * 2 - 1), F.multi_margin_loss(x, t),
+            F.hinge_embedding_loss(x, (t * 2 - 1).unsqueeze(1).expand(3, 4)),
+        ),
+        (draw(3, 4), draw(3, 4, seed=1), np.array([0, 1, 1])),
+    ),
+    "dropout of channels": (
+        lambda x: (F.dropout2d(x, 0.4), F.alpha_dropout(x, 0.4, True), F.feature_alpha_dropout(x, 0.4, True)),
+        (IMAGES,),
+    ),
+    "rearranged": (
+        lambda x: (
+            F.pixel_shuffle(x, 2), F.channel_shuffle(x, 2), F.unfold(x, 3, padding=1),
+            F.fold(F.unfold(x, 2, stride=2), (9, 8), 2, stride=2),
+        ),
+        (IMAGES,),
+    ),
+    "composed activations": (
+        lambda x: (
+            F.hardswish(x), F.mish(x), F.selu(x), F.celu(x, 2.0), F.softsign(x), F.hardshrink(x), F.softshrink(x),
+            F.threshold(x, 0.1, 2.0), F.glu(x, 1),
+        ),
+        (draw(3, 4),),
+    ),
+    "interpolate, nearest": (
+        lambda x: (F.interpolate(x, scale_factor=2), F.interpolate(x, (5, 11)), F.interpolate(x, 3, mode="area")),
+        (IMAGES,),
+    ),
+    "interpolate": (
+        lambda x: (
+            F.interpolate(x, (4, 16), mode="bilinear"), F.interpolate(x, (13, 5), mode="bicubic", antialias=True)
+        ),
+        (IMAGES,),
+    ),
 }  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 import jadro
 import jadro.nn.functional as F
-from jadro.testing import gradgradcheck
+from jadro.testing import gradcheck, gradgradcheck
 from jadro.testing.cases import group_norm
 
 rng = np.random.default_rng(0)
@@ -125,3 +125,30 @@ def test_nan_stays_in_its_row():
 def test_bad_input_is_named(error, message, call):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_rms_norm():
+    x, w = rng.standard_normal((3, 4, 5)), rng.standard_normal((4, 5))
+    for shape, axes, weight in (((4, 5), (1, 2), w), (5, (2,), w[0]), ([4, 5], (1, 2), None)):
+        for eps in (None, 0.3):
+            least = np.finfo(float).eps if eps is None else eps
+            expected = x / np.sqrt((x * x).mean(axes, keepdims=True) + least) * (1 if weight is None else weight)
+            np.testing.assert_allclose(F.rms_norm(x, shape, weight, eps).data, expected, rtol=1e-12)
+    gradgradcheck(lambda x, w: F.rms_norm(x, 5, w), [leaf(3, 5), leaf(5)])
+    with pytest.raises(ValueError, match=r"^rms_norm: x has shape \(3, 4, 5\), expected to end in"):
+        F.rms_norm(x, 4)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 6, 9])
+def test_local_response_norm(size):
+    x = rng.standard_normal((2, 6, 3, 2))
+    expected = np.empty_like(x)
+    for c in range(6):
+        seen = x[:, max(c - size // 2, 0) : c + (size + 1) // 2]
+        expected[:, c] = x[:, c] / (2 + 0.3 / size * (seen * seen).sum(1)) ** 0.6
+    np.testing.assert_allclose(F.local_response_norm(x, size, 0.3, 0.6, 2.0).data, expected, rtol=1e-12)
+    gradcheck(lambda x: F.local_response_norm(x, size, 0.3), [leaf(2, 4, 3)])
+    with pytest.raises(ValueError, match=r"^local_response_norm: x has shape"):
+        F.local_response_norm(x[0, 0], size)
+    with pytest.raises(ValueError, match=r"^local_response_norm: size is 0"):
+        F.local_response_norm(x, 0)

@@ -11,7 +11,7 @@ from ..ops.creation import full
 from ..tensor import Tensor, as_tensor
 from . import functional as F
 from .checks import integer
-from .module import Module, Parameter
+from .module import Module, Options, Parameter
 
 
 class ReLU(Module):
@@ -39,8 +39,38 @@ class SiLU(ReLU):
         return F.silu(x)
 
 
-class LeakyReLU(Module):
+class Hardsigmoid(ReLU):
+    """x / 6 + 1/2 bounded to 0..1"""
+
+    def forward(self, x: Any) -> Tensor:
+        return F.hardsigmoid(x)
+
+
+class Hardswish(ReLU):
+    """x Hardsigmoid(x)"""
+
+    def forward(self, x: Any) -> Tensor:
+        return F.hardswish(x)
+
+
+class Mish(ReLU):
+    """x tanh(log(1 + exp(x)))"""
+
+    def forward(self, x: Any) -> Tensor:
+        return F.mish(x)
+
+
+class SELU(ReLU):
+    """s x where x > 0, else s a (exp(x) - 1), for the s and a that keep mean 0 and variance 1"""
+
+    def forward(self, x: Any) -> Tensor:
+        return F.selu(x)
+
+
+class LeakyReLU(Options):
     """x where x > 0, else negative_slope x"""
+
+    _shown = ("negative_slope",)
 
     def __init__(self, negative_slope: float = 0.01, inplace: bool = False) -> None:
         super().__init__()
@@ -49,12 +79,11 @@ class LeakyReLU(Module):
     def forward(self, x: Any) -> Tensor:
         return F.leaky_relu(x, self.negative_slope)
 
-    def extra_repr(self) -> str:
-        return f"negative_slope={self.negative_slope}"
 
-
-class PReLU(Module):
+class PReLU(Options):
     """x where x > 0, else weight x; weight: Parameter [num_parameters], 1 or the number of channels (axis 1)"""
+
+    _shown = ("num_parameters",)
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25, device: Any = None, dtype: Any = None) -> None:
         super().__init__()
@@ -64,12 +93,11 @@ class PReLU(Module):
     def forward(self, x: Any) -> Tensor:
         return F.prelu(x, self.weight)
 
-    def extra_repr(self) -> str:
-        return f"num_parameters={self.num_parameters}"
 
-
-class ELU(Module):
+class ELU(Options):
     """x where x > 0, else alpha (exp(x) - 1)"""
+
+    _shown = ("alpha",)
 
     def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
         super().__init__()
@@ -78,12 +106,11 @@ class ELU(Module):
     def forward(self, x: Any) -> Tensor:
         return F.elu(x, self.alpha)
 
-    def extra_repr(self) -> str:
-        return f"alpha={self.alpha}"
 
-
-class Hardtanh(Module):
+class Hardtanh(Options):
     """x bounded to min_val..max_val"""
+
+    _shown = ("min_val", "max_val")
 
     def __init__(self, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> None:
         super().__init__()
@@ -94,12 +121,11 @@ class Hardtanh(Module):
     def forward(self, x: Any) -> Tensor:
         return F.hardtanh(x, self.min_val, self.max_val)
 
-    def extra_repr(self) -> str:
-        return f"min_val={self.min_val}, max_val={self.max_val}"
 
-
-class GELU(Module):
+class GELU(Options):
     """x Phi(x); approximate: "none" or "tanh" """
+
+    _shown = ("approximate",)
 
     def __init__(self, approximate: str = "none") -> None:
         super().__init__()
@@ -110,12 +136,11 @@ class GELU(Module):
     def forward(self, x: Any) -> Tensor:
         return F.gelu(x, self.approximate)
 
-    def extra_repr(self) -> str:
-        return f"approximate={self.approximate!r}"
 
-
-class Softplus(Module):
+class Softplus(Options):
     """log(1 + exp(beta x)) / beta, and x where beta x > threshold"""
+
+    _shown = ("beta", "threshold")
 
     def __init__(self, beta: float = 1.0, threshold: float = 20.0) -> None:
         super().__init__()
@@ -123,9 +148,6 @@ class Softplus(Module):
 
     def forward(self, x: Any) -> Tensor:
         return F.softplus(x, self.beta, self.threshold)
-
-    def extra_repr(self) -> str:
-        return f"beta={self.beta}, threshold={self.threshold}"
 
 
 class Sigmoid(Module):
@@ -142,8 +164,10 @@ class Tanh(Module):
         return F.tanh(x)
 
 
-class Softmax(Module):
+class Softmax(Options):
     """exp(x) over its sum along axis `dim`"""
+
+    _shown = ("dim",)
 
     def __init__(self, dim: int = -1) -> None:
         super().__init__()
@@ -152,12 +176,106 @@ class Softmax(Module):
     def forward(self, x: Any) -> Tensor:
         return F.softmax(as_tensor(x), self.dim)
 
-    def extra_repr(self) -> str:
-        return f"dim={self.dim}"
-
 
 class LogSoftmax(Softmax):
     """log of Softmax, without overflow"""
 
     def forward(self, x: Any) -> Tensor:
         return F.log_softmax(as_tensor(x), self.dim)
+
+
+class Softmin(Softmax):
+    """Softmax of -x"""
+
+    def forward(self, x: Any) -> Tensor:
+        return F.softmin(x, self.dim)
+
+
+class Softmax2d(Module):
+    """Softmax over the channels of images [N, C, H, W] or [C, H, W]"""
+
+    def forward(self, x: Any) -> Tensor:
+        x = as_tensor(x)
+        if x.ndim not in (3, 4):
+            raise ValueError(f"Softmax2d: x has shape {x.shape}, expected 3 or 4 axes")
+        return F.softmax(x, -3)
+
+
+class Softsign(Module):
+    """x / (1 + |x|)"""
+
+    def forward(self, x: Any) -> Tensor:
+        return F.softsign(x)
+
+
+class LogSigmoid(Module):
+    """log of Sigmoid, without overflow"""
+
+    def forward(self, x: Any) -> Tensor:
+        return F.logsigmoid(x)
+
+
+class Tanhshrink(Module):
+    """x - tanh(x)"""
+
+    def forward(self, x: Any) -> Tensor:
+        return F.tanhshrink(x)
+
+
+class CELU(Options):
+    """x where x > 0, else alpha (exp(x / alpha) - 1)"""
+
+    _shown = ("alpha",)
+
+    def __init__(self, alpha: float = 1.0, inplace: bool = False) -> None:
+        super().__init__()
+        self.alpha, self.inplace = alpha, inplace
+
+    def forward(self, x: Any) -> Tensor:
+        return F.celu(x, self.alpha)
+
+
+class Hardshrink(Options):
+    """0 where -lambd <= x <= lambd, else x"""
+
+    _shown = ("lambd",)
+
+    def __init__(self, lambd: float = 0.5) -> None:
+        super().__init__()
+        self.lambd = lambd
+
+    def forward(self, x: Any) -> Tensor:
+        return F.hardshrink(x, self.lambd)
+
+
+class Softshrink(Hardshrink):
+    """x moved towards 0 by lambd, 0 where -lambd <= x <= lambd"""
+
+    def forward(self, x: Any) -> Tensor:
+        return F.softshrink(x, self.lambd)
+
+
+class Threshold(Options):
+    """x where x > threshold, else value"""
+
+    _shown = ("threshold", "value")
+
+    def __init__(self, threshold: float, value: float, inplace: bool = False) -> None:
+        super().__init__()
+        self.threshold, self.value, self.inplace = threshold, value, inplace
+
+    def forward(self, x: Any) -> Tensor:
+        return F.threshold(x, self.threshold, self.value)
+
+
+class GLU(Options):
+    """a Sigmoid(b), a and b the halves of x along axis `dim`"""
+
+    _shown = ("dim",)
+
+    def __init__(self, dim: int = -1) -> None:
+        super().__init__()
+        self.dim = dim
+
+    def forward(self, x: Any) -> Tensor:
+        return F.glu(x, self.dim)

@@ -6,8 +6,6 @@ values that do not fit and TypeError for dtypes, before any work.
 
 from __future__ import annotations
 
-import math
-import warnings
 from typing import Any
 
 import numpy as np
@@ -17,81 +15,80 @@ from ..ops import avg_pool as _avg_pool
 from ..ops import conv2d as _conv2d
 from ..ops import pool2d as _pool2d
 from ..ops.activation import (
+    celu,
     elu,
     gelu,
+    glu,
+    hardshrink,
+    hardsigmoid,
+    hardswish,
     hardtanh,
     leaky_relu,
+    logsigmoid,
+    mish,
     prelu,
     relu,
     relu6,
+    selu,
     sigmoid,
     silu,
+    softmin,
     softplus,
+    softshrink,
+    softsign,
     tanh,
+    tanhshrink,
+    threshold,
 )
 from ..ops.batch_norm import batch_norm
-from ..ops.cross_entropy import check_reduction, cross_entropy, nll_loss
-from ..ops.cross_entropy import reduce as _reduce
-from ..ops.dropout import dropout
-from ..ops.elementwise import check_broadcast, where
+from ..ops.cross_entropy import cross_entropy, nll_loss
+from ..ops.dropout import alpha_dropout, dropout, dropout1d, dropout2d, dropout3d, feature_alpha_dropout
 from ..ops.embedding import embedding
-from ..ops.group_norm import group_norm, instance_norm, layer_norm
+from ..ops.group_norm import group_norm, instance_norm, layer_norm, local_response_norm, rms_norm
+from ..ops.interpolate import interpolate
 from ..ops.linear import linear
+from ..ops.loss import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    cosine_embedding_loss,
+    cosine_similarity,
+    gaussian_nll_loss,
+    hinge_embedding_loss,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    margin_ranking_loss,
+    mse_loss,
+    multi_margin_loss,
+    multilabel_soft_margin_loss,
+    normalize,
+    pairwise_distance,
+    poisson_nll_loss,
+    smooth_l1_loss,
+    soft_margin_loss,
+    triplet_margin_loss,
+)
 from ..ops.pad import pad
+from ..ops.rearrange import channel_shuffle, fold, pixel_shuffle, pixel_unshuffle, unfold
 from ..ops.softmax import log_softmax, softmax
 from ..tensor import Tensor, as_tensor, wrap
 
 __all__ = [
-    "adaptive_avg_pool1d",
-    "adaptive_avg_pool2d",
-    "adaptive_avg_pool3d",
-    "adaptive_max_pool1d",
-    "adaptive_max_pool2d",
-    "adaptive_max_pool3d",
-    "avg_pool1d",
-    "avg_pool2d",
-    "avg_pool3d",
-    "batch_norm",
-    "binary_cross_entropy_with_logits",
-    "conv1d",
-    "conv2d",
-    "conv3d",
-    "conv_transpose1d",
-    "conv_transpose2d",
-    "conv_transpose3d",
-    "cross_entropy",
-    "dropout",
-    "elu",
-    "embedding",
-    "gelu",
-    "group_norm",
-    "hardtanh",
-    "instance_norm",
-    "l1_loss",
-    "layer_norm",
-    "leaky_relu",
-    "linear",
-    "log_softmax",
-    "max_pool1d",
-    "max_pool2d",
-    "max_pool3d",
-    "max_unpool1d",
-    "max_unpool2d",
-    "max_unpool3d",
-    "mse_loss",
-    "nll_loss",
-    "one_hot",
-    "pad",
-    "prelu",
-    "relu",
-    "relu6",
-    "sigmoid",
-    "silu",
-    "smooth_l1_loss",
-    "softmax",
-    "softplus",
-    "tanh",
-]
+    "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d",
+    "adaptive_max_pool2d", "adaptive_max_pool3d", "alpha_dropout", "avg_pool1d", "avg_pool2d", "avg_pool3d",
+    "batch_norm", "binary_cross_entropy", "binary_cross_entropy_with_logits", "celu", "channel_shuffle", "conv1d",
+    "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "cosine_embedding_loss",
+    "cosine_similarity", "cross_entropy", "dropout", "dropout1d", "dropout2d", "dropout3d", "elu", "embedding",
+    "feature_alpha_dropout", "fold", "gaussian_nll_loss", "gelu", "glu", "group_norm", "hardshrink", "hardsigmoid",
+    "hardswish", "hardtanh", "hinge_embedding_loss", "huber_loss", "instance_norm", "interpolate", "kl_div",
+    "l1_loss", "layer_norm", "leaky_relu", "linear", "local_response_norm", "log_softmax", "logsigmoid",
+    "lp_pool1d", "lp_pool2d", "margin_ranking_loss", "max_pool1d", "max_pool2d", "max_pool3d", "max_unpool1d",
+    "max_unpool2d", "max_unpool3d", "mish", "mse_loss", "multi_margin_loss", "multilabel_soft_margin_loss",
+    "nll_loss", "normalize", "one_hot", "pad", "pairwise_distance", "pixel_shuffle", "pixel_unshuffle",
+    "poisson_nll_loss", "prelu", "relu", "relu6", "rms_norm", "selu", "sigmoid", "silu", "smooth_l1_loss",
+    "soft_margin_loss", "softmax", "softmin", "softplus", "softshrink", "softsign", "tanh", "tanhshrink",
+    "threshold", "triplet_margin_loss", "unfold",
+]  # fmt: skip
 
 
 def conv1d(
@@ -253,6 +250,17 @@ def avg_pool3d(
     return _avg_pool.avg_pool("avg_pool3d", 3, x, kernel_size, *options)
 
 
+def lp_pool1d(x: Any, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
+    """The norms of windows of sequences [N, C, L] or [C, L]; see lp_pool2d."""
+    return _avg_pool.lp_pool("lp_pool1d", 1, x, norm_type, kernel_size, stride, ceil_mode)
+
+
+def lp_pool2d(x: Any, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> Tensor:
+    """(sum of x^p over a window)^(1/p), p = norm_type, of images [N, C, H, W] or [C, H, W]; the gradient is 0 where
+    the sum is. Windows that ceil_mode lets reach over the edge count as full ones of the same mean."""
+    return _avg_pool.lp_pool("lp_pool2d", 2, x, norm_type, kernel_size, stride, ceil_mode)
+
+
 def adaptive_avg_pool1d(x: Any, output_size: Any) -> Tensor:
     """The means of `output_size` bins of sequences [N, C, L] or [C, L]; bin j covers floor(j L / O) .. ceil((j + 1) L /
     O)."""
@@ -298,54 +306,3 @@ def one_hot(x: Any, num_classes: int = -1) -> Tensor:
         raise ValueError(f"one_hot: x has {came}, expected 0..{classes - 1}: num_classes is {num_classes}")
     numbers = backend.to_device(np.arange(classes), backend.device_of(ids))
     return wrap((ids[..., None] == numbers).astype(np.int64))
-
-
-def _pair(call: str, x: Any, target: Any, reduction: str) -> tuple[Tensor, Tensor]:
-    """Input and target of a loss; a warning where their shapes differ, ValueError where they cannot be broadcast."""
-    check_reduction(call, reduction)
-    x, target = as_tensor(x), as_tensor(target)
-    if x.shape != target.shape:
-        check_broadcast(call, x, target)
-        message = f"{call}: target has shape {target.shape} and x {x.shape}; they are broadcast, which is rarely meant"
-        warnings.warn(message, stacklevel=3)
-    return x, target
-
-
-def mse_loss(x: Any, target: Any, reduction: str = "mean") -> Tensor:
-    """(x - target)^2. reduction: "mean", "sum" or "none"."""
-    x, target = _pair("mse_loss", x, target, reduction)
-    return _reduce((x - target).square(), reduction)
-
-
-def l1_loss(x: Any, target: Any, reduction: str = "mean") -> Tensor:
-    """|x - target|. reduction: "mean", "sum" or "none"."""
-    x, target = _pair("l1_loss", x, target, reduction)
-    return _reduce((x - target).abs(), reduction)
-
-
-def smooth_l1_loss(x: Any, target: Any, reduction: str = "mean", beta: float = 1.0) -> Tensor:
-    """d^2 / (2 beta) where d = |x - target| < beta, else d - beta / 2. reduction: "mean", "sum" or "none"."""
-    x, target = _pair("smooth_l1_loss", x, target, reduction)
-    if not beta >= 0:
-        raise ValueError(f"smooth_l1_loss: beta is {beta}, expected at least 0")
-    distance = (x - target).abs()
-    if beta == 0:
-        return _reduce(distance, reduction)
-    return _reduce(where(distance < beta, distance.square() * (0.5 / beta), distance - 0.5 * beta), reduction)
-
-
-def binary_cross_entropy_with_logits(
-    x: Any, target: Any, weight: Any = None, reduction: str = "mean", pos_weight: Any = None
-) -> Tensor:
-    """-(pos_weight t log sigmoid(x) + (1 - t) log(1 - sigmoid(x))) weight, without overflow.
-
-    x, target t: of one shape; weight, pos_weight: broadcast to it. reduction: "mean", "sum" or "none".
-    """
-    call = "binary_cross_entropy_with_logits"
-    check_reduction(call, reduction)
-    x, target = as_tensor(x), as_tensor(target)
-    if x.shape != target.shape:
-        raise ValueError(f"{call}: target has shape {target.shape}, expected {x.shape}, that of x")
-    positive = 1.0 if pos_weight is None else (as_tensor(pos_weight) - 1) * target + 1
-    losses = (1 - target) * x + positive * softplus(-x, threshold=math.inf)
-    return _reduce(losses if weight is None else losses * as_tensor(weight), reduction)

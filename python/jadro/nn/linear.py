@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from ..autograd import no_grad
+from ..ops.common import flat_ints
 from ..ops.creation import empty
 from ..tensor import Tensor, as_tensor
 from . import functional as F
@@ -120,3 +121,17 @@ class Flatten(Module):
 
     def extra_repr(self) -> str:
         return f"start_dim={self.start_dim}, end_dim={self.end_dim}"
+
+
+class Unflatten(Module):
+    """The axis `dim` as several of the sizes `unflattened_size`, one of which may be -1."""
+
+    def __init__(self, dim: int, unflattened_size: Any) -> None:
+        super().__init__()
+        self.dim, self.unflattened_size = dim, flat_ints("Unflatten", "unflattened_size", tuple(unflattened_size))
+
+    def forward(self, x: Any) -> Tensor:
+        return as_tensor(x).unflatten(self.dim, self.unflattened_size)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}, unflattened_size={self.unflattened_size}"

@@ -438,3 +438,12 @@ def _fitting(value: Any, target: Tensor) -> Tensor:
     if value.is_floating_point() and not target.is_floating_point():
         raise TypeError(f"has dtype {value.dtype}, expected {target.dtype}")
     return value.to(target.device)
+
+
+class Options(Module):
+    """A layer without parameters: the options of its function, shown by name."""
+
+    _shown: ClassVar[tuple[str, ...]] = ()
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={getattr(self, name)!r}" for name in self._shown)

@@ -13,7 +13,7 @@ from ..tensor import Tensor, as_tensor
 from . import functional as F
 from . import init
 from .checks import integer
-from .module import Module, Parameter
+from .module import Module, Options, Parameter
 
 
 class _Norm(Module):
@@ -158,6 +158,13 @@ class InstanceNorm3d(_InstanceNorm):
     _ranks = (4, 5)
 
 
+def _last_sizes(call: str, normalized_shape: Any) -> tuple[int, ...]:
+    sizes = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
+    if min(sizes, default=0) < 1:
+        raise ValueError(f"{call}: normalized_shape is {normalized_shape}, expected one positive size or several")
+    return sizes
+
+
 class LayerNorm(Module):
     """Layer normalisation over the last axes, of sizes `normalized_shape` (an int or several).
 
@@ -169,11 +176,7 @@ class LayerNorm(Module):
         device: Any = None, dtype: Any = None,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.normalized_shape = (normalized_shape,) if isinstance(normalized_shape, int) else tuple(normalized_shape)
-        if min(self.normalized_shape, default=0) < 1:
-            raise ValueError(
-                f"LayerNorm: normalized_shape is {normalized_shape}, expected one positive size or several"
-            )
+        self.normalized_shape = _last_sizes("LayerNorm", normalized_shape)
         self.eps, self.elementwise_affine = eps, elementwise_affine
         place = {"device": device, "dtype": dtype}
         self.weight = Parameter(ones(self.normalized_shape, **place)) if elementwise_affine else None
@@ -184,6 +187,41 @@ class LayerNorm(Module):
 
     def extra_repr(self) -> str:
         return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
+
+
+class RMSNorm(Module):
+    """Normalisation by the root of the mean square over the last axes, of sizes `normalized_shape` (an int or several).
+
+    eps: None is the dtype's rounding. Parameter: weight of that shape, unless elementwise_affine is False.
+    """
+
+    def __init__(
+        self, normalized_shape: Any, eps: float | None = None, elementwise_affine: bool = True, device: Any = None,
+        dtype: Any = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.normalized_shape = _last_sizes("RMSNorm", normalized_shape)
+        self.eps, self.elementwise_affine = eps, elementwise_affine
+        weight = ones(self.normalized_shape, device=device, dtype=dtype) if elementwise_affine else None
+        self.weight = None if weight is None else Parameter(weight)
+
+    def forward(self, x: Any) -> Tensor:
+        return F.rms_norm(x, self.normalized_shape, self.weight, self.eps)
+
+    extra_repr = LayerNorm.extra_repr
+
+
+class LocalResponseNorm(Options):
+    """Each channel of [N, C, L, ...] divided by what `size` channels around have; see F.local_response_norm."""
+
+    _shown = ("size", "alpha", "beta", "k")
+
+    def __init__(self, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> None:
+        super().__init__()
+        self.size, self.alpha, self.beta, self.k = integer("LocalResponseNorm", "size", size), alpha, beta, k
+
+    def forward(self, x: Any) -> Tensor:
+        return F.local_response_norm(x, self.size, self.alpha, self.beta, self.k)
 
 
 class GroupNorm(Module):

@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 from ..tensor import Tensor
 from . import functional as F
-from .module import Module
+from .module import Options
 
 
-class _Options(Module):
-    """A layer without parameters: the options of its function, shown by name."""
-
-    _shown: ClassVar[tuple[str, ...]]
-
-    def extra_repr(self) -> str:
-        return ", ".join(f"{name}={getattr(self, name)}" for name in self._shown)
-
-
-class _MaxPool(_Options):
+class _MaxPool(Options):
     _shown = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
 
     def __init__(
@@ -55,7 +46,7 @@ class MaxPool3d(_MaxPool):
         return F.max_pool3d(x, *self._options())
 
 
-class _MaxUnpool(_Options):
+class _MaxUnpool(Options):
     _shown = ("kernel_size", "stride", "padding")
 
     def __init__(self, kernel_size: Any, stride: Any = None, padding: Any = 0) -> None:
@@ -85,7 +76,7 @@ class MaxUnpool3d(_MaxUnpool):
         return F.max_unpool3d(x, indices, self.kernel_size, self.stride, self.padding, output_size)
 
 
-class _AvgPool(_Options):
+class _AvgPool(Options):
     _shown = ("kernel_size", "stride", "padding")
 
     def __init__(
@@ -133,7 +124,32 @@ class AvgPool3d(_AvgPoolOverride):
         return F.avg_pool3d(x, *self._options())
 
 
-class _AdaptivePool(_Options):
+class _LPPool(Options):
+    _shown = ("norm_type", "kernel_size", "stride", "ceil_mode")
+
+    def __init__(self, norm_type: float, kernel_size: Any, stride: Any = None, ceil_mode: bool = False) -> None:
+        super().__init__()
+        self.norm_type, self.kernel_size, self.stride, self.ceil_mode = norm_type, kernel_size, stride, ceil_mode
+
+    def _options(self) -> tuple[Any, ...]:
+        return (self.norm_type, self.kernel_size, self.stride, self.ceil_mode)
+
+
+class LPPool1d(_LPPool):
+    """The norms of windows of sequences [N, C, L] or [C, L]; options as in F.lp_pool1d."""
+
+    def forward(self, x: Any) -> Tensor:
+        return F.lp_pool1d(x, *self._options())
+
+
+class LPPool2d(_LPPool):
+    """The norms of windows of images [N, C, H, W] or [C, H, W]; options as in F.lp_pool2d."""
+
+    def forward(self, x: Any) -> Tensor:
+        return F.lp_pool2d(x, *self._options())
+
+
+class _AdaptivePool(Options):
     _shown = ("output_size",)
 
     def __init__(self, output_size: Any) -> None:

@@ -1,4 +1,4 @@
-"""Pointwise activations on the native kernel."""
+"""Pointwise activations on the native kernel, and those that are made of them."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from .. import backend
 from ..autograd import Elementary, Function, Node
 from ..backend import Array, seen
 from ..tensor import Tensor, as_tensor, wrap
-from .common import check_float, remembered, tensors
-from .elementwise import Exp, Where, constant, where
+from .common import axis_index, check_float, remembered, tensors
+from .elementwise import Abs, Exp, Where, clamp, constant, where
+from .shape import chunk
+from .softmax import softmax
 from .windows import Sizes
 
 
@@ -241,8 +243,25 @@ class Softplus(FromInput):
         return Where.call(constant(x * a > b), x.dtype.type(0), s * (1 - s) * a)
 
 
-def relu(x: Any) -> Tensor:
-    """max(x, 0) elementwise; the gradient at 0 is 0. TypeError where x is not floating."""
+class Softsign(Elementary):
+    """y = x / (1 + |x|); dx = dy / (1 + |x|)^2"""
+
+    @staticmethod
+    def forward(ctx: Node, x: Array) -> Array:
+        ctx.save(x)
+        return x / (1 + np.abs(x))
+
+    @staticmethod
+    def backward(ctx: Node, dy: Any) -> Any:
+        slope = 1 / (1 + Abs.call(ctx.saved[0]))
+        return dy * (slope * slope)
+
+
+def relu(x: Any, inplace: bool = False) -> Tensor:
+    """max(x, 0) elementwise; the gradient at 0 is 0. TypeError where x is not floating.
+
+    `inplace`, here and below, is taken for PyTorch's sake: the result is a new tensor all the same.
+    """
     return Relu.apply(as_tensor(x))
 
 
@@ -256,7 +275,7 @@ def sigmoid(x: Any) -> Tensor:
     return Sigmoid.apply(as_tensor(x))
 
 
-def leaky_relu(x: Any, negative_slope: float = 0.01) -> Tensor:
+def leaky_relu(x: Any, negative_slope: float = 0.01, inplace: bool = False) -> Tensor:
     """x where x > 0, else negative_slope x."""
     return LeakyRelu.apply(as_tensor(x), a=float(negative_slope))
 
@@ -285,7 +304,7 @@ def prelu(x: Any, weight: Any) -> Tensor:
     return where(rows > 0, rows, rows * weight.reshape(shape[1], 1)).reshape(x.shape)
 
 
-def elu(x: Any, alpha: float = 1.0) -> Tensor:
+def elu(x: Any, alpha: float = 1.0, inplace: bool = False) -> Tensor:
     """x where x > 0, else alpha (exp(x) - 1) (Clevert et al. 2015)."""
     return Elu.apply(as_tensor(x), a=float(alpha))
 
@@ -300,19 +319,19 @@ def gelu(x: Any, approximate: str = "none") -> Tensor:
     return (Gelu if approximate == "none" else GeluTanh).apply(as_tensor(x))
 
 
-def silu(x: Any) -> Tensor:
+def silu(x: Any, inplace: bool = False) -> Tensor:
     """x sigmoid(x)."""
     return Silu.apply(as_tensor(x))
 
 
-def hardtanh(x: Any, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:
+def hardtanh(x: Any, min_val: float = -1.0, max_val: float = 1.0, inplace: bool = False) -> Tensor:
     """x bounded to min_val..max_val; the gradient is 0 at the bounds."""
     if not min_val <= max_val:
         raise ValueError(f"hardtanh: min_val is {min_val} and max_val is {max_val}, expected min_val <= max_val")
     return Hardtanh.apply(as_tensor(x), a=float(min_val), b=float(max_val))
 
 
-def relu6(x: Any) -> Tensor:
+def relu6(x: Any, inplace: bool = False) -> Tensor:
     """x bounded to 0..6."""
     return hardtanh(x, 0.0, 6.0)
 
@@ -320,3 +339,88 @@ def relu6(x: Any) -> Tensor:
 def softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """log(1 + exp(beta x)) / beta, and x where beta x > threshold."""
     return Softplus.apply(as_tensor(x), a=float(beta), b=float(threshold))
+
+
+def _floats(call: str, x: Any) -> Tensor:
+    return tensors(call, "x", 1, x)[0]
+
+
+def softsign(x: Any) -> Tensor:
+    """x / (1 + |x|)."""
+    return Softsign.apply(_floats("softsign", x))
+
+
+def hardsigmoid(x: Any, inplace: bool = False) -> Tensor:
+    """x / 6 + 1/2 bounded to 0..1."""
+    return relu6(_floats("hardsigmoid", x) + 3.0) / 6.0
+
+
+def hardswish(x: Any, inplace: bool = False) -> Tensor:
+    """x hardsigmoid(x) (Howard et al. 2019)."""
+    x = _floats("hardswish", x)
+    return x * hardsigmoid(x)
+
+
+def mish(x: Any, inplace: bool = False) -> Tensor:
+    """x tanh(log(1 + exp(x))) (Misra 2019)."""
+    x = _floats("mish", x)
+    return x * tanh(softplus(x, threshold=math.inf))
+
+
+def selu(x: Any, inplace: bool = False) -> Tensor:
+    """s x where x > 0, else s a (exp(x) - 1), with s = 1.0507.. and a = 1.6732.. of Klambauer et al. 2017."""
+    return elu(_floats("selu", x), 1.6732632423543772) * 1.0507009873554805
+
+
+def celu(x: Any, alpha: float = 1.0, inplace: bool = False) -> Tensor:
+    """x where x > 0, else alpha (exp(x / alpha) - 1) (Barron 2017). ValueError unless alpha > 0."""
+    if not alpha > 0:
+        raise ValueError(f"celu: alpha is {alpha}, expected more than 0")
+    x = _floats("celu", x)
+    return elu(x) if alpha == 1 else elu(x / alpha) * alpha
+
+
+def logsigmoid(x: Any) -> Tensor:
+    """log(1 / (1 + exp(-x))), without overflow."""
+    return -softplus(-_floats("logsigmoid", x), threshold=math.inf)
+
+
+def hardshrink(x: Any, lambd: float = 0.5) -> Tensor:
+    """0 where -lambd <= x <= lambd, else x."""
+    x = _floats("hardshrink", x)
+    return where((x >= -lambd) & (x <= lambd), 0.0, x)
+
+
+def softshrink(x: Any, lambd: float = 0.5) -> Tensor:
+    """x moved towards 0 by lambd, 0 where -lambd <= x <= lambd. ValueError for a negative lambd."""
+    if not lambd >= 0:
+        raise ValueError(f"softshrink: lambd is {lambd}, expected at least 0")
+    x = _floats("softshrink", x)
+    return x - clamp(x, -lambd, lambd)
+
+
+def tanhshrink(x: Any) -> Tensor:
+    """x - tanh(x)."""
+    x = _floats("tanhshrink", x)
+    return x - tanh(x)
+
+
+def threshold(x: Any, threshold: float, value: float, inplace: bool = False) -> Tensor:
+    """x where x > threshold, else value."""
+    x = _floats("threshold", x)
+    return where(x <= threshold, value, x)
+
+
+def softmin(x: Any, dim: int = -1, dtype: Any = None) -> Tensor:
+    """softmax(-x); x is taken in `dtype` where one is given."""
+    return softmax(-_floats("softmin", x), dim, dtype)
+
+
+def glu(x: Any, dim: int = -1) -> Tensor:
+    """a sigmoid(b), a and b the halves of x along `dim` (Dauphin et al. 2017). ValueError for an odd size."""
+    x = _floats("glu", x)
+    size = x.shape[axis_index("glu", dim, x.ndim)]
+    if size % 2:
+        raise ValueError(f"glu: x has size {size} along dim {dim}, expected an even one")
+    a, b = chunk(x, 2, dim) if size else (x, x)
+    return a * sigmoid(b)

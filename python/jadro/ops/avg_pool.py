@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from .. import backend
 from ..autograd import Elementary, Node
 from ..backend import Array, seen
-from ..tensor import Tensor
+from ..tensor import Tensor, wrap
 from .common import remembered, tensors
-from .windows import Pool, Sizes, adaptive_sizes, pool_plan, pool_space, pool_windows
+from .elementwise import where
+from .windows import Pool, Sizes, adaptive_sizes, per_axis, pool_plan, pool_space, pool_windows
 
 # A pool's window: kernel, stride, (before, after) of each axis, whether padding counts, and the divisor or 0; the first
 # three are empty for adaptive pooling.
@@ -79,6 +81,21 @@ def avg_pool(
     (x,) = tensors(call, "x", 1, x)
     counted = count_include_pad, divisor_override
     return AvgPool.apply(x, pool=_windows(call, n, x.data.shape, *counted, kernel_size, stride, padding, 1, ceil_mode))
+
+
+def root(x: Tensor, p: float) -> Tensor:
+    """x^(1/p); the gradient at 0 is 0."""
+    none = wrap(x.data == 0)
+    return where(none, 0.0, x.masked_fill(none, 1.0) ** (1 / p))
+
+
+def lp_pool(call: str, n: int, x: Any, p: float, kernel_size: Any, stride: Any, ceil_mode: bool) -> Tensor:
+    """Pooling by norms over n = 1, 2 or 3 axes; see `jadro.nn.functional.lp_pool2d`."""
+    (x,) = tensors(call, "x", 1, x)
+    if not 0 < p < math.inf:
+        raise ValueError(f"{call}: norm_type is {p}, expected a positive number")
+    means = avg_pool(call, n, x**p, kernel_size, stride, 0, ceil_mode, True)
+    return root(means * math.prod(per_axis(call, "kernel_size", kernel_size, n)), p)
 
 
 def adaptive_avg_pool(call: str, n: int, x: Any, output_size: Any) -> Tensor:

@@ -124,11 +124,12 @@ def _rows(call: str, x: Tensor, target: Tensor) -> tuple[Tensor, Array]:
     return x.reshape(ids.size, shape[-1 if len(shape) == 1 else 1]), seen(ids, (ids.size,))
 
 
-def _check_range(call: str, ids: Array, classes: int, ignore: int) -> None:
+def check_range(call: str, ids: Array, classes: int, ignore: int | None = None) -> None:
     """ValueError for a class that there is not. To check on CUDA the call would have to wait for the GPU: there its row
     gives NaN."""
     if isinstance(ids, np.ndarray) and (wrong := (ids != ignore) & ((ids < 0) | (ids >= classes))).any():
-        raise ValueError(f"{call}: target holds {ids[wrong][0]}, expected 0..{classes - 1} or ignore_index {ignore}")
+        other = "" if ignore is None else f" or ignore_index {ignore}"
+        raise ValueError(f"{call}: target holds {ids[wrong][0]}, expected 0..{classes - 1}{other}")
 
 
 def cross_entropy(
@@ -162,7 +163,7 @@ def cross_entropy(
             smoothing=float(label_smoothing), reduction=reduction,
         )  # fmt: skip
     except ValueError:
-        _check_range("cross_entropy", ids, rows.shape[1], ignore_index)
+        check_range("cross_entropy", ids, rows.shape[1], ignore_index)
         raise
     return y.reshape(target.shape) if y.data.shape != target.data.shape and reduction == "none" else y
 
@@ -190,7 +191,7 @@ def nll_loss(x: Any, target: Any, weight: Any = None, ignore_index: int = -100, 
     target = as_tensor(target)
     _check("nll_loss", x.data.shape, shape_of(weight), reduction)
     rows, ids = _rows("nll_loss", x, target)
-    _check_range("nll_loss", ids, rows.shape[1], ignore_index)
+    check_range("nll_loss", ids, rows.shape[1], ignore_index)
     kept = ids != ignore_index
     safe = np.where(kept, ids, 0)
     losses = -rows[np.arange(ids.size), safe]

@@ -126,7 +126,8 @@ class Pow(Binary, ufunc=np.power):
         a, b = ctx.saved
         da = db = None
         if ctx.needs[0]:
-            da = dy * (b * Pow.call(a, Where.call(b == 0, b, b - 1)))
+            less = np.subtract(b, b != 0) if isinstance(b, np.generic) else Where.call(b == 0, b, b - 1)
+            da = dy * (b * Pow.call(a, less))
         if ctx.needs[1]:
             flat = (a == 0) & (b >= 0)
             log = Log.call(Where.call(flat, np.ones_like(flat, dtype=dy.dtype), a))

@@ -1,17 +1,23 @@
-"""Normalisation of each row by itself, in groups of its channels: group, layer and instance norm."""
+"""Normalisation of each row by itself, in groups of its channels: group, layer and instance norm; by squares alone:
+RMS and local response norm."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
+import numpy as np
+
 from .. import backend
 from ..autograd import Function, Node
 from ..backend import Array, contiguous, seen
 from ..tensor import Tensor
+from .avg_pool import avg_pool
 from .batch_norm import batch_norm, check_axes, check_eps, check_vectors
 from .common import remembered, shape_of, tensors
-from .windows import Sizes
+from .elementwise import sqrt
+from .reduce import mean as mean_of
+from .windows import Sizes, per_axis
 
 
 class GroupNorm(Function):
@@ -76,16 +82,16 @@ class GroupNorm(Function):
 
 
 @remembered
-def _layer_plan(x: Sizes, over: Any, weight: Sizes | None, bias: Sizes | None) -> Sizes:
+def _layer_plan(call: str, x: Sizes, over: Any, weight: Sizes | None, bias: Sizes | None) -> Sizes:
     """The shape in which x is seen: rows, the numbers of one, 1."""
-    check_axes("layer_norm", x, 1)
+    check_axes(call, x, 1)
     shape = (over,) if isinstance(over, int) else tuple(over)
     lead = len(x) - len(shape)
     if not shape or lead < 0 or x[lead:] != shape:
-        raise ValueError(f"layer_norm: x has shape {x}, expected to end in normalized_shape {shape}")
+        raise ValueError(f"{call}: x has shape {x}, expected to end in normalized_shape {shape}")
     for name, given in (("weight", weight), ("bias", bias)):
         if given is not None and given != shape:
-            raise ValueError(f"layer_norm: {name} has shape {given}, expected {shape}")
+            raise ValueError(f"{call}: {name} has shape {given}, expected {shape}")
     return math.prod(x[:lead]), math.prod(shape), 1
 
 
@@ -95,8 +101,40 @@ def layer_norm(x: Any, normalized_shape: Any, weight: Any = None, bias: Any = No
     weight, bias: of that shape. Raises ValueError where x does not end in that shape.
     """
     x, weight, bias = tensors("layer_norm", "x weight bias", 1, x, weight, bias)
-    shape = _layer_plan(x.data.shape, normalized_shape, shape_of(weight), shape_of(bias))
+    shape = _layer_plan("layer_norm", x.data.shape, normalized_shape, shape_of(weight), shape_of(bias))
     return GroupNorm.apply(x, weight, bias, shape=shape, groups=1, eps=check_eps("layer_norm", eps))
+
+
+def rms_norm(x: Any, normalized_shape: Any, weight: Any = None, eps: float | None = None) -> Tensor:
+    """y = weight x / sqrt(mean(x^2) + eps) (Zhang and Sennrich 2019), the mean over the last axes, whose sizes are
+    `normalized_shape`, an int or several.
+
+    weight: of that shape. eps: None is the dtype's rounding. Raises ValueError where x does not end in that shape.
+    """
+    x, weight = tensors("rms_norm", "x weight", 1, x, weight)
+    _layer_plan("rms_norm", x.data.shape, normalized_shape, shape_of(weight), None)
+    axes = tuple(range(-1 if isinstance(normalized_shape, int) else -len(normalized_shape), 0))
+    least = float(np.spacing(x.dtype.type(1))) if eps is None else check_eps("rms_norm", eps)
+    y = x / sqrt(mean_of(x * x, axes, True) + least)
+    return y if weight is None else y * weight
+
+
+def local_response_norm(x: Any, size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> Tensor:
+    """y[c] = x[c] / (k + alpha / size sum of x[i]^2)^beta, over the channels i from c - floor(size / 2) on, `size` of
+    them, where they are (Krizhevsky et al. 2012).
+
+    x: [N, C, L, ...]. Raises ValueError for fewer axes or a size below 1.
+    """
+    (x,) = tensors("local_response_norm", "x", 1, x)
+    (size,) = per_axis("local_response_norm", "size", size, 1)
+    if x.ndim < 3:
+        raise ValueError(f"local_response_norm: x has shape {x.shape}, expected at least 3 axes")
+    if not x.numel():
+        return x
+    squares = (x * x).reshape(x.shape[0], 1, x.shape[1], math.prod(x.shape[2:]))
+    around = (size // 2, (size - 1) // 2), (0, 0)
+    means = avg_pool("local_response_norm", 2, squares, (size, 1), 1, around, False, True)
+    return x / (means.reshape(x.shape) * alpha + k) ** beta
 
 
 @remembered

@@ -100,7 +100,7 @@ _NAMES = {
     reduce: "sum mean var std norm max min amax amin argmax argmin prod cumsum logsumexp any all count_nonzero",
     softmax: "softmax log_softmax",
     shape: "reshape view flatten squeeze unsqueeze permute transpose expand expand_as broadcast_to repeat split chunk "
-    "unbind flip",
+    "unbind flip unflatten",
     index: "gather index_select",
     matmul: "matmul",
     activation: "relu tanh sigmoid",

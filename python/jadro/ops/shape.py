@@ -123,6 +123,14 @@ def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     return Reshape.apply(x, shape=(*shape[:first], math.prod(shape[first : last + 1]), *shape[last + 1 :]))
 
 
+def unflatten(x: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
+    """x with the axis `dim` as several of `sizes`, one of which may be -1. ValueError where their product is another
+    size."""
+    place = axis_index("unflatten", dim, x.data.ndim)
+    split = _full_shape("unflatten", flat_ints("unflatten", "sizes", tuple(sizes)), x.shape[place])
+    return Reshape.apply(x, shape=(*x.shape[:place], *split, *x.shape[place + 1 :]))
+
+
 def squeeze(x: Tensor, dim: Any = None, *, axis: Any = None) -> Tensor:
     """x without its axes of size 1: all of them, or those in `dim` (an int or several)."""
     if dim == ():

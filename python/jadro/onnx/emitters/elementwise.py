@@ -27,6 +27,7 @@ EMITTERS.update(
         e.Cos: _plain("Cos"), e.Abs: _plain("Abs"), e.Where: _plain("Where"), a.Relu: _plain("Relu"),
         a.Tanh: _plain("Tanh"), a.Sigmoid: _plain("Sigmoid"), a.Gelu: _plain("Gelu"),
         a.GeluTanh: _plain("Gelu", approximate="tanh"), matmul.MatMul: _plain("MatMul"),
+        a.Softsign: _plain("Softsign"),
     }
 )  # fmt: skip
 

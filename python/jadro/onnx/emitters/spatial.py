@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...ops import avg_pool, batch_norm, conv2d, group_norm, pool2d
+from ...ops import avg_pool, batch_norm, conv2d, group_norm, interpolate, pool2d
 from .registry import Builder, emits
 
 _MODES = {"reflect": "reflect", "replicate": "edge", "circular": "wrap"}
@@ -119,3 +119,26 @@ def group_norm_(g: Builder, x: Any, weight: Any, bias: Any, *, shape: Any, group
     if groups == numbers:
         return g.node("InstanceNormalization", g.name(x), *affine, epsilon=eps)
     return g.node("GroupNormalization", g.name(x), *affine, num_groups=groups, epsilon=eps)
+
+
+def _resized(g: Builder, x: Any, sizes: str, scales: str, **options: Any) -> str:
+    return g.node("Resize", g.name(x), "", scales, sizes, axes=list(range(2, x.ndim)), **options)
+
+
+@emits(interpolate.Interpolate)
+def resize(g: Builder, x: Any, *, plans: Any, resize: Any) -> str:
+    mode, align, smooth, sizes, scales = resize
+    nearest, by_size = mode == "nearest", None in scales
+    return _resized(
+        g, x, g.ints(*sizes) if by_size else "", "" if by_size else g.constant(scales, np.float32),
+        mode="cubic" if mode == "bicubic" else "linear" if "linear" in mode else "nearest",
+        coordinate_transformation_mode="align_corners" if align else "asymmetric" if nearest else "half_pixel",
+        nearest_mode="floor" if nearest else "round_prefer_ceil", antialias=int(smooth), exclude_outside=int(smooth),
+        cubic_coeff_a=-0.5 if smooth else -0.75,
+    )  # fmt: skip
+
+
+@emits(interpolate.Repeat)
+def repeat(g: Builder, x: Any, *, pool: Any) -> str:
+    scales = g.constant(pool.window[0], np.float32)
+    return _resized(g, x, "", scales, coordinate_transformation_mode="asymmetric", nearest_mode="floor")

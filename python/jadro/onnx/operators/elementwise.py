@@ -77,7 +77,7 @@ def _on_floats(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
 for _name, _function in {
     "Exp": e.exp, "Log": e.log, "Sqrt": e.sqrt, "Sin": e.sin, "Cos": e.cos, "Relu": F.relu, "Sigmoid": F.sigmoid,
     "Tanh": F.tanh, "Floor": compare.floor, "Ceil": compare.ceil, "Round": compare.round, "Sign": compare.sign,
-    "IsNaN": compare.isnan, "Mish": lambda x: x * F.tanh(softplus(x)), "Softsign": lambda x: x / (1 + e.abs(x)),
+    "IsNaN": compare.isnan, "Mish": F.mish, "Softsign": F.softsign,
     "Reciprocal": lambda x: 1 / x, "HardSwish": lambda x: x * hard_sigmoid(x, 1 / 6), "Erf": lambda x: Erf.apply(x),
 }.items():  # fmt: skip
     operator(_name)(_on_floats(_function))
@@ -130,7 +130,7 @@ def selu(x: Any, alpha: float = 1.67326319217681884765625, gamma: float = 1.0507
 def celu(x: Any, alpha: float = 1.0) -> Any:
     """max(x, 0) + min(0, alpha (exp(x / alpha) - 1))"""
     if alpha > 0:
-        return F.elu(x / alpha, 1.0) * alpha
+        return F.celu(x, alpha)
     return F.relu(x) - F.relu(e.expm1(x / alpha) * -alpha)
 
 

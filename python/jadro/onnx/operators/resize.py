@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...ops.interpolate import weighted
 from ...ops.matmul import matmul
 from ...ops.shape import expand, reshape
 from ...tensor import Tensor, wrap
@@ -40,33 +41,11 @@ _NEAREST: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-def _kernel(mode: str, a: float) -> tuple[int, Callable[[np.ndarray], np.ndarray]]:
-    """How far the interpolation reaches, and its weight at a distance (Keys 1981 for cubic)."""
-    if mode == "linear":
-        return 1, lambda d: np.maximum(1 - d, 0)
-
-    def cubic(d: np.ndarray) -> np.ndarray:
-        near = ((a + 2) * d - (a + 3)) * d * d + 1
-        far = ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
-        return np.where(d <= 1, near, np.where(d < 2, far, 0))
-
-    return 2, cubic
-
-
-def _weights(at: np.ndarray, size: int, mode: str, a: float, exclude_outside: bool, shrink: float) -> np.ndarray:
-    """[out, size]: what each output takes of each input. Taps beyond the edge are the edge's, or are left out;
-    shrink below 1 widens the kernel (antialias)."""
-    reach, kernel = _kernel(mode, a)
-    reach = math.ceil(reach / shrink)
-    at = at.astype(np.float64)
-    taps = np.floor(at)[:, None] + np.arange(1 - reach, reach + 1)
-    w = kernel(np.abs(taps - at[:, None]) * shrink)
-    if exclude_outside:
-        w = np.where((taps < 0) | (taps >= size), 0, w)
-    if exclude_outside or shrink < 1:
-        w /= w.sum(1, keepdims=True)
+def _matrix(at: np.ndarray, size: int, mode: str, a: float, exclude_outside: bool, shrink: float) -> np.ndarray:
+    """[out, size]: what each output takes of each input; shrink below 1 widens the kernel (antialias)."""
+    places, weight = weighted(at, size, None if mode == "linear" else a, 1 / shrink, exclude_outside)
     out = np.zeros((len(at), size))
-    np.add.at(out, (np.arange(len(at))[:, None], np.clip(taps, 0, size - 1).astype(np.int64)), w)
+    np.add.at(out, (np.arange(len(at)), places), weight)
     return out
 
 
@@ -129,7 +108,7 @@ def resize(
             x = _repeated(x, axis, np.clip(_NEAREST[nearest_mode](at), 0, size - 1).astype(np.int64))
         else:
             shrink = min(scale, 1.0) if antialias else 1.0
-            x = _along(x, axis, _weights(at, size, mode, cubic_coeff_a, bool(exclude_outside), shrink))
+            x = _along(x, axis, _matrix(at, size, mode, cubic_coeff_a, bool(exclude_outside), shrink))
     return x
 
 

@@ -11,8 +11,9 @@ import numpy as np
 from ...nn import functional as F
 from ...ops import conv2d
 from ...ops import reduce as r
+from ...ops.avg_pool import root
 from ...ops.conv2d import Then
-from ...ops.elementwise import abs, where
+from ...ops.elementwise import abs
 from ...ops.windows import extents
 from ...tensor import wrap
 from .registry import ints, is_float, operator
@@ -120,13 +121,7 @@ def lp_pool(
     if ceil_mode or not is_float(x):
         return NotImplemented
     means = average_pool(abs(x) ** p, auto_pad, 0, 1, dilations, kernel_shape, pads, strides)
-    return means if means is NotImplemented else _root(means * math.prod(ints(kernel_shape) or ()), p)
-
-
-def _root(x: Any, p: float) -> Any:
-    """x^(1/p) of what is not negative; the gradient at 0 is 0."""
-    none = wrap(x.data == 0)
-    return where(none, 0.0, x.masked_fill(none, 1.0) ** (1 / p))
+    return means if means is NotImplemented else root(means * math.prod(ints(kernel_shape) or ()), p)
 
 
 def _space(x: Any) -> tuple[int, ...]:
@@ -151,4 +146,4 @@ operator("GlobalMaxPool")(_global("adaptive_max_pool", r.amax))
 
 @operator("GlobalLpPool")
 def global_lp_pool(x: Any, p: int = 2) -> Any:
-    return _root((abs(x) ** p).sum(_space(x), True), p)
+    return root((abs(x) ** p).sum(_space(x), True), p)
