@@ -323,9 +323,45 @@ bool pool_values(const Pool2d& p, const Phases<T>& s, const T* const* rows, T* p
   return !any_lane<T>(nan);
 }
 
+// Whether all windows are 2x2, of stride 2 and inside the image, in rows of a vector at least: the commonest ones.
+template <class T>
+bool are_pairs(const Pool2d& p) {
+  const bool square = p.kd == 1 && p.kh == 2 && p.kw == 2 && p.dilation_h == 1 && p.dilation_w == 1;
+  const bool even = p.stride_d == 1 && p.stride_h == 2 && p.stride_w == 2;
+  const bool inside =
+      (p.pad_front | p.pad_top | p.pad_left) == 0 && p.od == p.id && 2 * p.oh <= p.ih && 2 * p.ow <= p.iw;
+  return square && even && inside && p.ow >= kLanes<T>;
+}
+
+// Rows of y of such windows; the last vector of a row may overlap the one before. False for a NaN.
+template <class T>
+bool pool_pairs(const Pool2d& p, const T* x, Range rows, T* y) {
+  constexpr i64 kN = kLanes<T>;
+  const VecInt<T> even = 2 * lane_numbers<T>();
+  VecInt<T> nan{};
+  for (RowCounter at(rows.begin, p.oh, 1); at.row < rows.end; at.next()) {
+    const T* const upper = x + (at.plane * p.ih + 2 * at.h) * p.iw;
+    T* const to = y + at.row * p.ow;
+    for (i64 o = 0;; o = min(o + kN, p.ow - kN)) {
+      Vec<T> best[2];
+#pragma GCC unroll 2
+      for (int k = 0; k < 2; ++k) {
+        const Vec<T> a = load(upper + 2 * o + k * kN), b = load(upper + p.iw + 2 * o + k * kN);
+        nan |= (a != a) | (b != b);
+        best[k] = maximum<T>(b, a);
+      }
+      const Vec<T> left = __builtin_shuffle(best[0], best[1], even);
+      store(to + o, maximum<T>(left, __builtin_shuffle(best[0], best[1], even + 1)));
+      if (o + kN >= p.ow) break;
+    }
+  }
+  return !any_lane<T>(nan);
+}
+
 // Rows of y without indices, at most four rows of the image in a window.
 template <class T, int kStride>
 void max_pool2d_values(const Pool2d& p, const T* x, Range rows, T* y, T* phases) {
+  if (are_pairs<T>(p) && pool_pairs(p, x, rows, y)) return;
   const PoolRing<T> ring(p);
   for (i64 i = 0; i < ring.phases.row; i += kLanes<T>) store(phases + i, broadcast(T(-__builtin_inff())));
   for (RowCounter at(rows.begin, p.oh, p.od); at.row < rows.end; at.next()) {
