@@ -12,8 +12,7 @@ from typing import Any
 
 from ._core import RnnOptions
 
-# cupy.ndarray of float32 or float64, one dtype in a call; all but recurrent layers also take float16 and bfloat16, and
-# compute in float32
+# cupy.ndarray of float32, float64, float16 or bfloat16, one dtype in a call; 16-bit floats are computed in float32
 Array = Any
 Sums = Any  # the same, but float32 where the other arrays are 16-bit floats
 Int32s = Any  # cupy.ndarray of int32
@@ -159,7 +158,7 @@ def rnn_forward(
     weights: Sequence[Array],
     y: Array,
     hn: Array,
-    reserve: Array | None,
+    reserve: Sums | None,
     nonlinearity: str,
     layers: int,
     directions: int,
@@ -176,7 +175,7 @@ def rnn_backward(
     h0: Array | None,
     weights: Sequence[Array],
     y: Array,
-    reserve: Array,
+    reserve: Sums,
     dy: Array | None,
     dhn: Array | None,
     dx: Array | None,
@@ -201,7 +200,7 @@ def lstm_forward(
     y: Array,
     hn: Array,
     cn: Array,
-    reserve: Array | None,
+    reserve: Sums | None,
     layers: int,
     directions: int,
     bias: bool,
@@ -218,7 +217,7 @@ def lstm_backward(
     c0: Array | None,
     weights: Sequence[Array],
     y: Array,
-    reserve: Array,
+    reserve: Sums,
     dy: Array | None,
     dhn: Array | None,
     dcn: Array | None,
@@ -242,7 +241,7 @@ def gru_forward(
     weights: Sequence[Array],
     y: Array,
     hn: Array,
-    reserve: Array | None,
+    reserve: Sums | None,
     layers: int,
     directions: int,
     bias: bool,
@@ -258,7 +257,7 @@ def gru_backward(
     h0: Array | None,
     weights: Sequence[Array],
     y: Array,
-    reserve: Array,
+    reserve: Sums,
     dy: Array | None,
     dhn: Array | None,
     dx: Array | None,
@@ -306,7 +305,7 @@ def rnn_options_forward(
     hn: Array,
     cn: Array | None,
     cells: Array | None,
-    reserve: Array | None,
+    reserve: Sums | None,
     options: RnnOptions,
     *,
     algorithm: str = "auto",
@@ -323,7 +322,7 @@ def rnn_options_backward(
     reset_h: Array | None,
     reset_c: Array | None,
     y: Array,
-    reserve: Array,
+    reserve: Sums,
     dy: Array | None,
     dhn: Array | None,
     dcn: Array | None,
