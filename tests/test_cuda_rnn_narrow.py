@@ -79,6 +79,23 @@ def test_layers(case, loop, kind, device):
         hold(a, exact[name], [naive[name]], f"{case}: {name}", kind)
 
 
+@kinds
+@pytest.mark.parametrize("loop", ["persistent", "steps"])
+@pytest.mark.parametrize("case", TILES[:3], ids=str)
+def test_the_order_of_threads_changes_no_bit(case, loop, kind, device):
+    if device.name == "cuda":
+        pytest.skip("a GPU has an order of its own")
+    inputs = {name: rounded(a, kind) for name, a in case.make_inputs(np.float32).items()}
+    first = case.run(By(device.core, loop), inputs)
+    device.core.set_backward(True)
+    try:
+        second = case.run(By(device.core, loop), inputs)
+    finally:
+        device.core.set_backward(False)
+    for name, a in second.items():
+        np.testing.assert_array_equal(a.view(np.uint16), first[name].view(np.uint16), name)
+
+
 def results_of(problem, arrays, weights, kind):
     """As `Problem.native`, of a layer of 16-bit floats."""
     narrow = {"float16": "half", "bfloat16": "bfloat16"}[kind]
