@@ -7,8 +7,6 @@ import pytest
 import jadro
 from jadro import nn, optim
 from jadro.nn import functional as F
-from jadro.ops.activation import Rectifier
-from jadro.ops.batch_norm import batch_norm_then
 
 pytestmark = pytest.mark.usefixtures("cuda_device")
 
@@ -261,27 +259,6 @@ def test_what_the_cpu_alone_has_says_so():
         lstm(jadro.tensor(draw(4, 1, 2), device="cuda"))
 
 
-@pytest.mark.parametrize("kind", ["half", "bfloat16"])
-def test_products_of_16_bits(kind):
-    """Convolution with bias and its gradients, and the linear layer: near the CPU's in float32, in the dtype given."""
-    if kind == "bfloat16":
-        pytest.importorskip("ml_dtypes")
-    x, w, b = IMAGES, draw(6, 4, 3, 3, seed=1), draw(6, seed=2)
-    ends = []
-    for device in ("cpu", "cuda"):
-        given = [jadro.tensor(a, device=device) for a in (x, w, b)]
-        given = [(t if device == "cpu" else getattr(t, kind)()).detach() for t in given]
-        for t in given:
-            t.requires_grad = True
-        y = F.conv2d(given[0], given[1], given[2], padding=1)
-        (y * y).sum().backward()
-        assert all(t.grad.dtype == t.dtype == y.dtype for t in given)
-        ends.append([host(t.detach().float()) for t in (y, *(t.grad for t in given))])
-    unit = 2.0**-10 if kind == "half" else 2.0**-7
-    for a, b in zip(*ends, strict=True):
-        assert np.max(np.abs(a - b)) <= 4 * unit * np.max(np.abs(a))
-
-
 def test_tf32_is_asked_for_by_name():
     x, w = jadro.tensor(IMAGES, device="cuda"), jadro.tensor(draw(6, 4, 3, 3, seed=1), device="cuda")
     gru = nn.GRU(6, 7).to("cuda")
@@ -374,64 +351,3 @@ def test_onnx_operators(op):
     found = model.to("cuda")(jadro.tensor(x, device="cuda"))
     assert found.device == "cuda"
     np.testing.assert_allclose(host(found.detach()), host(model.to("cpu")(x).detach()), 1e-5, 1e-5)
-
-
-NARROW = {"half": 2.0**-10, "bfloat16": 2.0**-7}  # a unit in the last place
-
-
-@pytest.mark.parametrize("kind", NARROW)
-@pytest.mark.parametrize("training", [True, False])
-def test_batch_norm_of_16_bits_is_that_of_float32_rounded(kind, training):
-    """With a residual sum and LeakyReLU, planes of whole packs and others; the running moments move too."""
-    if kind == "bfloat16":
-        pytest.importorskip("ml_dtypes")
-    for size in (8, 7):
-        found = []
-        for narrow in (True, False):
-            norm = nn.BatchNorm2d(5).to("cuda")
-            for i, t in enumerate((norm.weight, norm.bias, norm.running_mean, norm.running_var)):
-                t.data[...] = getattr(jadro.tensor(1 + 0.5 * abs(draw(5, seed=i)), device="cuda"), kind)().float().data
-            norm.train(training)
-            given = [jadro.tensor(draw(6, 5, size, size, seed=i), device="cuda") for i in range(3)]
-            given = [getattr(t, kind)().detach() for t in given]
-            norm, given = (getattr(norm, kind)(), given) if narrow else (norm, [t.float().detach() for t in given])
-            for t in given[:2]:
-                t.requires_grad = True
-            x, add, dy = given
-            y = batch_norm_then(
-                x, norm.running_mean, norm.running_var, norm.weight, norm.bias, training, 0.1, 1e-5, add, Rectifier(0.1)
-            )
-            y.backward(dy)
-            tensors = (
-                y.detach(),
-                x.grad,
-                add.grad,
-                norm.weight.grad,
-                norm.bias.grad,
-                norm.running_mean,
-                norm.running_var,
-            )
-            found.append([host(t.float()) for t in tensors])
-        for a, b in zip(*found, strict=True):
-            np.testing.assert_allclose(a, b, rtol=2 * NARROW[kind], atol=2 * NARROW[kind] * abs(b).max())
-
-
-@pytest.mark.parametrize("kind", NARROW)
-def test_a_model_of_16_bits_trains(kind):
-    """Its loss in float32, its parameters and SGD's momentum in 16 bits."""
-    if kind == "bfloat16":
-        pytest.importorskip("ml_dtypes")
-    jadro.manual_seed(5)
-    make, x, target = MODELS["lenet"]
-    model = getattr(make().to("cuda"), kind)()
-    x, target = getattr(jadro.tensor(x, device="cuda"), kind)(), jadro.tensor(target, device="cuda")
-    sgd = optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
-    losses = []
-    for _ in range(12):
-        sgd.zero_grad()
-        loss = F.cross_entropy(model(x).float(), target)
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        sgd.step()
-        losses.append(loss.item())
-    assert losses[-1] < 0.6 * losses[0]

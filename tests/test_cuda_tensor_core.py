@@ -5,7 +5,19 @@ import pytest
 from conftest import Backend, backend_names
 
 from jadro.testing import cases
-from jadro.testing.cases import activation, avg_pool, conv2d, dropout, embedding, gemm, optim, pool2d, softmax
+from jadro.testing.cases import (
+    activation,
+    avg_pool,
+    conv2d,
+    cross_entropy,
+    dropout,
+    embedding,
+    gemm,
+    group_norm,
+    optim,
+    pool2d,
+    softmax,
+)
 from jadro.testing.cases.base import FLOOR_ULPS, NAIVE_RUNS, widen
 
 KINDS = ["float16", "bfloat16", "tf32"]
@@ -191,7 +203,8 @@ class Paired:
 
 ELEMENTWISE = [
     case
-    for case in (*activation.CASES, *avg_pool.CASES, *pool2d.CASES, *softmax.CASES, *embedding.CASES, *optim.CASES)
+    for op in (activation, avg_pool, cross_entropy, embedding, group_norm, optim, pool2d, softmax)
+    for case in op.CASES
     if not isinstance(case, activation.PReluCase)  # CUDA composes it
 ]
 MASKS = [case for case in dropout.CASES if isinstance(case, dropout.DropoutCase)]

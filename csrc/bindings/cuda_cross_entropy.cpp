@@ -16,7 +16,7 @@ struct Given3 {
       : x(call.read(x_given, "x")),
         target(call.read(target_given, "target")),
         weight(call.read(weight_given, "weight")) {
-    call.set_dtype(x);
+    call.set_any_dtype(x);
     call.check_rank(x, 2);
     rows = x.shape[0];
     classes = x.shape[1];
@@ -45,12 +45,12 @@ void forward(const py::object& x, const py::object& target, const Given& weight,
   const Given3 given(call, x, target, weight);
   const Array losses = call.read(losses_given, "losses"), lse = call.read(lse_given, "lse");
   const Maybe sums = call.read(sums_given, "sums");
-  call.with_dtype([&](auto zero) {
+  call.with_any_dtype([&](auto zero) {
     using T = decltype(zero);
     const CrossEntropy<T> problem = given.problem<T>(call, ignore_index, label_smoothing);
-    T* out = call.out<T>(losses, {given.rows});
-    T* log_sums = call.out<T>(lse, {given.rows});
-    T* totals = call.out<T>(sums, {3});
+    Sum<T>* out = call.out<Sum<T>>(losses, {given.rows});
+    Sum<T>* log_sums = call.out<Sum<T>>(lse, {given.rows});
+    Sum<T>* totals = call.out<Sum<T>>(sums, {3});
     call.run(sums ? cross_entropy_scratch(given.rows) : 0, [&](void* scratch) {
       return cross_entropy_forward(problem, given.rows, out, log_sums, totals, scratch, stream_of(stream));
     });
@@ -66,12 +66,12 @@ void backward(const py::object& x, const py::object& target, const Given& weight
   const Array dx = call.read(dx_given, "dx");
   const Maybe sums = call.read(sums_given, "sums");
   const bool one = dlosses.shape.empty();
-  call.with_dtype([&](auto zero) {
+  call.with_any_dtype([&](auto zero) {
     using T = decltype(zero);
     const CrossEntropy<T> problem = given.problem<T>(call, ignore_index, label_smoothing);
-    const T* log_sums = call.in<T>(lse, {given.rows});
+    const Sum<T>* log_sums = call.in<Sum<T>>(lse, {given.rows});
     const LossGradients<T> gradients{call.in<T>(dlosses, one ? std::vector<i64>{} : std::vector<i64>{given.rows}),
-                                     one ? 0 : 1, call.in<T>(sums, {3})};
+                                     one ? 0 : 1, call.in<Sum<T>>(sums, {3})};
     T* out = call.out<T>(dx, {given.rows, given.classes});
     call.run([&] { return cross_entropy_backward(problem, given.rows, log_sums, gradients, out, stream_of(stream)); });
   });

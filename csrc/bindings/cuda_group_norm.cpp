@@ -7,7 +7,7 @@ namespace jadro::cuda {
 namespace {
 
 ChannelShape shape_checked(Call& call, const Array& x, i64 groups) {
-  call.set_dtype(x);
+  call.set_any_dtype(x);
   call.check_rank(x, 3);
   const std::vector<i64>& shape = x.shape;
   call.require(groups >= 1 && shape[1] % groups == 0 && shape[1] > 0 && shape[2] > 0, [&] {
@@ -33,7 +33,7 @@ void forward(const py::object& x_given, i64 groups, const Given& weight_given, c
     return "running_mean or running_var is given, expected both, for one group a channel and several numbers in each";
   });
   const std::vector<i64> channels = {shape.c}, pieces = {shape.n, groups};
-  call.with_dtype([&](auto zero) {
+  call.with_any_dtype([&](auto zero) {
     using T = decltype(zero);
     GroupNormForward<T> f{};
     f.shape = shape;
@@ -44,8 +44,8 @@ void forward(const py::object& x_given, i64 groups, const Given& weight_given, c
     f.running_mean = call.out<T>(mean, channels);
     f.running_var = call.out<T>(var, channels);
     f.y = call.out<T>(y, x.shape);
-    f.save_mean = call.out<T>(save_mean, pieces);
-    f.save_rstd = call.out<T>(save_rstd, pieces);
+    f.save_mean = call.out<Sum<T>>(save_mean, pieces);
+    f.save_rstd = call.out<Sum<T>>(save_rstd, pieces);
     f.momentum = momentum;
     f.eps = eps;
     call.run(group_norm_scratch(shape, groups),
@@ -63,7 +63,7 @@ void backward(const py::object& dy_given, const py::object& x_given, i64 groups,
   const Maybe dweight = call.read(dweight_given, "dweight"), dbias = call.read(dbias_given, "dbias");
   const ChannelShape shape = shape_checked(call, x, groups);
   const std::vector<i64> channels = {shape.c}, pieces = {shape.n, groups};
-  call.with_dtype([&](auto zero) {
+  call.with_any_dtype([&](auto zero) {
     using T = decltype(zero);
     GroupNormBackward<T> b{};
     b.shape = shape;
@@ -71,8 +71,8 @@ void backward(const py::object& dy_given, const py::object& x_given, i64 groups,
     b.dy = call.in<T>(dy, x.shape);
     b.x = call.in<T>(x, x.shape);
     b.weight = call.in<T>(weight, channels);
-    b.save_mean = call.in<T>(save_mean, pieces);
-    b.save_rstd = call.in<T>(save_rstd, pieces);
+    b.save_mean = call.in<Sum<T>>(save_mean, pieces);
+    b.save_rstd = call.in<Sum<T>>(save_rstd, pieces);
     b.dx = call.out<T>(dx, x.shape);
     b.dweight = call.out<T>(dweight, channels);
     b.dbias = call.out<T>(dbias, channels);

@@ -99,8 +99,8 @@ void forward(Call& call, Cell cell, const Inputs& in, const py::object& hn_given
              const Given& reserve_given, const Options& o, std::uintptr_t stream) {
   const Array hn = call.read(hn_given, "hn");
   const Maybe cn = call.read(cn_given, "cn"), reserve = call.read(reserve_given, "reserve");
-  call.set_dtype(in.x);
-  call.with_dtype([&](auto zero) {
+  call.set_any_dtype(in.x);
+  call.with_any_dtype([&](auto zero) {
     using T = decltype(zero);
     RnnStackForward<T> f{};
     const Sizes z = sizes_of(call, cell, in.x, in.y, o, f.stack);
@@ -109,9 +109,8 @@ void forward(Call& call, Cell cell, const Inputs& in, const py::object& hn_given
     f.y = call.out<T>(in.y, z.output);
     f.hn = call.out<T>(hn, z.state);
     f.cn = call.out<T>(cn, z.state);
-    f.reserve = call.out<T>(reserve, {rnn_reserve_size(f.stack)});
-    call.run(rnn_forward_scratch(f) * static_cast<i64>(sizeof(T)),
-             [&](void* scratch) { return rnn_forward(f, static_cast<T*>(scratch), stream_of(stream)); });
+    f.reserve = call.out<Sum<T>>(reserve, {rnn_reserve_size(f.stack)});
+    call.run(rnn_forward_scratch(f), [&](void* scratch) { return rnn_forward(f, scratch, stream_of(stream)); });
   });
 }
 
@@ -123,8 +122,8 @@ struct Gradients {
 void backward(Call& call, Cell cell, const Inputs& in, const py::object& reserve_given, const Gradients& d,
               const Options& o, std::uintptr_t stream) {
   const Array reserve = call.read(reserve_given, "reserve");
-  call.set_dtype(in.x);
-  call.with_dtype([&](auto zero) {
+  call.set_any_dtype(in.x);
+  call.with_any_dtype([&](auto zero) {
     using T = decltype(zero);
     RnnStackBackward<T> b{};
     const Sizes z = sizes_of(call, cell, in.x, in.y, o, b.stack);
@@ -139,15 +138,14 @@ void backward(Call& call, Cell cell, const Inputs& in, const py::object& reserve
       b.dweights = dweights.data();
     }
     b.y = call.in<T>(in.y, z.output);
-    b.reserve = call.in<T>(reserve, {rnn_reserve_size(b.stack)});
+    b.reserve = call.in<Sum<T>>(reserve, {rnn_reserve_size(b.stack)});
     b.dy = call.in<T>(d.dy, z.output);
     b.dhn = call.in<T>(d.dhn, z.state);
     b.dcn = call.in<T>(d.dcn, z.state);
     b.dx = call.out<T>(d.dx, in.x.shape);
     b.dh0 = call.out<T>(d.dh0, z.state);
     b.dc0 = call.out<T>(d.dc0, z.state);
-    call.run(rnn_backward_scratch(b) * static_cast<i64>(sizeof(T)),
-             [&](void* scratch) { return rnn_backward(b, static_cast<T*>(scratch), stream_of(stream)); });
+    call.run(rnn_backward_scratch(b), [&](void* scratch) { return rnn_backward(b, scratch, stream_of(stream)); });
   });
 }
 

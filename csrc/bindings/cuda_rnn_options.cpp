@@ -36,7 +36,7 @@ class Problem {
  public:
   Problem(Call& call, const std::string& cell_name, const Inputs& in, const RnnCallOptions& o)
       : call_(call), in_(in), cell_(rnn_cell(call, cell_name)) {
-    call.set_dtype(in.x);
+    call.set_any_dtype(in.x);
     call.check_rank(in.x, 3);
     call.check_rank(in.y, 3);
     call.require(in.x.shape[0] >= 1,
@@ -150,7 +150,7 @@ void forward(const std::string& cell, const py::object& x, const Given& h0, cons
   const Problem p(call, cell, in, o);
   call.require(cn.has_value() == is_lstm(p.sizes.cell) && (cn || !cells),
                [] { return std::string("cn or cells do not fit the cell, expected them for an lstm alone"); });
-  call.with_dtype([&](auto zero) {
+  call.with_any_dtype([&](auto zero) {
     using T = decltype(zero);
     const auto w = p.pointers<const T*>(in.weights, "weights");
     RnnStackForward<T> f{p.stack<T>(w, algorithm), nullptr, nullptr, nullptr, nullptr, nullptr};
@@ -158,9 +158,9 @@ void forward(const std::string& cell, const py::object& x, const Given& h0, cons
     f.hn = call.out<T>(hn, p.h_shape());
     f.cn = call.out<T>(cn, p.c_shape());
     f.cells = call.out<T>(cells, p.cells_shape());
-    f.reserve = call.out<T>(reserve, {rnn_reserve_size(f.stack)});
-    call.run(rnn_options_forward_scratch(f) * static_cast<i64>(sizeof(T)),
-             [&](void* scratch) { return rnn_options_forward(f, static_cast<T*>(scratch), stream_of(stream)); });
+    f.reserve = call.out<Sum<T>>(reserve, {rnn_reserve_size(f.stack)});
+    call.run(rnn_options_forward_scratch(f),
+             [&](void* scratch) { return rnn_options_forward(f, scratch, stream_of(stream)); });
   });
 }
 
@@ -183,7 +183,7 @@ void backward(const std::string& cell, const py::object& x, const Given& h0, con
   const Problem p(call, cell, in, o);
   call.require(is_lstm(p.sizes.cell) || !(dcn || dcells || dc0 || dreset_c),
                [] { return std::string("a gradient of c was given, expected it for an lstm alone"); });
-  call.with_dtype([&](auto zero) {
+  call.with_any_dtype([&](auto zero) {
     using T = decltype(zero);
     const auto w = p.pointers<const T*>(in.weights, "weights");
     std::vector<T*> dw;
@@ -191,7 +191,7 @@ void backward(const std::string& cell, const py::object& x, const Given& h0, con
     RnnStackBackward<T> b{};
     b.stack = p.stack<T>(w, algorithm);
     b.y = call.in<T>(in.y, p.y_shape());
-    b.reserve = call.in<T>(reserve, {rnn_reserve_size(b.stack)});
+    b.reserve = call.in<Sum<T>>(reserve, {rnn_reserve_size(b.stack)});
     b.dy = call.in<T>(dy, p.y_shape());
     b.dhn = call.in<T>(dhn, p.h_shape());
     b.dcn = call.in<T>(dcn, p.c_shape());
@@ -202,8 +202,8 @@ void backward(const std::string& cell, const py::object& x, const Given& h0, con
     b.dreset_h = call.out<T>(dreset_h, p.h_shape());
     b.dreset_c = call.out<T>(dreset_c, p.c_shape());
     b.dweights = dweights_given ? dw.data() : nullptr;
-    call.run(rnn_options_backward_scratch(b) * static_cast<i64>(sizeof(T)),
-             [&](void* scratch) { return rnn_options_backward(b, static_cast<T*>(scratch), stream_of(stream)); });
+    call.run(rnn_options_backward_scratch(b),
+             [&](void* scratch) { return rnn_options_backward(b, scratch, stream_of(stream)); });
   });
 }
 

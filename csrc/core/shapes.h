@@ -21,16 +21,16 @@ struct Range {
 };
 
 // C[m,n] = A[m,k] B[k,n] + bias[n], or C += with accumulate. A and B have any strides, rows of C are contiguous.
-template <class T>
+template <class T, class Result = T>
 struct Gemm {
   i64 m, n, k;
   const T* a;
   i64 a_row, a_col;
   const T* b;
   i64 b_row, b_col;
-  T* c;
+  Result* c;
   i64 c_row;
-  const T* bias;
+  const Result* bias;
   bool accumulate;
 };
 

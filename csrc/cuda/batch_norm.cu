@@ -11,12 +11,6 @@
 namespace jadro::cuda {
 namespace {
 
-// As it is computed with.
-template <class T>
-__device__ Sum<T> number(T v) {
-  return static_cast<Sum<T>>(v);
-}
-
 // Numbers of a channel that a pass over x reads; [c] each.
 template <class T>
 struct Numbers {

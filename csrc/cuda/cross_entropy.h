@@ -1,6 +1,7 @@
 #pragma once
 
 #include "core/shapes.h"
+#include "cuda/float16.h"
 #include "cuda/runtime.h"
 
 namespace jadro::cuda {
@@ -11,9 +12,7 @@ template <class T>
 struct LossGradients {
   const T* dlosses;
   i64 step;
-  const T* sums;
-
-  JADRO_DEVICE T of(i64 row) const { return sums ? dlosses[row * step] / sums[1] : dlosses[row * step]; }
+  const Sum<T>* sums;
 };
 
 // Bytes of scratch memory for the sums.
@@ -21,13 +20,13 @@ i64 cross_entropy_scratch(i64 rows);
 
 // losses[rows] and lse[rows] of the problem, whose weight_sum is not read; unless it is null, sums[3]: of the losses,
 // of the weights of the targets that count, and their quotient, the mean. A row whose target is neither a class nor
-// ignore_index gives NaN.
+// ignore_index gives NaN. 16-bit scores and weights are computed in float, and so are all three.
 template <class T>
-cudaError_t cross_entropy_forward(const CrossEntropy<T>& problem, i64 rows, T* losses, T* lse, T* sums, void* scratch,
-                                  cudaStream_t stream);
+cudaError_t cross_entropy_forward(const CrossEntropy<T>& problem, i64 rows, Sum<T>* losses, Sum<T>* lse, Sum<T>* sums,
+                                  void* scratch, cudaStream_t stream);
 
 template <class T>
-cudaError_t cross_entropy_backward(const CrossEntropy<T>& problem, i64 rows, const T* lse,
+cudaError_t cross_entropy_backward(const CrossEntropy<T>& problem, i64 rows, const Sum<T>* lse,
                                    const LossGradients<T>& gradients, T* dx, cudaStream_t stream);
 
 }  // namespace jadro::cuda

@@ -43,10 +43,10 @@ i64 gemm_scratch(i64 m, i64 n, i64 k) {
   return product_scratch<T>(product_of(m, n, k, 1, true));
 }
 
-template <class T>
-cudaError_t gemm(const Gemm<T>& g, void* scratch, cudaStream_t stream) {
+template <class T, class Result>
+cudaError_t gemm(const Gemm<T, Result>& g, void* scratch, cudaStream_t stream) {
   const Product p = product_of(g.m, g.n, g.k, 1, scratch != nullptr);
-  const Rows<T> c{g.c, g.c_row, g.bias, g.accumulate};
+  const Rows<Result> c{g.c, g.c_row, g.bias, g.accumulate};
   if constexpr (!std::is_same_v<T, double>) {
     const bool along = g.a_col == 1 && g.b_row == 1;
     if (uses_tensor_cores<T>() && along && can_be_packed(g.a, g.a_row, 0) && can_be_packed(g.b, g.b_col, 0)) {
@@ -68,5 +68,7 @@ template cudaError_t gemm(const Gemm<float>&, void*, cudaStream_t);
 template cudaError_t gemm(const Gemm<double>&, void*, cudaStream_t);
 template cudaError_t gemm(const Gemm<Half>&, void*, cudaStream_t);
 template cudaError_t gemm(const Gemm<Bfloat16>&, void*, cudaStream_t);
+template cudaError_t gemm(const Gemm<Half, float>&, void*, cudaStream_t);
+template cudaError_t gemm(const Gemm<Bfloat16, float>&, void*, cudaStream_t);
 
 }  // namespace jadro::cuda

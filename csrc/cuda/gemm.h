@@ -14,8 +14,8 @@ i64 gemm_scratch(i64 m, i64 n, i64 k);
 void allow_tf32(bool allowed);
 
 // C = A B + bias, or C += with accumulate. Without scratch memory it is not cut along k: an element then depends on its
-// row and column alone.
-template <class T>
-cudaError_t gemm(const Gemm<T>& g, void* scratch, cudaStream_t stream);
+// row and column alone. C is of the operands' type, or of that in which their products are summed.
+template <class T, class Result>
+cudaError_t gemm(const Gemm<T, Result>& g, void* scratch, cudaStream_t stream);
 
 }  // namespace jadro::cuda

@@ -25,27 +25,32 @@ struct PieceChannels {
     return first + (k <= INT32_MAX ? static_cast<i64>(by_s.divide(static_cast<u32>(k))) : k / s);
   }
   // What belongs to places k, k + 1, ... of a held piece of `size`; `otherwise` where there is nothing.
-  template <class T>
-  __device__ Pack<T> load(const T* numbers, int k, int size, T otherwise) const {
-    const bool packed = s == 1 && k + Pack<T>::kSize <= size && on_packs(numbers + first + k);
-    if (numbers && packed) return *reinterpret_cast<const Pack<T>*>(numbers + first + k);
-    Pack<T> pack;
+  template <class Row, class T>
+  __device__ void load(const T* numbers, int k, int size, Sum<T> otherwise, Sum<T> (&out)[Row::kSize]) const {
+    using Run = typename Row::Run;
+    const T* const from = numbers + first + k;
+    if (numbers && s == 1 && k + Row::kSize <= size && reinterpret_cast<std::uintptr_t>(from) % sizeof(Run) == 0) {
+      const Run run = *reinterpret_cast<const Run*>(from);
 #pragma unroll
-    for (int i = 0; i < Pack<T>::kSize; ++i) pack.v[i] = numbers && k + i < size ? numbers[of(k + i)] : otherwise;
-    return pack;
+      for (int i = 0; i < Row::kSize; ++i) out[i] = number(run.v[i]);
+      return;
+    }
+#pragma unroll
+    for (int i = 0; i < Row::kSize; ++i) out[i] = numbers && k + i < size ? number(numbers[of(k + i)]) : otherwise;
   }
 };
 
 // The numbers of a piece: y = d rstd weight + bias with d = (x - mean) - lost; `lost` is what the rounding of the mean
-// took.
-template <class T>
+// took. S is what numbers are computed in.
+template <class S>
 struct Normal {
-  T mean, lost, rstd = 0;
+  S mean, lost, rstd = 0;
 
-  __device__ explicit Normal(double exact) : mean(static_cast<T>(exact)), lost(static_cast<T>(exact - mean)) {}
-  __device__ void scale(double variance, double eps) { rstd = static_cast<T>(1 / std::sqrt(variance + eps)); }
-  __device__ T distance(T x) const { return (x - mean) - lost; }
-  __device__ T of(T d, T weight, T bias) const { return d * (rstd * weight) + bias; }
+  __device__ explicit Normal(double exact) : mean(static_cast<S>(exact)), lost(static_cast<S>(exact - mean)) {}
+  __device__ void scale(double variance, double eps) { rstd = static_cast<S>(1 / std::sqrt(variance + eps)); }
+  __device__ S distance(S x) const { return (x - mean) - lost; }
+  __device__ S of(S d, S weight, S bias) const { return d * (rstd * weight) + bias; }
+  template <class T>
   __device__ void save(const GroupNormForward<T>& f, i64 piece) const {
     f.save_mean[piece] = mean;
     f.save_rstd[piece] = rstd;
@@ -57,6 +62,7 @@ template <int kGroup, class T>
 __global__ void __launch_bounds__(kThreads, 2)
     held_forward_kernel(GroupNormForward<T> f, i64 piece_size, Divider by_s, double* moments) {
   using Row = HeldRow<kGroup, T>;
+  using S = Sum<T>;
   double* const shared = dynamic_shared<double>();
   const int size = static_cast<int>(piece_size);
   const bool packed = rows_on_packs(piece_size, f.x, static_cast<const T*>(f.y));
@@ -67,8 +73,8 @@ __global__ void __launch_bounds__(kThreads, 2)
 #pragma unroll
     for (int i = 0; i < Row::kItems; ++i) sum += x.v[i];
     const double count = size, mean = group_reduce<kGroup>(sum, Add{}, shared) / count;
-    Normal<T> normal(mean);
-    x.each(size, [&](T& v, int) {
+    Normal<S> normal(mean);
+    x.each(size, [&](S& v, int) {
       v = normal.distance(v);
       squares += static_cast<double>(v) * v;
     });
@@ -83,28 +89,31 @@ __global__ void __launch_bounds__(kThreads, 2)
     for (int j = 0; j < Row::kPacks; ++j) {
       const int k = Row::first_of(j);
       if (k >= size) continue;
-      const Pack<T> weight = channels.load(f.weight, k, size, T(1)), bias = channels.load(f.bias, k, size, T(0));
+      S weight[Row::kSize], bias[Row::kSize];
+      channels.load<Row>(f.weight, k, size, S(1), weight);
+      channels.load<Row>(f.bias, k, size, S(0), bias);
 #pragma unroll
       for (int i = 0; i < Row::kSize; ++i) {
-        T& v = x.v[j * Row::kSize + i];
-        v = normal.of(v, weight.v[i], bias.v[i]);
+        S& v = x.v[j * Row::kSize + i];
+        v = normal.of(v, weight[i], bias[i]);
       }
     }
-    x.store(f.y + p * piece_size, size, packed, [](T v, int) { return v; });
+    x.store(f.y + p * piece_size, size, packed, [](S v, int) { return v; });
   });
 }
 
 template <class T>
 __global__ void forward_kernel(GroupNormForward<T> f, i64 size, Divider by_s, double* moments) {
+  using S = Sum<T>;
   double* const shared = dynamic_shared<double>();
   for_rows<kThreads>(f.shape.n * f.groups, [&](i64 p) {
     const T* const x = f.x + p * size;
     double sum = 0, squares = 0;
-    for (i64 i = threadIdx.x; i < size; i += kThreads) sum += x[i];
+    for (i64 i = threadIdx.x; i < size; i += kThreads) sum += number(x[i]);
     const double count = static_cast<double>(size), mean = group_reduce<kThreads>(sum, Add{}, shared) / count;
-    Normal<T> normal(mean);
+    Normal<S> normal(mean);
     for (i64 i = threadIdx.x; i < size; i += kThreads) {
-      const double d = normal.distance(x[i]);
+      const double d = normal.distance(number(x[i]));
       squares += d * d;
     }
     squares = group_reduce<kThreads>(squares, Add{}, shared);
@@ -116,7 +125,8 @@ __global__ void forward_kernel(GroupNormForward<T> f, i64 size, Divider by_s, do
     const PieceChannels channels(f.shape, f.groups, p, by_s);
     for (i64 i = threadIdx.x; i < size; i += kThreads) {
       const i64 c = channels.of(i);
-      f.y[p * size + i] = normal.of(normal.distance(x[i]), f.weight ? f.weight[c] : T(1), f.bias ? f.bias[c] : T(0));
+      const S weight = f.weight ? number(f.weight[c]) : S(1), bias = f.bias ? number(f.bias[c]) : S(0);
+      f.y[p * size + i] = static_cast<T>(normal.of(normal.distance(number(x[i])), weight, bias));
     }
   });
 }
@@ -131,29 +141,34 @@ __global__ void running_kernel(GroupNormForward<T> f, const double* moments) {
     mean += moments[2 * (n * f.shape.c + c)] / rows;
     var += moments[2 * (n * f.shape.c + c) + 1] / rest / rows;
   }
-  f.running_mean[c] = static_cast<T>(f.running_mean[c] + f.momentum * (mean - f.running_mean[c]));
-  f.running_var[c] = static_cast<T>(f.running_var[c] + f.momentum * (var - f.running_var[c]));
+  const auto move = [&](T& to, double moment) {
+    const double from = number(to);
+    to = static_cast<T>(static_cast<Sum<T>>(from + f.momentum * (moment - from)));
+  };
+  move(f.running_mean[c], mean);
+  move(f.running_var[c], var);
 }
 
 // dx = (g - shift - (x - mean) slope) rstd with g = dy weight, shift = mean(g) and slope = mean(g (x - mean)) rstd^2
-template <class T>
+template <class S>
 struct Gradient {
-  T shift, slope;
+  S shift, slope;
 
   __device__ Gradient(double sum, double sum_x, double count, double rstd)
-      : shift(static_cast<T>(sum / count)), slope(static_cast<T>(sum_x / count * rstd * rstd)) {}
-  __device__ T of(T g, T d, T rstd) const { return (g - shift - d * slope) * rstd; }
+      : shift(static_cast<S>(sum / count)), slope(static_cast<S>(sum_x / count * rstd * rstd)) {}
+  __device__ S of(S g, S d, S rstd) const { return (g - shift - d * slope) * rstd; }
 };
 
 template <int kGroup, class T>
 __global__ void __launch_bounds__(kThreads, 2)
     held_backward_kernel(GroupNormBackward<T> b, i64 piece_size, Divider by_s) {
   using Row = HeldRow<kGroup, T>;
+  using S = Sum<T>;
   double* const shared = dynamic_shared<double>();
   const int size = static_cast<int>(piece_size);
   const bool packed = rows_on_packs(piece_size, b.x, b.dy, static_cast<const T*>(b.dx));
   for_rows<kGroup>(b.shape.n * b.groups, [&](i64 p) {
-    const T mean = b.save_mean[p], rstd = b.save_rstd[p];
+    const S mean = b.save_mean[p], rstd = b.save_rstd[p];
     const PieceChannels channels(b.shape, b.groups, p, by_s);
     Row g, d;
     g.load(b.dy + p * piece_size, size, packed);
@@ -162,10 +177,11 @@ __global__ void __launch_bounds__(kThreads, 2)
 #pragma unroll
     for (int j = 0; j < Row::kPacks; ++j) {
       if (Row::first_of(j) >= size) continue;
-      const Pack<T> weight = channels.load(b.weight, Row::first_of(j), size, T(1));
+      S weight[Row::kSize];
+      channels.load<Row>(b.weight, Row::first_of(j), size, S(1), weight);
 #pragma unroll
       for (int i = j * Row::kSize; i < (j + 1) * Row::kSize; ++i) {
-        g.v[i] = product(g.v[i], weight.v[i - j * Row::kSize]);
+        g.v[i] = product(g.v[i], weight[i - j * Row::kSize]);
         d.v[i] -= mean;
         sum += g.v[i];
         sum_x += static_cast<double>(g.v[i]) * d.v[i];
@@ -173,31 +189,36 @@ __global__ void __launch_bounds__(kThreads, 2)
     }
     sum = group_reduce<kGroup>(sum, Add{}, shared);
     sum_x = group_reduce<kGroup>(sum_x, Add{}, shared);
-    const Gradient<T> gradient(sum, sum_x, size, rstd);
+    const Gradient<S> gradient(sum, sum_x, size, rstd);
 #pragma unroll
     for (int i = 0; i < Row::kItems; ++i) g.v[i] = gradient.of(g.v[i], d.v[i], rstd);
-    g.store(b.dx + p * piece_size, size, packed, [](T v, int) { return v; });
+    g.store(b.dx + p * piece_size, size, packed, [](S v, int) { return v; });
   });
 }
 
 template <class T>
 __global__ void backward_kernel(GroupNormBackward<T> b, i64 size, Divider by_s) {
+  using S = Sum<T>;
   double* const shared = dynamic_shared<double>();
   for_rows<kThreads>(b.shape.n * b.groups, [&](i64 p) {
-    const T mean = b.save_mean[p], rstd = b.save_rstd[p];
+    const S mean = b.save_mean[p], rstd = b.save_rstd[p];
     const PieceChannels channels(b.shape, b.groups, p, by_s);
     const T *const dy = b.dy + p * size, *const x = b.x + p * size;
-    const auto scaled = [&](i64 i) { return b.weight ? product(dy[i], b.weight[channels.of(i)]) : dy[i]; };
+    const auto scaled = [&](i64 i) {
+      return b.weight ? product(number(dy[i]), number(b.weight[channels.of(i)])) : number(dy[i]);
+    };
     double sum = 0, sum_x = 0;
     for (i64 i = threadIdx.x; i < size; i += kThreads) {
       const double g = scaled(i);
       sum += g;
-      sum_x += g * (x[i] - mean);
+      sum_x += g * (number(x[i]) - mean);
     }
     sum = group_reduce<kThreads>(sum, Add{}, shared);
     sum_x = group_reduce<kThreads>(sum_x, Add{}, shared);
-    const Gradient<T> gradient(sum, sum_x, static_cast<double>(size), rstd);
-    for (i64 i = threadIdx.x; i < size; i += kThreads) b.dx[p * size + i] = gradient.of(scaled(i), x[i] - mean, rstd);
+    const Gradient<S> gradient(sum, sum_x, static_cast<double>(size), rstd);
+    for (i64 i = threadIdx.x; i < size; i += kThreads) {
+      b.dx[p * size + i] = static_cast<T>(gradient.of(scaled(i), number(x[i]) - mean, rstd));
+    }
   });
 }
 
@@ -210,9 +231,9 @@ __global__ void sums_kernel(GroupNormBackward<T> b, int lanes, BatchNormSums* ou
     const i64 group = p.c / (b.shape.c / b.groups);
     for_items(b.shape, p.c, p.item, p.end, p.step, [&](i64 at, i64 n) {
       const i64 piece = n * b.groups + group;
-      const double g = b.dy[at];
+      const double g = number(b.dy[at]);
       mine.dy += g;
-      mine.dy_x += g * (b.x[at] - b.save_mean[piece]) * b.save_rstd[piece];
+      mine.dy_x += g * (number(b.x[at]) - b.save_mean[piece]) * b.save_rstd[piece];
     });
   }
   join_block(mine, lanes, p.c, b.shape.c, out, [](const BatchNormSums& l, const BatchNormSums& r) {
@@ -229,8 +250,8 @@ __global__ void finish_kernel(GroupNormBackward<T> b, i64 pieces, const BatchNor
     total.dy += sums[piece * b.shape.c + c].dy;
     total.dy_x += sums[piece * b.shape.c + c].dy_x;
   }
-  if (b.dweight) b.dweight[c] = static_cast<T>(total.dy_x);
-  if (b.dbias) b.dbias[c] = static_cast<T>(total.dy);
+  if (b.dweight) b.dweight[c] = static_cast<T>(static_cast<Sum<T>>(total.dy_x));
+  if (b.dbias) b.dbias[c] = static_cast<T>(static_cast<Sum<T>>(total.dy));
 }
 
 dim3 blocks_of_channels(i64 c) { return dim3(static_cast<unsigned>(ceil_div(c, kThreads))); }
@@ -275,7 +296,11 @@ cudaError_t group_norm_backward(const GroupNormBackward<T>& b, void* scratch, cu
 
 template cudaError_t group_norm_forward(const GroupNormForward<float>&, void*, cudaStream_t);
 template cudaError_t group_norm_forward(const GroupNormForward<double>&, void*, cudaStream_t);
+template cudaError_t group_norm_forward(const GroupNormForward<Half>&, void*, cudaStream_t);
+template cudaError_t group_norm_forward(const GroupNormForward<Bfloat16>&, void*, cudaStream_t);
 template cudaError_t group_norm_backward(const GroupNormBackward<float>&, void*, cudaStream_t);
 template cudaError_t group_norm_backward(const GroupNormBackward<double>&, void*, cudaStream_t);
+template cudaError_t group_norm_backward(const GroupNormBackward<Half>&, void*, cudaStream_t);
+template cudaError_t group_norm_backward(const GroupNormBackward<Bfloat16>&, void*, cudaStream_t);
 
 }  // namespace jadro::cuda

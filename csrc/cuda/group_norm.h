@@ -1,17 +1,20 @@
 #pragma once
 
 #include "core/shapes.h"
+#include "cuda/float16.h"
 #include "cuda/runtime.h"
 
 namespace jadro::cuda {
 
-// As ops/group_norm.h: x[n,c,s], save_mean and save_rstd [n,groups], all else that may be null [c].
+// As ops/group_norm.h: x[n,c,s], save_mean and save_rstd [n,groups], all else that may be null [c]. 16-bit floats are
+// computed in float, and so are the moments kept.
 template <class T>
 struct GroupNormForward {
   ChannelShape shape;
   i64 groups;
   const T *x, *weight, *bias;
-  T *running_mean, *running_var, *y, *save_mean, *save_rstd;
+  T *running_mean, *running_var, *y;
+  Sum<T>*save_mean, *save_rstd;
   double momentum, eps;
 };
 
@@ -19,7 +22,8 @@ template <class T>
 struct GroupNormBackward {
   ChannelShape shape;
   i64 groups;
-  const T *dy, *x, *weight, *save_mean, *save_rstd;
+  const T *dy, *x, *weight;
+  const Sum<T>*save_mean, *save_rstd;
   T *dx, *dweight, *dbias;
 };
 

@@ -112,6 +112,9 @@ __device__ T load_shared_by_blocks(const T* p) {
   if constexpr (sizeof(T) == 16) {
     const uint4 words = __ldcg(reinterpret_cast<const uint4*>(p));
     return *reinterpret_cast<const T*>(&words);
+  } else if constexpr (sizeof(T) == 2) {
+    const unsigned short bits = __ldcg(reinterpret_cast<const unsigned short*>(p));
+    return *reinterpret_cast<const T*>(&bits);
   } else {
     return __ldcg(p);
   }

@@ -3,9 +3,16 @@
 
 #include <cmath>
 
+#include "cuda/float16.h"
 #include "cuda/launch.h"
 
 namespace jadro::cuda {
+
+// As it is computed with.
+template <class T>
+__device__ Sum<T> number(T v) {
+  return static_cast<Sum<T>>(v);
+}
 
 // 1 / (1 + exp(-v)): exp overflows to infinity where the result underflows to 0.
 template <class T>

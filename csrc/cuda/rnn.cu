@@ -16,21 +16,22 @@ cudaError_t with_cell(Cell cell, F f) {
 }
 
 template <class T>
-void forward_loop(const RnnStack<T>& s, const RnnForward<T>& a, T* rec, unsigned* flags, Queue& queue) {
+void forward_loop(const RnnStack<T>& s, const RnnForward<T>& a, Sum<T>* rec, unsigned* flags, Queue& queue) {
   queue.run([&] {
-    return with_cell<T>(s.cell, [&](auto cell) {
+    return with_cell<Sum<T>>(s.cell, [&](auto cell) {
       using C = decltype(cell);
       const auto kernel_of = [](auto tile) { return forward_loop_kernel<T, C, decltype(tile)>; };
       if (runs_all_steps(s, forward_plan(s), a, flags, queue, kernel_of)) return queue.error();
       const i64 H = s.hidden, GH = s.gates() * H;
       for (i64 step = 0; step < s.steps; ++step) {
         const i64 before = s.batch * a.y_row * (a.reverse ? s.steps - step : step - 1);
-        Gemm<T> g{s.batch, GH,      H,    step == 0 ? a.h0 : a.y + before, step == 0 ? H : a.y_row, 1, a.u, 1, H, rec,
-                  GH,      nullptr, false};
+        Gemm<T, Sum<T>> g{
+            s.batch, GH,      H,    step == 0 ? a.h0 : a.y + before, step == 0 ? H : a.y_row, 1, a.u, 1, H, rec,
+            GH,      nullptr, false};
         queue.product(g);
         queue.run([&] {
           return launch(forward_step_kernel<T, C>, dim3(blocks_for(s.batch * H)), dim3(kThreads), 0, queue.stream(), a,
-                        step, static_cast<const T*>(rec));
+                        step, static_cast<const Sum<T>*>(rec));
         });
       }
       return queue.error();
@@ -42,7 +43,7 @@ template <class T>
 void backward_loop(const RnnStack<T>& s, const RnnBackward<T>& a, unsigned* flags, Queue& queue) {
   if (s.batch == 0) return;  // the gradients of the weights are 0 all the same
   queue.run([&] {
-    return with_cell<T>(s.cell, [&](auto cell) {
+    return with_cell<Sum<T>>(s.cell, [&](auto cell) {
       using C = decltype(cell);
       const auto kernel_of = [](auto tile) { return backward_loop_kernel<T, C, decltype(tile)>; };
       if (runs_all_steps(s, backward_plan(s), a, flags, queue, kernel_of)) return queue.error();
@@ -53,31 +54,33 @@ void backward_loop(const RnnStack<T>& s, const RnnBackward<T>& a, unsigned* flag
           return launch(backward_step_kernel<T, C>, dim3(blocks_for(s.batch * H)), dim3(kThreads), 0, queue.stream(), a,
                         step);
         });
-        queue.product(
-            Gemm<T>{s.batch, H, s.gates() * H, a.da + t * s.batch * row, row, 1, a.u, H, 1, a.dh, H, nullptr, true});
+        queue.product(Gemm<T, Sum<T>>{s.batch, H, s.gates() * H, a.da + t * s.batch * row, row, 1, a.u, H, 1, a.dh, H,
+                                      nullptr, true});
       }
       return queue.error();
     });
   });
 }
 
-// Of one direction forward: projections, biases, products of a step, and zeros for a missing h0. Inference keeps the
+// Of one direction forward: projections, biases, products of a step, c, and zeros for a missing h0. Inference keeps the
 // outputs of two layers at a time.
 template <class T>
 struct ForwardScratch {
-  T *in, *bias, *bias_n, *rec, *zeros, *outputs;
+  Sum<T>*in, *bias, *bias_n, *rec, *c;
+  T *zeros, *outputs;
   unsigned* flags;
 
-  ForwardScratch(const RnnStackForward<T>& call, Space<T>& space) {
+  ForwardScratch(const RnnStackForward<T>& call, Space& space) {
     const RnnStack<T>& s = call.stack;
-    const i64 GH = s.gates() * s.hidden;
-    in = space.take(s.tokens() * GH);
-    bias = space.take(GH);
-    bias_n = space.take(s.hidden);
-    rec = space.take(s.batch * GH);
-    zeros = space.take(s.batch * s.hidden);
-    outputs = space.take(call.reserve || s.layers == 1 ? 0 : 2 * Reserve(s).output);
-    flags = take_flags(space);
+    const i64 GH = s.gates() * s.hidden, states = s.batch * s.hidden;
+    space.take(in, s.tokens() * GH);
+    space.take(bias, GH);
+    space.take(bias_n, s.hidden);
+    space.take(rec, s.batch * GH);
+    space.take(c, s.lstm() && sizeof(T) == 2 ? states : 0);
+    space.take(zeros, states);
+    space.take(outputs, call.reserve || s.layers == 1 ? 0 : 2 * Reserve(s).output);
+    space.take(flags, kMostLoopBlocks);
   }
 };
 
@@ -95,8 +98,8 @@ void forward_direction(const RnnStackForward<T>& call, i64 layer, i64 d, const T
                     static_cast<const T*>(nullptr), GH, gru ? 2 * H : GH, scratch.bias, scratch.bias_n);
     });
   }
-  queue.product(Gemm<T>{s.tokens(), GH, I, x, I, 1, s.weight(index, kWeightIh), 1, I, scratch.in, GH,
-                        s.bias ? scratch.bias : nullptr, false});
+  queue.product(Gemm<T, Sum<T>>{s.tokens(), GH, I, x, I, 1, s.weight(index, kWeightIh), 1, I, scratch.in, GH,
+                                s.bias ? scratch.bias : nullptr, false});
 
   RnnForward<T> a{};
   a.steps = s.steps, a.batch = s.batch, a.hidden = H, a.y_row = s.directions * H, a.reverse = d == 1;
@@ -106,7 +109,7 @@ void forward_direction(const RnnStackForward<T>& call, i64 layer, i64 d, const T
   a.h0 = s.h0 ? s.h0 + state : scratch.zeros;
   a.y = y + d * H;
   if (s.cell == Cell::kLstm) {
-    a.cn = call.cn + state;
+    a.cn = sums_in(call.cn + state, scratch.c);
     queue.copy(a.cn, s.c0 ? s.c0 + state : nullptr, s.batch * H);
   }
   if (call.reserve) {
@@ -115,6 +118,7 @@ void forward_direction(const RnnStackForward<T>& call, i64 layer, i64 d, const T
     a.cells = a.saved + r.saved;
   }
   forward_loop(s, a, scratch.rec, scratch.flags, queue);
+  if (a.cn && a.cn == scratch.c) queue.copy(call.cn + state, a.cn, s.batch * H);
   const T* last = a.y + (a.reverse ? 0 : s.steps - 1) * s.batch * a.y_row;
   queue.run([&] {
     return cudaMemcpy2DAsync(call.hn + state, H * sizeof(T), last, a.y_row * sizeof(T), H * sizeof(T), s.batch,
@@ -126,19 +130,21 @@ void forward_direction(const RnnStackForward<T>& call, i64 layer, i64 d, const T
 // the outputs of two neighbouring layers.
 template <class T>
 struct BackwardScratch {
-  T *dh, *dc, *zeros, *da, *product, *outputs;
+  Sum<T>*dh, *dc;
+  T *zeros, *da, *outputs;
+  unsigned char* product;
   unsigned* flags;
 
-  BackwardScratch(const RnnStackBackward<T>& call, Space<T>& space) {
+  BackwardScratch(const RnnStackBackward<T>& call, Space& space) {
     const RnnStack<T>& s = call.stack;
     const i64 states = s.batch * s.hidden;
-    dh = space.take(states);
-    dc = space.take(states);
-    zeros = space.take(states);
-    da = space.take(s.tokens() * s.grads() * s.hidden);
-    product = space.take(weight_scratch(s));
-    outputs = space.take(s.layers > 1 ? 2 * Reserve(s).output : 0);
-    flags = take_flags(space);
+    space.take(dh, states);
+    space.take(dc, states);
+    space.take(zeros, states);
+    space.take(da, s.tokens() * s.grads() * s.hidden);
+    space.take(product, weight_scratch(s));
+    space.take(outputs, s.layers > 1 ? 2 * Reserve(s).output : 0);
+    space.take(flags, kMostLoopBlocks);
   }
 };
 
@@ -148,7 +154,7 @@ void weight_gradients(const RnnStack<T>& s, i64 layer, bool reverse, const T* x,
   const i64 H = s.hidden, GH = s.gates() * H, I = s.layer_input(layer), tokens = s.tokens(), row = s.grads() * H;
   const i64 y_row = s.directions * H;
   const T* const da = scratch.da;
-  T* const space = scratch.product;
+  void* const space = scratch.product;
   const bool gru = s.cell == Cell::kGru;
   const i64 together = gru ? 2 * H : GH;  // the GRU's da is r z m n: n goes to the input's side
   weight_gradient(da, row, together, x, I, tokens, I, false, dw[0], space, queue);
@@ -201,8 +207,8 @@ void backward_direction(const RnnStackBackward<T>& call, i64 layer, i64 d, const
   queue.copy(a.dh, call.dhn ? call.dhn + state : nullptr, states);
   if (lstm) queue.copy(a.dc, call.dcn ? call.dcn + state : nullptr, states);
   backward_loop(s, a, scratch.flags, queue);
-  if (call.dh0) queue.copy(call.dh0 + state, static_cast<const T*>(a.dh), states);
-  if (lstm && call.dc0) queue.copy(call.dc0 + state, static_cast<const T*>(a.dc), states);
+  if (call.dh0) queue.copy(call.dh0 + state, static_cast<const Sum<T>*>(a.dh), states);
+  if (lstm && call.dc0) queue.copy(call.dc0 + state, static_cast<const Sum<T>*>(a.dc), states);
   if (dx) input_gradient(s, layer, scratch.da, s.weight(index, kWeightIh), d == 1, dx, queue);
   if (!call.dweights) return;
   weight_gradients(s, layer, a.reverse, x, a.y, a.h0, call.dweights + index * s.parameters(), scratch, queue);
@@ -224,35 +230,36 @@ bool rnn_is_persistent(const RnnStack<T>& stack) {
 
 template <class T>
 i64 rnn_forward_scratch(const RnnStackForward<T>& call) {
-  Space<T> space{nullptr};
+  Space space{nullptr};
   ForwardScratch<T>(call, space);
   return space.used;
 }
 
 template <class T>
 i64 rnn_backward_scratch(const RnnStackBackward<T>& call) {
-  Space<T> space{nullptr};
+  Space space{nullptr};
   BackwardScratch<T>(call, space);
   return space.used;
 }
 
 template <class T>
-cudaError_t rnn_forward(const RnnStackForward<T>& call, T* scratch_memory, cudaStream_t stream) {
+cudaError_t rnn_forward(const RnnStackForward<T>& call, void* scratch_memory, cudaStream_t stream) {
   const RnnStack<T>& s = call.stack;
   if (s.batch == 0) return cudaSuccess;
   const Reserve r(s);
-  Space<T> space{scratch_memory};
+  Space space{scratch_memory};
   const ForwardScratch<T> scratch(call, space);
   Queue queue(stream);
-  queue.copy(scratch.zeros, static_cast<const T*>(nullptr), s.batch * s.hidden);
+  queue.zero(scratch.zeros, s.batch * s.hidden);
   const T* x = s.x;
   for (i64 layer = 0; layer < s.layers; ++layer) {
     const bool last = layer == s.layers - 1;
-    T* const kept = call.reserve ? call.reserve + r.output_at(layer) : scratch.outputs + layer % 2 * r.output;
+    T* const kept =
+        call.reserve ? outputs_in<T>(call.reserve, r.output_at(layer)) : scratch.outputs + layer % 2 * r.output;
     T* y = last ? call.y : kept;
     for (i64 d = 0; d < s.directions; ++d) forward_direction(call, layer, d, x, y, scratch, queue);
     if (!last && s.dropout > 0) {
-      T* const dropped = call.reserve ? y + r.output : y;
+      T* const dropped = call.reserve ? outputs_in<T>(call.reserve, r.next_input_at(layer)) : y;
       queue.run([&] {
         return dropout(static_cast<const T*>(y), dropped, r.output, s.dropout, s.seed, s.offset + layer * r.output,
                        stream);
@@ -265,17 +272,17 @@ cudaError_t rnn_forward(const RnnStackForward<T>& call, T* scratch_memory, cudaS
 }
 
 template <class T>
-cudaError_t rnn_backward(const RnnStackBackward<T>& call, T* scratch_memory, cudaStream_t stream) {
+cudaError_t rnn_backward(const RnnStackBackward<T>& call, void* scratch_memory, cudaStream_t stream) {
   const RnnStack<T>& s = call.stack;
   const Reserve r(s);
-  Space<T> space{scratch_memory};
+  Space space{scratch_memory};
   const BackwardScratch<T> scratch(call, space);
   Queue queue(stream);
-  queue.copy(scratch.zeros, static_cast<const T*>(nullptr), s.batch * s.hidden);
+  queue.zero(scratch.zeros, s.batch * s.hidden);
   const T* dy = call.dy;
   for (i64 layer = s.layers - 1; layer >= 0; --layer) {
-    const T* below = layer == 0 ? s.x : call.reserve + r.next_input_at(layer - 1);
-    const T* y = layer == s.layers - 1 ? call.y : call.reserve + r.output_at(layer);
+    const T* below = layer == 0 ? s.x : outputs_in<T>(call.reserve, r.next_input_at(layer - 1));
+    const T* y = layer == s.layers - 1 ? call.y : outputs_in<T>(call.reserve, r.output_at(layer));
     T* dx = layer == 0 ? call.dx : scratch.outputs + layer % 2 * r.output;
     for (i64 d = 0; d < s.directions; ++d) backward_direction(call, layer, d, below, y, dy, dx, scratch, queue);
     if (layer > 0 && s.dropout > 0) {
@@ -289,17 +296,17 @@ cudaError_t rnn_backward(const RnnStackBackward<T>& call, T* scratch_memory, cud
   return queue.error();
 }
 
-template i64 rnn_reserve_size(const RnnStack<float>&);
-template i64 rnn_reserve_size(const RnnStack<double>&);
-template bool rnn_is_persistent(const RnnStack<float>&);
-template bool rnn_is_persistent(const RnnStack<double>&);
-template i64 rnn_forward_scratch(const RnnStackForward<float>&);
-template i64 rnn_forward_scratch(const RnnStackForward<double>&);
-template i64 rnn_backward_scratch(const RnnStackBackward<float>&);
-template i64 rnn_backward_scratch(const RnnStackBackward<double>&);
-template cudaError_t rnn_forward(const RnnStackForward<float>&, float*, cudaStream_t);
-template cudaError_t rnn_forward(const RnnStackForward<double>&, double*, cudaStream_t);
-template cudaError_t rnn_backward(const RnnStackBackward<float>&, float*, cudaStream_t);
-template cudaError_t rnn_backward(const RnnStackBackward<double>&, double*, cudaStream_t);
+#define JADRO_RNN(T)                                                                \
+  template i64 rnn_reserve_size(const RnnStack<T>&);                                \
+  template bool rnn_is_persistent(const RnnStack<T>&);                              \
+  template i64 rnn_forward_scratch(const RnnStackForward<T>&);                      \
+  template i64 rnn_backward_scratch(const RnnStackBackward<T>&);                    \
+  template cudaError_t rnn_forward(const RnnStackForward<T>&, void*, cudaStream_t); \
+  template cudaError_t rnn_backward(const RnnStackBackward<T>&, void*, cudaStream_t);
+JADRO_RNN(float)
+JADRO_RNN(double)
+JADRO_RNN(Half)
+JADRO_RNN(Bfloat16)
+#undef JADRO_RNN
 
 }  // namespace jadro::cuda

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "core/rnn_layout.h"
+#include "cuda/float16.h"
 #include "cuda/runtime.h"
 
 namespace jadro::cuda {
@@ -9,7 +10,8 @@ namespace jadro::cuda {
 // kAuto takes the first where the weights fit, which depends on the hidden size and the card alone.
 enum class RnnAlgorithm { kAuto, kPersistent, kSteps };
 
-// A whole recurrent layer call, as the CPU has it: arrays lie on the device, but for lengths and reset.
+// A whole recurrent layer call, as the CPU has it: arrays lie on the device, but for lengths and reset. 16-bit floats
+// are what products multiply; sums, cells and what is kept for backward are float.
 template <class T>
 struct RnnStack : jadro::RnnStack<T> {
   RnnAlgorithm algorithm;
@@ -25,13 +27,16 @@ struct RnnStack : jadro::RnnStack<T> {
 template <class T>
 struct RnnStackForward {
   RnnStack<T> stack;
-  T *y, *hn, *cn, *cells, *reserve;
+  T *y, *hn, *cn, *cells;
+  Sum<T>* reserve;
 };
 
 template <class T>
 struct RnnStackBackward {
   RnnStack<T> stack;
-  const T *y, *reserve, *dy, *dhn, *dcn, *dcells;
+  const T* y;
+  const Sum<T>* reserve;
+  const T *dy, *dhn, *dcn, *dcells;
   T *dx, *dh0, *dc0, *dreset_h, *dreset_c;
   T* const* dweights;
 };
@@ -46,16 +51,16 @@ i64 rnn_options_reserve_size(const RnnSizes& sizes, bool ragged, i64 tokens);
 template <class T>
 bool rnn_is_persistent(const RnnStack<T>& stack);
 
-// Elements of scratch memory.
+// Bytes of scratch memory.
 template <class T>
 i64 rnn_forward_scratch(const RnnStackForward<T>& call);
 template <class T>
 i64 rnn_backward_scratch(const RnnStackBackward<T>& call);
 
 template <class T>
-cudaError_t rnn_forward(const RnnStackForward<T>& call, T* scratch, cudaStream_t stream);
+cudaError_t rnn_forward(const RnnStackForward<T>& call, void* scratch, cudaStream_t stream);
 template <class T>
-cudaError_t rnn_backward(const RnnStackBackward<T>& call, T* scratch, cudaStream_t stream);
+cudaError_t rnn_backward(const RnnStackBackward<T>& call, void* scratch, cudaStream_t stream);
 
 // The same for stacks with rows.
 template <class T>
@@ -63,8 +68,8 @@ i64 rnn_options_forward_scratch(const RnnStackForward<T>& call);
 template <class T>
 i64 rnn_options_backward_scratch(const RnnStackBackward<T>& call);
 template <class T>
-cudaError_t rnn_options_forward(const RnnStackForward<T>& call, T* scratch, cudaStream_t stream);
+cudaError_t rnn_options_forward(const RnnStackForward<T>& call, void* scratch, cudaStream_t stream);
 template <class T>
-cudaError_t rnn_options_backward(const RnnStackBackward<T>& call, T* scratch, cudaStream_t stream);
+cudaError_t rnn_options_backward(const RnnStackBackward<T>& call, void* scratch, cudaStream_t stream);
 
 }  // namespace jadro::cuda

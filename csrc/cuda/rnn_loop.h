@@ -2,7 +2,7 @@
 // kernels of a single step.
 //
 // In the persistent kernel the weights stay in shared memory (rnn_product.h); h and da go from step to step through
-// global memory, and the blocks that share rows of the batch meet after every step.
+// global memory, and the blocks that share rows of the batch meet after every step. Cells are computed in Sum<T>.
 #pragma once
 
 #include "cuda/launch.h"
@@ -18,8 +18,12 @@ template <class T>
 struct RnnForward {
   i64 steps, batch, hidden, y_row;
   bool reverse;
-  const T *in, *u, *bias_n, *h0;
-  T *y, *cn, *saved, *cells;
+  const Sum<T>* in;
+  const T* u;
+  const Sum<T>* bias_n;
+  const T* h0;
+  T* y;
+  Sum<T>*cn, *saved, *cells;
 };
 
 // dh, dc [N,H]: gradients of the last state at the start, of the first at the end; da [T,N,kGrads,H].
@@ -27,8 +31,11 @@ template <class T>
 struct RnnBackward {
   i64 steps, batch, hidden, y_row;
   bool reverse;
-  const T *u, *h0, *c0, *y, *saved, *cells, *dy;
-  T *dh, *dc, *da;
+  const T *u, *h0, *c0, *y;
+  const Sum<T>*saved, *cells;
+  const T* dy;
+  Sum<T>*dh, *dc;
+  T* da;
 };
 
 // Where step t stands: the state before it, and its distance between rows.
@@ -46,15 +53,16 @@ __device__ auto before(const Loop& a, i64 step, i64 t) {
 
 // The cell on unit u of row n, from rec[g] = U_g h.
 template <class T, class C>
-__device__ void cell_forward(const RnnForward<T>& a, i64 t, const RnnBefore<T>& last, i64 n, i64 u, T* rec) {
+__device__ void cell_forward(const RnnForward<T>& a, i64 t, const RnnBefore<T>& last, i64 n, i64 u, Sum<T>* rec) {
+  using S = Sum<T>;
   const i64 H = a.hidden, token = t * a.batch + n;
-  T in[C::kGates], saved[C::kSaved + 1], h_out, c_out = 0;
+  S in[C::kGates], saved[C::kSaved + 1], h_out, c_out = 0;
 #pragma unroll
   for (int g = 0; g < C::kGates; ++g) in[g] = a.in[(token * C::kGates + g) * H + u];
   if (C::kRecurrentBias && a.bias_n) rec[C::kGates - 1] += a.bias_n[u];
-  const T h = C::kRecurrentBias ? last.h[n * last.row + u] : T(0);
-  C::forward(in, rec, h, C::kHasCell ? a.cn[n * H + u] : T(0), &h_out, &c_out, saved);
-  a.y[token * a.y_row + u] = h_out;
+  const S h = C::kRecurrentBias ? number(last.h[n * last.row + u]) : S(0);
+  C::forward(in, rec, h, C::kHasCell ? a.cn[n * H + u] : S(0), &h_out, &c_out, saved);
+  a.y[token * a.y_row + u] = static_cast<T>(h_out);
   if (C::kHasCell) a.cn[n * H + u] = c_out;
   if (C::kHasCell && a.cells) a.cells[token * H + u] = c_out;
   if constexpr (C::kSaved > 0) {
@@ -68,20 +76,20 @@ __device__ void cell_forward(const RnnForward<T>& a, i64 t, const RnnBefore<T>& 
 template <class T, class C>
 __device__ void cell_backward(const RnnBackward<T>& a, i64 t, bool first, i64 n, i64 u) {
   const i64 H = a.hidden, token = t * a.batch + n, token_before = (a.reverse ? t + 1 : t - 1) * a.batch + n;
-  T saved[C::kSaved + 1], da[C::kGrads], dh_direct, dc = 0, c_before = 0, c = 0;
+  Sum<T> saved[C::kSaved + 1], da[C::kGrads], dh_direct, dc = 0, c_before = 0, c = 0;
 #pragma unroll
   for (int g = 0; g < C::kSaved; ++g) saved[g] = a.saved[(token * C::kSaved + g) * H + u];
   if (C::kHasCell) {
     dc = a.dc[n * H + u];
     c = a.cells[token * H + u];
-    c_before = first ? a.c0[n * H + u] : a.cells[token_before * H + u];
+    c_before = first ? number(a.c0[n * H + u]) : a.cells[token_before * H + u];
   }
-  const T h_before = first ? a.h0[n * H + u] : a.y[token_before * a.y_row + u];
-  T dh = a.dh[n * H + u];
-  if (a.dy) dh += a.dy[token * a.y_row + u];
-  C::backward(saved, a.y[token * a.y_row + u], h_before, c_before, c, dh, &dc, da, &dh_direct);
+  const Sum<T> h_before = number(first ? a.h0[n * H + u] : a.y[token_before * a.y_row + u]);
+  Sum<T> dh = a.dh[n * H + u];
+  if (a.dy) dh += number(a.dy[token * a.y_row + u]);
+  C::backward(saved, number(a.y[token * a.y_row + u]), h_before, c_before, c, dh, &dc, da, &dh_direct);
 #pragma unroll
-  for (int g = 0; g < C::kGrads; ++g) a.da[(token * C::kGrads + g) * H + u] = da[g];
+  for (int g = 0; g < C::kGrads; ++g) a.da[(token * C::kGrads + g) * H + u] = static_cast<T>(da[g]);
   a.dh[n * H + u] = dh_direct;
   if (C::kHasCell) a.dc[n * H + u] = dc;
 }
@@ -89,12 +97,12 @@ __device__ void cell_backward(const RnnBackward<T>& a, i64 t, bool first, i64 n,
 // --- single steps
 
 template <class T, class C>
-__global__ void forward_step_kernel(RnnForward<T> a, i64 step, const T* rec) {
+__global__ void forward_step_kernel(RnnForward<T> a, i64 step, const Sum<T>* rec) {
   const i64 t = a.reverse ? a.steps - 1 - step : step, units = a.batch * a.hidden;
   const RnnBefore<T> last = before(a, step, t);
   for (i64 i = static_cast<i64>(blockIdx.x) * blockDim.x + threadIdx.x; i < units; i += i64{gridDim.x} * blockDim.x) {
     const i64 n = i / a.hidden, u = i % a.hidden;
-    T mine[C::kGates];
+    Sum<T> mine[C::kGates];
 #pragma unroll
     for (int g = 0; g < C::kGates; ++g) mine[g] = rec[(n * C::kGates + g) * a.hidden + u];
     cell_forward<T, C>(a, t, last, n, u, mine);
@@ -120,7 +128,7 @@ __global__ void __launch_bounds__(kThreads) forward_loop_kernel(RnnForward<T> a,
     const i64 t = a.reverse ? a.steps - 1 - step : step;
     const RnnBefore<T> last = before(a, step, t);
     block.for_products(last.h, last.row, a.batch, [&](i64 n, int unit, int output, int row) {
-      T rec[C::kGates];
+      Sum<T> rec[C::kGates];
 #pragma unroll
       for (int g = 0; g < C::kGates; ++g) rec[g] = total<T, Tile>(block.stages, output + g, row);
       cell_forward<T, C>(a, t, last, n, block.u0 + unit, rec);

@@ -1,6 +1,7 @@
 // What the calls with options share: tables of rows and tokens on the device, and arrays in their order.
 #pragma once
 
+#include <utility>
 #include <vector>
 
 #include "cuda/dropout.h"
@@ -51,32 +52,36 @@ __global__ void gather_kernel(RnnPlaces p, const T* from, i64 from_row, i64 widt
   }
 }
 // Back, with zeros where no token is: [tokens,width] -> [T,N,to_row..]
-template <class T>
-__global__ void scatter_kernel(RnnPlaces p, const T* from, i64 width, T* to, i64 to_row) {
+template <class From, class To>
+__global__ void scatter_kernel(RnnPlaces p, const From* from, i64 width, To* to, i64 to_row) {
   for (i64 t = blockIdx.y; t < p.steps; t += gridDim.y) {
     const i64 size = p.batch * width, live = p.rows(t) * width, at = p.at(t) * width;
     for (i64 i = static_cast<i64>(blockIdx.x) * blockDim.x + threadIdx.x; i < size; i += i64{gridDim.x} * blockDim.x) {
-      to[(t * p.batch + p.original(i / width)) * to_row + i % width] = i < live ? from[at + i] : T(0);
+      to[(t * p.batch + p.original(i / width)) * to_row + i % width] =
+          static_cast<To>(i < live ? number(from[at + i]) : Sum<From>(0));
     }
   }
 }
 // [N,width] from the call's order, or back into it.
-template <class T>
-__global__ void order_kernel(RnnPlaces p, const T* from, i64 width, T* to, bool back) {
+template <class From, class To>
+__global__ void order_kernel(RnnPlaces p, const From* from, i64 width, To* to, bool back) {
   const i64 size = p.batch * width;
   for (i64 i = static_cast<i64>(blockIdx.x) * blockDim.x + threadIdx.x; i < size; i += i64{gridDim.x} * blockDim.x) {
     const i64 there = p.original(i / width) * width + i % width;
-    to[back ? there : i] = from[back ? i : there];
+    to[back ? there : i] = static_cast<To>(number(from[back ? i : there]));
   }
 }
 // Dropout behind a layer, y = x on live rows: a mask's words stand in the order of all rows and steps.
 template <class T>
-__global__ void dropout_rows_kernel(RnnPlaces p, const T* x, T* y, i64 width, T drop, T keep, u64 seed, u64 offset) {
+__global__ void dropout_rows_kernel(RnnPlaces p, const T* x, T* y, i64 width, Sum<T> drop, Sum<T> keep, u64 seed,
+                                    u64 offset) {
+  using S = Sum<T>;
   for (i64 t = blockIdx.y; t < p.steps; t += gridDim.y) {
     const i64 size = p.rows(t) * width, at = p.at(t) * width;
     for (i64 i = static_cast<i64>(blockIdx.x) * blockDim.x + threadIdx.x; i < size; i += i64{gridDim.x} * blockDim.x) {
       const i64 place = (t * p.batch + p.original(i / width)) * width + i % width;
-      y[at + i] = x[at + i] * drawn(seed, offset + static_cast<u64>(place), drop, T(0), T(1)) / keep;
+      y[at + i] =
+          static_cast<T>(number(x[at + i]) * drawn(seed, offset + static_cast<u64>(place), drop, S(0), S(1)) / keep);
     }
   }
 }
@@ -85,13 +90,13 @@ __global__ void dropout_rows_kernel(RnnPlaces p, const T* x, T* y, i64 width, T 
 template <class T>
 class DeviceRows {
  public:
-  DeviceRows(const RnnStack<T>& s, Space<T>& space) : s_(s), rows_(*s.rows) {
+  DeviceRows(const RnnStack<T>& s, Space& space) : s_(s), rows_(*s.rows) {
     if (rows_.ragged()) {
-      first_ = take<i64>(space, s.steps + 1);
-      order_ = take<i64>(space, s.batch);
-      length_ = take<i64>(space, s.batch);
+      space.take(first_, s.steps + 1);
+      space.take(order_, s.batch);
+      space.take(length_, s.batch);
     }
-    for (i64 d = 0; d < s.directions && rows_.resets(); ++d) restart_[d] = take<unsigned char>(space, rows_.tokens());
+    for (i64 d = 0; d < s.directions && rows_.resets(); ++d) space.take(restart_[d], rows_.tokens());
   }
 
   void fill(Queue& queue) const {
@@ -118,10 +123,11 @@ class DeviceRows {
                     from, width, width, to);
     });
   }
-  void scatter(const T* from, i64 width, T* to, i64 to_row, Queue& queue) const {
+  template <class From>
+  void scatter(const From* from, i64 width, T* to, i64 to_row, Queue& queue) const {
     if (s_.batch * width == 0) return;
     queue.run([&] {
-      return launch(scatter_kernel<T>, grid_of(s_.steps, s_.batch * width), dim3(kThreads), 0, queue.stream(),
+      return launch(scatter_kernel<From, T>, grid_of(s_.steps, s_.batch * width), dim3(kThreads), 0, queue.stream(),
                     places(0), from, width, to, to_row);
     });
   }
@@ -131,7 +137,12 @@ class DeviceRows {
     move(from, width, room, false, queue);
     return room;
   }
-  void unsort(const T* from, i64 width, T* to, Queue& queue) const {
+  // The same into sums, all of them.
+  void sort(const T* from, i64 width, Sum<T>* to, Queue& queue) const {
+    if (!from || !rows_.ragged()) return queue.copy(to, from, s_.batch * width);
+    move(from, width, to, false, queue);
+  }
+  void unsort(const Sum<T>* from, i64 width, T* to, Queue& queue) const {
     if (from && to) move(from, width, to, true, queue);
   }
   void dropout(i64 layer, const T* x, T* y, Queue& queue) const {
@@ -140,22 +151,19 @@ class DeviceRows {
     if (all == 0) return;
     queue.run([&] {
       if (!rows_.ragged()) return cuda::dropout(x, y, all, s_.dropout, s_.seed, offset, queue.stream());
-      const T keep = s_.dropout < 1 ? static_cast<T>(1 - s_.dropout) : T(1);
+      const Sum<T> keep = s_.dropout < 1 ? static_cast<Sum<T>>(1 - s_.dropout) : Sum<T>(1);
       return launch(dropout_rows_kernel<T>, grid_of(s_.steps, s_.batch * width), dim3(kThreads), 0, queue.stream(),
-                    places(0), x, y, width, static_cast<T>(s_.dropout), keep, s_.seed, offset);
+                    places(0), x, y, width, static_cast<Sum<T>>(s_.dropout), keep, s_.seed, offset);
     });
   }
 
  private:
-  template <class U>
-  static U* take(Space<T>& space, i64 n) {
-    return reinterpret_cast<U*>(space.take(ceil_div(n * static_cast<i64>(sizeof(U)), sizeof(T))));
-  }
-  void move(const T* from, i64 width, T* to, bool back, Queue& queue) const {
+  template <class From, class To>
+  void move(const From* from, i64 width, To* to, bool back, Queue& queue) const {
     if (s_.batch * width == 0) return;
     queue.run([&] {
-      return launch(order_kernel<T>, dim3(blocks_for(s_.batch * width)), dim3(kThreads), 0, queue.stream(), places(0),
-                    from, width, to, back);
+      return launch(order_kernel<From, To>, dim3(blocks_for(s_.batch * width)), dim3(kThreads), 0, queue.stream(),
+                    places(0), from, width, to, back);
     });
   }
 
@@ -165,18 +173,21 @@ class DeviceRows {
   unsigned char* restart_[2] = {};
 };
 
-// The states at the start and after resets, where they have to be sorted; zeros [N,max(H,P)].
+// The states at the start and after resets, where they have to be sorted; zeros [N,max(H,P)]; of 16-bit floats the
+// vectors of weights that cells read.
 template <class T>
 struct StateScratch {
   T *h0, *c0, *h_restart, *c_restart, *zeros;
+  Sum<T>* vectors;
 
-  StateScratch(const RnnStack<T>& s, Space<T>& space) {
+  StateScratch(const RnnStack<T>& s, Space& space) {
     const i64 h = s.ragged() ? s.batch * s.output : 0, c = s.ragged() ? s.batch * s.hidden : 0;
-    h0 = space.take(h);
-    c0 = space.take(c);
-    h_restart = space.take(h);
-    c_restart = space.take(c);
-    zeros = space.take(s.batch * (s.hidden > s.output ? s.hidden : s.output));
+    space.take(h0, h);
+    space.take(c0, c);
+    space.take(h_restart, h);
+    space.take(c_restart, c);
+    space.take(zeros, s.batch * (s.hidden > s.output ? s.hidden : s.output));
+    space.take(vectors, sizeof(T) == 2 ? (2 * s.gates() + 5) * s.hidden : 0);
   }
 };
 
@@ -192,21 +203,33 @@ OptionRun<T> option_run(const RnnStack<T>& s, const DeviceRows<T>& rows, i64 lay
   const u64 each_drop = place(o.recurrent_dropout, o.update ? s.steps * s.batch * H : s.batch * P);
   const u64 between = place(s.dropout, (s.layers - 1) * s.steps * s.batch * s.directions * P);
   const u64 at = s.offset + between + static_cast<u64>(index) * (each + each_c + each_drop);
+  Sum<T>* room = states.vectors;
+  const auto vector = [&](RnnParameter which, i64 size) -> const Sum<T>* {
+    const T* const from = s.weight(index, which);
+    if constexpr (std::is_same_v<T, Sum<T>>) {
+      return from;
+    } else {
+      if (!from) return nullptr;
+      Sum<T>* const to = std::exchange(room, room + size);
+      queue.copy(to, from, size);
+      return to;
+    }
+  };
   OptionRun<T> a{};
   a.places = rows.places(d);
   a.hidden = H, a.output = P, a.y_row = s.directions * P;
-  a.options = {s.weight(index, kGainIh),
-               s.weight(index, kGainHh),
-               s.weight(index, kGainC),
-               s.weight(index, kNormBiasC),
-               s.weight(index, kPeepI),
-               s.weight(index, kPeepF),
-               s.weight(index, kPeepO),
-               static_cast<T>(o.gate_clip),
-               static_cast<T>(o.cell_clip),
-               static_cast<T>(o.zoneout_h),
-               static_cast<T>(o.zoneout_c),
-               static_cast<T>(o.recurrent_dropout),
+  a.options = {vector(kGainIh, s.gates() * H),
+               vector(kGainHh, s.gates() * H),
+               vector(kGainC, H),
+               vector(kNormBiasC, H),
+               vector(kPeepI, H),
+               vector(kPeepF, H),
+               vector(kPeepO, H),
+               static_cast<Sum<T>>(o.gate_clip),
+               static_cast<Sum<T>>(o.cell_clip),
+               static_cast<Sum<T>>(o.zoneout_h),
+               static_cast<Sum<T>>(o.zoneout_c),
+               static_cast<Sum<T>>(o.recurrent_dropout),
                o.training,
                o.update,
                s.seed,

@@ -29,14 +29,14 @@ struct RnnPlaces {
 };
 
 // One direction of one layer; by token saved [kSaved,H], cells [H], raw_ih and raw_hh [G*H] (W x and U h before layer
-// norm), stats [kRnnStats]; h0, h_restart [N,P], c0, c_restart [N,H].
+// norm), stats [kRnnStats]; h0, h_restart [N,P], c0, c_restart [N,H]. Cells are computed in Sum<T>.
 template <class T>
 struct OptionRun {
   RnnPlaces places;
   i64 hidden, output, y_row;
-  RnnOptions<T> options;
+  RnnOptions<Sum<T>> options;
   const T *h0, *c0, *h_restart, *c_restart;
-  T *saved, *cells, *raw_ih, *raw_hh, *stats;
+  Sum<T>*saved, *cells, *raw_ih, *raw_hh, *stats;
 
   JADRO_DEVICE bool sequence() const { return options.training && options.drop > 0 && !options.update; }
   JADRO_DEVICE i64 place(i64 t, i64 n) const { return t * places.batch + places.original(n); }
@@ -54,15 +54,16 @@ __device__ T drawn(u64 seed, u64 place, T p, T below, T above) {
 }
 
 template <class T, class C>
-__device__ Extra<T> extra_of(const OptionRun<T>& a, i64 t, i64 n, i64 u) {
-  const RnnOptions<T>& o = a.options;
+__device__ Extra<Sum<T>> extra_of(const OptionRun<T>& a, i64 t, i64 n, i64 u) {
+  using S = Sum<T>;
+  const RnnOptions<S>& o = a.options;
   const u64 at = static_cast<u64>(a.place(t, n) * a.hidden + u);
-  Extra<T> e{};
+  Extra<S> e{};
   if (C::kHasCell && o.zoneout_c > 0) {
-    e.keep_c = o.training ? drawn(o.seed, o.at_c + at, o.zoneout_c, T(1), T(0)) : o.zoneout_c;
+    e.keep_c = o.training ? drawn(o.seed, o.at_c + at, o.zoneout_c, S(1), S(0)) : o.zoneout_c;
   }
   const bool drops = o.training && o.update && o.drop > 0;
-  e.drop = drops ? drawn(o.seed, o.at_drop + at, o.drop, T(0), T(1) / (T(1) - o.drop)) : T(1);
+  e.drop = drops ? drawn(o.seed, o.at_drop + at, o.drop, S(0), S(1) / (S(1) - o.drop)) : S(1);
   e.peephole = o.peep_i != nullptr;
   if (!e.peephole) return e;
   e.p_i = o.peep_i[u];
@@ -73,36 +74,38 @@ __device__ Extra<T> extra_of(const OptionRun<T>& a, i64 t, i64 n, i64 u) {
 
 // The share of the old h that zoneout keeps.
 template <class T>
-__device__ T keep_h(const OptionRun<T>& a, i64 t, i64 n, i64 u) {
-  const RnnOptions<T>& o = a.options;
+__device__ Sum<T> keep_h(const OptionRun<T>& a, i64 t, i64 n, i64 u) {
+  using S = Sum<T>;
+  const RnnOptions<S>& o = a.options;
   if (!o.training) return o.zoneout_h;
-  return drawn(o.seed, o.at_h + static_cast<u64>(a.place(t, n) * a.output + u), o.zoneout_h, T(1), T(0));
+  return drawn(o.seed, o.at_h + static_cast<u64>(a.place(t, n) * a.output + u), o.zoneout_h, S(1), S(0));
 }
 
 // Of dropout "sequence": the factor of h where it enters U.
 template <class T>
-__device__ T entering_factor(const OptionRun<T>& a, i64 n, i64 u) {
-  const RnnOptions<T>& o = a.options;
+__device__ Sum<T> entering_factor(const OptionRun<T>& a, i64 n, i64 u) {
+  using S = Sum<T>;
+  const RnnOptions<S>& o = a.options;
   const u64 place = static_cast<u64>(a.places.original(n) * a.output + u);
-  return drawn(o.seed, o.at_drop + place, o.drop, T(0), T(1) / (T(1) - o.drop));
+  return drawn(o.seed, o.at_drop + place, o.drop, S(0), S(1) / (S(1) - o.drop));
 }
 
 // --- the state before a step
 
 template <class T>
-__device__ T h_before(const OptionRun<T>& a, const T* y, i64 t, i64 n, i64 u) {
+__device__ Sum<T> h_before(const OptionRun<T>& a, const T* y, i64 t, i64 n, i64 u) {
   const RnnPlaces& p = a.places;
-  if (p.restarts(p.at(t) + n)) return a.h_restart[n * a.output + u];
-  if (p.begins(t, n)) return a.h0[n * a.output + u];
-  return y[(p.at(p.before(t)) + n) * a.y_row + u];
+  if (p.restarts(p.at(t) + n)) return number(a.h_restart[n * a.output + u]);
+  if (p.begins(t, n)) return number(a.h0[n * a.output + u]);
+  return number(y[(p.at(p.before(t)) + n) * a.y_row + u]);
 }
 
 // Of a run whose cell states were kept.
 template <class T>
-__device__ T c_before(const OptionRun<T>& a, i64 t, i64 n, i64 u) {
+__device__ Sum<T> c_before(const OptionRun<T>& a, i64 t, i64 n, i64 u) {
   const RnnPlaces& p = a.places;
-  if (p.restarts(p.at(t) + n)) return a.c_restart[n * a.hidden + u];
-  if (p.begins(t, n)) return a.c0[n * a.hidden + u];
+  if (p.restarts(p.at(t) + n)) return number(a.c_restart[n * a.hidden + u]);
+  if (p.begins(t, n)) return number(a.c0[n * a.hidden + u]);
   return a.cells[(p.at(p.before(t)) + n) * a.hidden + u];
 }
 

@@ -10,29 +10,32 @@ template <class T>
 struct ForwardScratch {
   DeviceRows<T> rows;
   StateScratch<T> states;
-  T *in, *bias, *bias_n, *rec, *enter, *c, *made, *shown, *r, *z, *h, *stats, *cells, *x, *outputs;
+  Sum<T>*in, *bias, *bias_n, *rec, *c, *made, *out, *r, *z, *h, *stats, *cells;
+  T *enter, *shown, *reset, *x, *outputs;
   unsigned* flags;
 
-  ForwardScratch(const RnnStackForward<T>& call, Space<T>& space) : rows(call.stack, space), states(call.stack, space) {
+  ForwardScratch(const RnnStackForward<T>& call, Space& space) : rows(call.stack, space), states(call.stack, space) {
     const RnnStack<T>& s = call.stack;
     const i64 units = s.batch * s.hidden, outs = s.batch * s.output, GH = s.gates() * s.hidden, tokens = s.tokens();
     const bool keep = call.reserve != nullptr, ragged = s.ragged();
-    in = space.take(tokens * GH);
-    bias = space.take(GH);
-    bias_n = space.take(s.hidden);
-    rec = space.take(s.batch * GH);
-    enter = space.take(2 * outs);
-    c = space.take(ragged && s.lstm() ? units : 0);
-    made = space.take(units);
-    shown = space.take(units);
-    r = space.take(units);
-    z = space.take(units);
-    h = space.take(s.projected() ? outs : 0);
-    stats = space.take(s.settings.layer_norm && !keep ? tokens * kRnnStats : 0);
-    cells = space.take(call.cells && !keep ? tokens * s.hidden : 0);
-    x = space.take(ragged ? tokens * s.input : 0);
-    outputs = space.take(keep || (s.layers == 1 && !ragged) ? 0 : 2 * Reserve(s).output);
-    flags = take_flags(space);
+    space.take(in, tokens * GH);
+    space.take(bias, GH);
+    space.take(bias_n, s.hidden);
+    space.take(rec, s.batch * GH);
+    space.take(enter, 2 * outs);
+    space.take(c, s.lstm() && (ragged || sizeof(T) == 2) ? units : 0);
+    space.take(made, units);
+    space.take(out, units);
+    space.take(shown, units);
+    space.take(reset, units);
+    space.take(r, units);
+    space.take(z, units);
+    space.take(h, s.projected() ? outs : 0);
+    space.take(stats, s.settings.layer_norm && !keep ? tokens * kRnnStats : 0);
+    space.take(cells, call.cells && !keep ? tokens * s.hidden : 0);
+    space.take(x, ragged ? tokens * s.input : 0);
+    space.take(outputs, keep || (s.layers == 1 && !ragged) ? 0 : 2 * Reserve(s).output);
+    space.take(flags, kMostLoopBlocks);
   }
 };
 
@@ -67,18 +70,19 @@ class ForwardDirection {
     a_.y = y + d_ * s_.output;
     a_.u = s_.weight(index_, kWeightHh);
     a_.enter = scratch_.enter;
-    a_.made = scratch_.made, a_.shown = scratch_.shown, a_.r = scratch_.r, a_.z = scratch_.z;
+    a_.made = scratch_.made, a_.out = scratch_.out, a_.shown = scratch_.shown;
+    a_.r = scratch_.r, a_.z = scratch_.z, a_.reset = scratch_.reset;
     a_.projected = s_.projected();
     place_reserve();
     project(x);
     if (s_.lstm()) {
-      a_.c = s_.ragged() ? scratch_.c : call_.cn + index_ * s_.batch * s_.hidden;
+      a_.c = s_.ragged() ? scratch_.c : sums_in(call_.cn + index_ * s_.batch * s_.hidden, scratch_.c);
       queue_.copy(a_.c, a_.c0, s_.batch * s_.hidden);
     }
     queue_.run([&] {
       return launch(enter_kernel<T>, dim3(blocks_for(s_.batch * s_.output)), dim3(kThreads), 0, queue_.stream(), a_);
     });
-    queue_.run([&] { return with_option_cell<T>(s_.cell, [&](auto cell) { return loop<decltype(cell)>(); }); });
+    queue_.run([&] { return with_option_cell<Sum<T>>(s_.cell, [&](auto cell) { return loop<decltype(cell)>(); }); });
     finish();
   }
 
@@ -112,13 +116,14 @@ class ForwardDirection {
     }
     a_.bias = scratch_.bias;
     a_.bias_n = biased && gru ? scratch_.bias_n : nullptr;
-    queue_.product(Gemm<T>{tokens, GH_, I, x, I, 1, s_.weight(index_, kWeightIh), 1, I, const_cast<T*>(a_.in), GH_,
-                           biased && !normed ? scratch_.bias : nullptr, false});
+    queue_.product(Gemm<T, Sum<T>>{tokens, GH_, I, x, I, 1, s_.weight(index_, kWeightIh), 1, I,
+                                   const_cast<Sum<T>*>(a_.in), GH_, biased && !normed ? scratch_.bias : nullptr,
+                                   false});
     if (!normed || tokens == 0) return;
     queue_.run([&] {
-      return with_option_cell<T>(s_.cell, [&](auto cell) {
-        return launch(input_moments_kernel<T, decltype(cell)>, dim3(static_cast<unsigned>(tokens)), dim3(kThreads),
-                      row_shared(sizeof(T)), queue_.stream(), a_.in, s_.hidden, a_.stats);
+      return with_option_cell<Sum<T>>(s_.cell, [&](auto cell) {
+        return launch(input_moments_kernel<Sum<T>, decltype(cell)>, dim3(static_cast<unsigned>(tokens)), dim3(kThreads),
+                      row_shared(sizeof(Sum<T>)), queue_.stream(), a_.in, s_.hidden, a_.stats);
       });
     });
   }
@@ -135,11 +140,11 @@ class ForwardDirection {
 
   // kernel(a, step, rest...) on rows of the step.
   template <class Kernel>
-  void on_rows(Kernel kernel, i64 rows, i64 step, const T* rec) {
+  void on_rows(Kernel kernel, i64 rows, i64 step, const Sum<T>* rec) {
     if (rows == 0) return;
     queue_.run([&] {
-      return launch(kernel, grid_of_rows(s_, rows), dim3(kThreads), row_shared(sizeof(T)), queue_.stream(), a_, step,
-                    rec);
+      return launch(kernel, grid_of_rows(s_, rows), dim3(kThreads), row_shared(sizeof(Sum<T>)), queue_.stream(), a_,
+                    step, rec);
     });
   }
 
@@ -147,22 +152,23 @@ class ForwardDirection {
   void step(i64 step) {
     const i64 t = a_.places.time(step), H = s_.hidden, P = s_.output, live = s_.rows->rows(t);
     const i64 next = step + 1 < s_.steps ? s_.rows->rows(a_.places.time(step + 1)) : 0, all = live > next ? live : next;
-    T* const rec = a_.raw_hh ? a_.raw_hh + s_.rows->at(t) * GH_ : scratch_.rec;
+    Sum<T>* const rec = a_.raw_hh ? a_.raw_hh + s_.rows->at(t) * GH_ : scratch_.rec;
     const i64 columns = C::kBefore ? 2 * H : GH_;
-    queue_.product(Gemm<T>{live, columns, P, a_.entering(step), P, 1, a_.u, 1, P, rec, GH_, nullptr, false});
+    queue_.product(Gemm<T, Sum<T>>{live, columns, P, a_.entering(step), P, 1, a_.u, 1, P, rec, GH_, nullptr, false});
     if constexpr (C::kBefore) {
       on_rows(reset_gates_kernel<T, C>, live, step, rec);
-      queue_.product(Gemm<T>{live, H, H, a_.made, H, 1, a_.u + 2 * H * P, 1, P, rec + 2 * H, GH_, nullptr, false});
+      queue_.product(
+          Gemm<T, Sum<T>>{live, H, H, a_.reset, H, 1, a_.u + 2 * H * P, 1, P, rec + 2 * H, GH_, nullptr, false});
       on_rows(reset_results_kernel<T, C>, all, step, rec);
     } else {
       on_rows(option_step_kernel<T, C>, a_.projected ? live : all, step, rec);
     }
     if (!a_.projected || all == 0) return;
     queue_.product(
-        Gemm<T>{live, P, H, a_.shown, H, 1, s_.weight(index_, kWeightHr), 1, H, scratch_.h, P, nullptr, false});
+        Gemm<T, Sum<T>>{live, P, H, a_.shown, H, 1, s_.weight(index_, kWeightHr), 1, H, scratch_.h, P, nullptr, false});
     queue_.run([&] {
       return launch(give_kernel<T>, dim3(blocks_for(all * P)), dim3(kThreads), 0, queue_.stream(), a_, step,
-                    static_cast<const T*>(scratch_.h), all);
+                    static_cast<const Sum<T>*>(scratch_.h), all);
     });
   }
 
@@ -172,7 +178,7 @@ class ForwardDirection {
       return launch(last_states_kernel<T>, dim3(blocks_for(outs)), dim3(kThreads), 0, queue_.stream(), a_,
                     call_.hn + index_ * outs);
     });
-    if (s_.lstm() && s_.ragged()) scratch_.rows.unsort(a_.c, H, call_.cn + index_ * units, queue_);
+    if (s_.lstm() && a_.c == scratch_.c) scratch_.rows.unsort(a_.c, H, call_.cn + index_ * units, queue_);
     if (call_.cells && layer_ == s_.layers - 1) {
       scratch_.rows.scatter(a_.cells, H, call_.cells + d_ * H, s_.directions * H, queue_);
     }
@@ -194,22 +200,21 @@ i64 rnn_options_reserve_size(const RnnSizes& sizes, bool ragged, i64 tokens) {
 
 template <class T>
 i64 rnn_options_forward_scratch(const RnnStackForward<T>& call) {
-  Space<T> space{nullptr};
+  Space space{nullptr};
   ForwardScratch<T>(call, space);
   return space.used;
 }
 
 template <class T>
-cudaError_t rnn_options_forward(const RnnStackForward<T>& call, T* scratch_memory, cudaStream_t stream) {
+cudaError_t rnn_options_forward(const RnnStackForward<T>& call, void* scratch_memory, cudaStream_t stream) {
   const RnnStack<T>& s = call.stack;
   if (s.batch == 0) return cudaSuccess;
   const Reserve r(s);
-  Space<T> space{scratch_memory};
+  Space space{scratch_memory};
   const ForwardScratch<T> scratch(call, space);
   Queue queue(stream);
   scratch.rows.fill(queue);
-  queue.copy(scratch.states.zeros, static_cast<const T*>(nullptr),
-             s.batch * (s.hidden > s.output ? s.hidden : s.output));
+  queue.zero(scratch.states.zeros, s.batch * (s.hidden > s.output ? s.hidden : s.output));
   const T* x = s.x;
   if (s.ragged()) {
     scratch.rows.gather(s.x, s.input, scratch.x, queue);
@@ -218,12 +223,12 @@ cudaError_t rnn_options_forward(const RnnStackForward<T>& call, T* scratch_memor
   for (i64 layer = 0; layer < s.layers; ++layer) {
     const bool last = layer == s.layers - 1;
     T* const y = last && !s.ragged() ? call.y
-                 : call.reserve      ? call.reserve + r.output_at(layer)
+                 : call.reserve      ? outputs_in<T>(call.reserve, r.output_at(layer))
                                      : scratch.outputs + layer % 2 * r.output;
     for (i64 d = 0; d < s.directions; ++d) ForwardDirection<T>(call, layer, d, scratch, queue).run(x, y);
     x = y;
     if (last || s.dropout == 0) continue;
-    T* const dropped = call.reserve ? y + r.output : y;
+    T* const dropped = call.reserve ? outputs_in<T>(call.reserve, r.next_input_at(layer)) : y;
     scratch.rows.dropout(layer, y, dropped, queue);
     x = dropped;
   }
@@ -232,9 +237,13 @@ cudaError_t rnn_options_forward(const RnnStackForward<T>& call, T* scratch_memor
   return queue.error();
 }
 
-template i64 rnn_options_forward_scratch(const RnnStackForward<float>&);
-template i64 rnn_options_forward_scratch(const RnnStackForward<double>&);
-template cudaError_t rnn_options_forward(const RnnStackForward<float>&, float*, cudaStream_t);
-template cudaError_t rnn_options_forward(const RnnStackForward<double>&, double*, cudaStream_t);
+#define JADRO_RNN_OPTIONS(T)                                           \
+  template i64 rnn_options_forward_scratch(const RnnStackForward<T>&); \
+  template cudaError_t rnn_options_forward(const RnnStackForward<T>&, void*, cudaStream_t);
+JADRO_RNN_OPTIONS(float)
+JADRO_RNN_OPTIONS(double)
+JADRO_RNN_OPTIONS(Half)
+JADRO_RNN_OPTIONS(Bfloat16)
+#undef JADRO_RNN_OPTIONS
 
 }  // namespace jadro::cuda

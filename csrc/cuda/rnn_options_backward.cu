@@ -10,56 +10,57 @@ template <class T>
 struct BackwardScratch {
   DeviceRows<T> rows;
   StateScratch<T> states;
-  T *dh, *dhu, *dc, *dh_restart, *dc_restart, *da, *dw, *du, *h_in, *reset, *dp, *shown, *grad, *norm, *value, *sums;
+  Sum<T>*dh, *dhu, *dc, *dh_restart, *dc_restart, *grad, *norm, *value, *sums;
+  T *da, *dw, *du, *h_in, *reset, *dp, *shown, *outputs, *x, *dx, *dy, *dcells;
+  unsigned char* product;
   unsigned* flags;
-  T *product, *outputs, *x, *dx, *dy, *dcells;
 
-  BackwardScratch(const RnnStackBackward<T>& call, Space<T>& space)
-      : rows(call.stack, space), states(call.stack, space) {
+  BackwardScratch(const RnnStackBackward<T>& call, Space& space) : rows(call.stack, space), states(call.stack, space) {
     const RnnStack<T>& s = call.stack;
     const i64 H = s.hidden, units = s.batch * H, outs = s.batch * s.output, tokens = s.tokens();
     const i64 sided = s.settings.layer_norm ? tokens * s.gates() * H : 0;
     const i64 sorted = s.ragged() ? tokens : 0, projected = s.projected() ? tokens : 0;
-    dh = space.take(outs);
-    dhu = space.take(outs);
-    dc = space.take(units);
-    dh_restart = space.take(outs);
-    dc_restart = space.take(units);
-    da = space.take(tokens * s.grads() * H);
-    dw = space.take(sided);
-    du = space.take(sided);
-    h_in = space.take(tokens * s.output);
-    reset = space.take(s.cell == Cell::kGruBefore ? tokens * H : 0);
-    dp = space.take(projected * s.output);
-    shown = space.take(projected * H);
-    grad = space.take(units);
-    norm = space.take(units);
-    value = space.take(units);
-    sums = space.take(kRowSums * units);
-    product = space.take(weight_scratch(s));
-    outputs = space.take(s.layers > 1 ? 2 * Reserve(s).output : 0);
-    x = space.take(sorted * s.input);
-    dx = space.take(sorted * s.input);
-    dy = space.take(sorted * s.directions * s.output);
-    dcells = space.take(sorted * s.directions * H);
-    flags = take_flags(space);
+    space.take(dh, outs);
+    space.take(dhu, outs);
+    space.take(dc, units);
+    space.take(dh_restart, outs);
+    space.take(dc_restart, units);
+    space.take(da, tokens * s.grads() * H);
+    space.take(dw, sided);
+    space.take(du, sided);
+    space.take(h_in, tokens * s.output);
+    space.take(reset, s.cell == Cell::kGruBefore ? tokens * H : 0);
+    space.take(dp, projected * s.output);
+    space.take(shown, projected * H);
+    space.take(grad, units);
+    space.take(norm, units);
+    space.take(value, units);
+    space.take(sums, kRowSums * units);
+    space.take(product, weight_scratch(s));
+    space.take(outputs, s.layers > 1 ? 2 * Reserve(s).output : 0);
+    space.take(x, sorted * s.input);
+    space.take(dx, sorted * s.input);
+    space.take(dy, sorted * s.directions * s.output);
+    space.take(dcells, sorted * s.directions * H);
+    space.take(flags, kMostLoopBlocks);
   }
 };
 
 // A token's part of the gradient of a gain: da times the number that it scales.
 template <class T>
 struct GainTerm {
-  const T *da, *raw, *stats;
+  const T* da;
+  const Sum<T>*raw, *stats;
   i64 hidden, gates, grads;
   int side;
   bool gru;
 
-  __device__ T operator()(i64 token, i64 column) const {
+  __device__ Sum<T> operator()(i64 token, i64 column) const {
     const i64 g = column / hidden, u = column % hidden;
     const i64 from = grads > gates && side == 0 && g == gates - 1 ? grads - 1 : g;
-    const T* const st = stats + token * kRnnStats + stats_at(side, gru && g == 2);
-    const T value = (raw[token * gates * hidden + column] - st[0]) * st[1];
-    return da[(token * grads + from) * hidden + u] * value;
+    const Sum<T>* const st = stats + token * kRnnStats + stats_at(side, gru && g == 2);
+    const Sum<T> value = (raw[token * gates * hidden + column] - st[0]) * st[1];
+    return number(da[(token * grads + from) * hidden + u]) * value;
   }
 };
 
@@ -90,11 +91,11 @@ class BackwardDirection {
     a_.dcells_row = s_.directions * H_;
     place();
     enter(call_.dhn, P_, a_.dh);
-    queue_.copy(a_.dhu, none(), s_.batch * P_);
-    queue_.copy(a_.sums, none(), kRowSums * s_.batch * H_);
+    queue_.zero(a_.dhu, s_.batch * P_);
+    queue_.zero(a_.sums, kRowSums * s_.batch * H_);
     if (a_.dc) enter(call_.dcn, H_, a_.dc);
-    if (a_.dh_restart) queue_.copy(a_.dh_restart, none(), s_.batch * P_);
-    if (a_.dc_restart) queue_.copy(a_.dc_restart, none(), s_.batch * H_);
+    if (a_.dh_restart) queue_.zero(a_.dh_restart, s_.batch * P_);
+    if (a_.dc_restart) queue_.zero(a_.dc_restart, s_.batch * H_);
     if (s_.batch > 0) loop();
     leave(a_.dh, P_, call_.dh0);
     leave(a_.dc, H_, call_.dc0);
@@ -105,11 +106,9 @@ class BackwardDirection {
   }
 
  private:
-  static const T* none() { return nullptr; }
-
   void place() {
     const Reserve r(s_);
-    T* const reserve = const_cast<T*>(call_.reserve) + r.saved_at(layer_, d_);
+    Sum<T>* const reserve = const_cast<Sum<T>*>(call_.reserve) + r.saved_at(layer_, d_);
     const BackwardScratch<T>& b = scratch_;
     a_.saved = reserve;
     a_.cells = reserve + r.saved;
@@ -127,12 +126,10 @@ class BackwardDirection {
     a_.grad = b.grad, a_.norm = b.norm, a_.value = b.value, a_.sums = b.sums;
   }
 
-  void enter(const T* from, i64 width, T* to) {
-    const T* const here = from ? from + index_ * s_.batch * width : nullptr;
-    const T* const sorted = scratch_.rows.sorted(here, width, to, nullptr, queue_);
-    if (sorted != to) queue_.copy(to, sorted, s_.batch * width);
+  void enter(const T* from, i64 width, Sum<T>* to) {
+    scratch_.rows.sort(from ? from + index_ * s_.batch * width : nullptr, width, to, queue_);
   }
-  void leave(const T* from, i64 width, T* to) {
+  void leave(const Sum<T>* from, i64 width, T* to) {
     scratch_.rows.unsort(from, width, to ? to + index_ * s_.batch * width : nullptr, queue_);
   }
 
@@ -140,7 +137,7 @@ class BackwardDirection {
     queue_.run([&] {
       return launch(entering_kernel<T>, grid_of(s_.steps, s_.batch * P_), dim3(kThreads), 0, queue_.stream(), a_);
     });
-    queue_.run([&] { return with_option_cell<T>(s_.cell, [&](auto cell) { return steps<decltype(cell)>(); }); });
+    queue_.run([&] { return with_option_cell<Sum<T>>(s_.cell, [&](auto cell) { return steps<decltype(cell)>(); }); });
     const i64 most = s_.batch * (H_ > P_ ? H_ : P_);
     queue_.run([&] {
       return launch(first_gradient_kernel<T>, dim3(blocks_for(most)), dim3(kThreads), 0, queue_.stream(), a_);
@@ -162,8 +159,8 @@ class BackwardDirection {
   template <class Kernel>
   void on_rows(Kernel kernel, i64 rows, i64 step) {
     queue_.run([&] {
-      return launch(kernel, grid_of_rows(s_, rows), dim3(kThreads), (kThreads / 32) * sizeof(T), queue_.stream(), a_,
-                    step);
+      return launch(kernel, grid_of_rows(s_, rows), dim3(kThreads), (kThreads / 32) * sizeof(Sum<T>), queue_.stream(),
+                    a_, step);
     });
   }
 
@@ -175,18 +172,18 @@ class BackwardDirection {
         return launch(open_projection_kernel<T>, dim3(blocks_for(live * P_)), dim3(kThreads), 0, queue_.stream(), a_,
                       step);
       });
-      queue_.product(Gemm<T>{live, H_, P_, a_.dp + first * P_, P_, 1, s_.weight(index_, kWeightHr), H_, 1, a_.grad, H_,
-                             nullptr, false});
+      queue_.product(Gemm<T, Sum<T>>{live, H_, P_, a_.dp + first * P_, P_, 1, s_.weight(index_, kWeightHr), H_, 1,
+                                     a_.grad, H_, nullptr, false});
     }
     on_rows(option_gradient_kernel<T, C>, live, step);
     const T* const left = state_side() + first * row();
     if constexpr (C::kBefore) {
-      queue_.product(
-          Gemm<T>{live, H_, H_, left + 2 * H_, row(), 1, a_.u + 2 * H_ * P_, P_, 1, a_.grad, H_, nullptr, false});
+      queue_.product(Gemm<T, Sum<T>>{live, H_, H_, left + 2 * H_, row(), 1, a_.u + 2 * H_ * P_, P_, 1, a_.grad, H_,
+                                     nullptr, false});
       on_rows(reset_gradient_kernel<T, C>, live, step);
     }
     const i64 depth = (C::kBefore ? 2 : G_) * H_;
-    queue_.product(Gemm<T>{live, P_, depth, left, row(), 1, a_.u, P_, 1, a_.dhu, P_, nullptr, false});
+    queue_.product(Gemm<T, Sum<T>>{live, P_, depth, left, row(), 1, a_.u, P_, 1, a_.dhu, P_, nullptr, false});
   }
 
   // Gradients of W x and of U h: [tokens,row()], the GRU's n apart from the others, or with layer norm side by side.
@@ -228,7 +225,7 @@ class BackwardDirection {
     int at = 0;
     for (RnnParameter which : {kGainC, kNormBiasC, kPeepI, kPeepF, kPeepO}) {
       if (T* const to = gradient(which))
-        sum_rows<T>(a_.sums + at * H_, s_.batch, kRowSums * H_, H_, to, scratch_.product, queue_);
+        sum_rows(a_.sums + at * H_, s_.batch, kRowSums * H_, H_, to, scratch_.product, queue_);
       ++at;
     }
   }
@@ -237,11 +234,11 @@ class BackwardDirection {
     if (!ih) return;
     const bool gru = s_.cell == Cell::kGru;  // da is r z m n: n goes to the input's side
     const i64 da_row = s_.grads() * H_, size = gru ? 2 * H_ : G_ * H_;
-    T* const scratch = scratch_.product;
-    sum_rows<T>(a_.da, tokens_, da_row, size, ih, scratch, queue_);
+    void* const scratch = scratch_.product;
+    sum_rows(a_.da, tokens_, da_row, size, ih, scratch, queue_);
     if (gru) {
-      sum_rows<T>(a_.da + 3 * H_, tokens_, da_row, H_, ih + size, scratch, queue_);
-      sum_rows<T>(a_.da, tokens_, da_row, G_ * H_, hh, scratch, queue_);
+      sum_rows(a_.da + 3 * H_, tokens_, da_row, H_, ih + size, scratch, queue_);
+      sum_rows(a_.da, tokens_, da_row, G_ * H_, hh, scratch, queue_);
     } else {
       queue_.copy(hh, static_cast<const T*>(ih), G_ * H_);
     }
@@ -249,7 +246,7 @@ class BackwardDirection {
 
   void gain_gradient(T* to, int side) {
     if (!to) return;
-    const T* const raw = side ? a_.raw_hh : a_.raw_ih;
+    const Sum<T>* const raw = side ? a_.raw_hh : a_.raw_ih;
     const GainTerm<T> term{a_.da, raw, a_.stats, H_, G_, s_.grads(), side, is_gru(s_.cell)};
     sum_columns(tokens_, G_ * H_, term, to, scratch_.product, queue_);
   }
@@ -267,24 +264,23 @@ class BackwardDirection {
 
 template <class T>
 i64 rnn_options_backward_scratch(const RnnStackBackward<T>& call) {
-  Space<T> space{nullptr};
+  Space space{nullptr};
   BackwardScratch<T>(call, space);
   return space.used;
 }
 
 template <class T>
-cudaError_t rnn_options_backward(const RnnStackBackward<T>& call, T* scratch_memory, cudaStream_t stream) {
+cudaError_t rnn_options_backward(const RnnStackBackward<T>& call, void* scratch_memory, cudaStream_t stream) {
   const RnnStack<T>& s = call.stack;
   const Reserve r(s);
-  Space<T> space{scratch_memory};
+  Space space{scratch_memory};
   const BackwardScratch<T> scratch(call, space);
   const DeviceRows<T>& rows = scratch.rows;
   const bool ragged = s.ragged();
   const i64 out = s.directions * s.output, cells = s.directions * s.hidden;
   Queue queue(stream);
   rows.fill(queue);
-  queue.copy(scratch.states.zeros, static_cast<const T*>(nullptr),
-             s.batch * (s.hidden > s.output ? s.hidden : s.output));
+  queue.zero(scratch.states.zeros, s.batch * (s.hidden > s.output ? s.hidden : s.output));
   if (ragged) {
     rows.gather(s.x, s.input, scratch.x, queue);
     if (call.dy) rows.gather(call.dy, out, scratch.dy, queue);
@@ -293,8 +289,8 @@ cudaError_t rnn_options_backward(const RnnStackBackward<T>& call, T* scratch_mem
   const T* d_out = ragged && call.dy ? scratch.dy : call.dy;
   for (i64 layer = s.layers - 1; layer >= 0; --layer) {
     const bool last = layer == s.layers - 1;
-    const T* below = layer > 0 ? call.reserve + r.next_input_at(layer - 1) : ragged ? scratch.x : s.x;
-    const T* y = last && !ragged ? call.y : call.reserve + r.output_at(layer);
+    const T* below = layer > 0 ? outputs_in<T>(call.reserve, r.next_input_at(layer - 1)) : ragged ? scratch.x : s.x;
+    const T* y = last && !ragged ? call.y : outputs_in<T>(call.reserve, r.output_at(layer));
     T* d_in = layer > 0 ? scratch.outputs + layer % 2 * r.output : call.dx && ragged ? scratch.dx : call.dx;
     const T* const d_cells = !last ? nullptr : ragged && call.dcells ? scratch.dcells : call.dcells;
     for (i64 d = 0; d < s.directions; ++d) {
@@ -307,9 +303,13 @@ cudaError_t rnn_options_backward(const RnnStackBackward<T>& call, T* scratch_mem
   return queue.error();
 }
 
-template i64 rnn_options_backward_scratch(const RnnStackBackward<float>&);
-template i64 rnn_options_backward_scratch(const RnnStackBackward<double>&);
-template cudaError_t rnn_options_backward(const RnnStackBackward<float>&, float*, cudaStream_t);
-template cudaError_t rnn_options_backward(const RnnStackBackward<double>&, double*, cudaStream_t);
+#define JADRO_RNN_OPTIONS(T)                                             \
+  template i64 rnn_options_backward_scratch(const RnnStackBackward<T>&); \
+  template cudaError_t rnn_options_backward(const RnnStackBackward<T>&, void*, cudaStream_t);
+JADRO_RNN_OPTIONS(float)
+JADRO_RNN_OPTIONS(double)
+JADRO_RNN_OPTIONS(Half)
+JADRO_RNN_OPTIONS(Bfloat16)
+#undef JADRO_RNN_OPTIONS
 
 }  // namespace jadro::cuda

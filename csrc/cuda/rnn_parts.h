@@ -41,6 +41,24 @@ struct Reserve {
   i64 next_input_at(i64 l) const { return output_at(l) + dropped; }
 };
 
+template <class To, class From>
+__global__ void convert_kernel(const From* from, i64 n, To* to) {
+  const i64 step = static_cast<i64>(gridDim.x) * blockDim.x;
+  for (i64 i = static_cast<i64>(blockIdx.x) * blockDim.x + threadIdx.x; i < n; i += step) {
+    to[i] = static_cast<To>(number(from[i]));
+  }
+}
+
+// The outputs of a layer, which stand in the reserve in the place of as many sums.
+template <class T>
+T* outputs_in(Sum<T>* reserve, i64 at) {
+  return reinterpret_cast<T*>(reserve + at);
+}
+template <class T>
+const T* outputs_in(const Sum<T>* reserve, i64 at) {
+  return reinterpret_cast<const T*>(reserve + at);
+}
+
 // Enqueues one thing after the other, until one fails.
 class Queue {
  public:
@@ -53,17 +71,25 @@ class Queue {
     if (error_ == cudaSuccess) error_ = work();
   }
   // to[n] = from[n], or 0 where it is null.
-  template <class T>
-  void copy(T* to, const T* from, i64 n) {
+  template <class To, class From>
+  void copy(To* to, const From* from, i64 n) {
     if (n == 0) return;
-    const std::size_t bytes = static_cast<std::size_t>(n) * sizeof(T);
+    if (!from) return zero(to, n);
     run([&] {
-      return from ? cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream_)
-                  : cudaMemsetAsync(to, 0, bytes, stream_);
+      if constexpr (std::is_same_v<To, From>) {
+        return cudaMemcpyAsync(to, from, static_cast<std::size_t>(n) * sizeof(To), cudaMemcpyDeviceToDevice, stream_);
+      } else {
+        return launch(convert_kernel<To, From>, dim3(blocks_for(n)), dim3(kThreads), 0, stream_, from, n, to);
+      }
     });
   }
   template <class T>
-  void product(const Gemm<T>& g, T* scratch = nullptr) {
+  void zero(T* to, i64 n) {
+    if (n == 0) return;
+    run([&] { return cudaMemsetAsync(to, 0, static_cast<std::size_t>(n) * sizeof(T), stream_); });
+  }
+  template <class T, class Result>
+  void product(const Gemm<T, Result>& g, void* scratch = nullptr) {
     run([&] { return gemm(g, scratch, stream_); });
   }
 
@@ -72,19 +98,27 @@ class Queue {
   cudaError_t error_ = cudaSuccess;
 };
 
-// Hands out pieces of scratch memory; without any it counts them.
-template <class T>
+// Hands out pieces of scratch memory, which begin on 16 bytes; without any it counts their bytes.
 struct Space {
-  T* base;
+  void* base;
   i64 used = 0;
 
-  T* take(i64 n) {
-    T* const piece = base ? base + used : nullptr;
-    constexpr i64 kPack = 16 / sizeof(T);  // pieces begin on 16 bytes
-    used += (n + kPack - 1) / kPack * kPack;
-    return piece;
+  template <class T>
+  void take(T*& piece, i64 n) {
+    piece = base ? reinterpret_cast<T*>(static_cast<unsigned char*>(base) + used) : nullptr;
+    used += ceil_div(n * static_cast<i64>(sizeof(T)), 16) * 16;
   }
 };
+
+// The array itself where it holds sums, else `room` of its size.
+template <class T>
+Sum<T>* sums_in(T* array, Sum<T>* room) {
+  if constexpr (std::is_same_v<T, Sum<T>>) {
+    return array;
+  } else {
+    return room;
+  }
+}
 
 template <class T>
 LoopPlan forward_plan(const RnnStack<T>& s) {
@@ -101,10 +135,6 @@ bool runs_persistent(const RnnStack<T>& s) {
 
 // A number for each block of a persistent kernel.
 constexpr i64 kMostLoopBlocks = 1024;
-template <class T>
-unsigned* take_flags(Space<T>& space) {
-  return reinterpret_cast<unsigned*>(space.take(kMostLoopBlocks * static_cast<i64>(sizeof(unsigned)) / sizeof(T)));
-}
 
 // All steps in one launch of kernel_of(tile): whether that is how the call runs. A card that is shared may have no room
 // for all blocks at once; then kAuto goes by steps.
@@ -132,11 +162,11 @@ bool runs_all_steps(const RnnStack<T>& s, LoopPlan plan, const Args& a, unsigned
 // the state's side stand apart. Null pointers leave theirs out.
 template <class T>
 __global__ void add_biases_kernel(const T* ih, const T* hh, const T* norm_ih, const T* norm_hh, i64 size, i64 summed,
-                                  T* out, T* apart) {
+                                  Sum<T>* out, Sum<T>* apart) {
   const i64 i = static_cast<i64>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (i >= size) return;
-  const T input = (ih ? ih[i] : T(0)) + (norm_ih ? norm_ih[i] : T(0));
-  const T state = (hh ? hh[i] : T(0)) + (norm_hh ? norm_hh[i] : T(0));
+  const auto at = [&](const T* bias) { return bias ? number(bias[i]) : Sum<T>(0); };
+  const Sum<T> input = at(ih) + at(norm_ih), state = at(hh) + at(norm_hh);
   out[i] = i < summed ? input + state : input;
   if (i >= summed) apart[i - summed] = state;
 }
@@ -145,8 +175,8 @@ constexpr int kSumColumns = 32;
 
 // out[piece,columns] = sums over the piece's rows of f(row, column); a block takes 32 columns, its warps every eighth
 // row.
-template <class T, class F>
-__global__ void sum_columns_kernel(i64 rows, i64 each, i64 columns, F f, T* out) {
+template <class T, class F, class Out>
+__global__ void sum_columns_kernel(i64 rows, i64 each, i64 columns, F f, Out* out) {
   T* const shared = dynamic_shared<T>();
   const int t = static_cast<int>(threadIdx.x), lane = t % kSumColumns;
   const i64 column = static_cast<i64>(blockIdx.x) * kSumColumns + lane, begin = blockIdx.y * each;
@@ -160,7 +190,7 @@ __global__ void sum_columns_kernel(i64 rows, i64 each, i64 columns, F f, T* out)
   __syncthreads();
   if (t >= kSumColumns || column >= columns) return;
   for (int warp = 1; warp < kThreads / kSumColumns; ++warp) sum += shared[warp * kSumColumns + lane];
-  out[blockIdx.y * columns + column] = sum;
+  out[blockIdx.y * columns + column] = static_cast<Out>(sum);
 }
 
 // Pieces of the rows: enough blocks for the card, by the shape alone.
@@ -176,30 +206,35 @@ template <class T>
 struct Matrix {
   const T* a;
   i64 row_size;
-  __device__ T operator()(i64 row, i64 column) const { return a[row * row_size + column]; }
+  __device__ Sum<T> operator()(i64 row, i64 column) const { return number(a[row * row_size + column]); }
 };
 
-// scratch: sum_scratch(columns) elements.
+// scratch: sum_scratch(columns) sums.
 template <class T, class F>
-void sum_columns(i64 rows, i64 columns, F f, T* out, T* scratch, Queue& queue) {
+void sum_columns(i64 rows, i64 columns, F f, T* out, void* scratch, Queue& queue) {
+  using S = Sum<T>;
   if (columns == 0) return;
   const i64 pieces = sum_pieces(rows, columns);
-  const auto sum = [&](i64 from, i64 parts, auto term, T* to) {
+  const auto sum = [&](i64 from, i64 parts, auto term, auto* to) {
     queue.run([&] {
       const dim3 blocks(static_cast<unsigned>(ceil_div(columns, kSumColumns)), static_cast<unsigned>(parts));
-      return launch(sum_columns_kernel<T, decltype(term)>, blocks, dim3(kThreads), kThreads * sizeof(T), queue.stream(),
-                    from, ceil_div(from, parts), columns, term, to);
+      const auto kernel = sum_columns_kernel<S, decltype(term), std::remove_reference_t<decltype(*to)>>;
+      return launch(kernel, blocks, dim3(kThreads), kThreads * sizeof(S), queue.stream(), from, ceil_div(from, parts),
+                    columns, term, to);
     });
   };
-  sum(rows, pieces, f, pieces > 1 ? scratch : out);
-  if (pieces > 1) sum(pieces, 1, Matrix<T>{scratch, columns}, out);
+  if (pieces == 1) return sum(rows, 1, f, out);
+  S* const parts = static_cast<S*>(scratch);
+  sum(rows, pieces, f, parts);
+  sum(pieces, 1, Matrix<S>{parts, columns}, out);
 }
-template <class T>
-void sum_rows(const T* a, i64 rows, i64 row_size, i64 columns, T* out, T* scratch, Queue& queue) {
-  sum_columns(rows, columns, Matrix<T>{a, row_size}, out, scratch, queue);
+// a is of the type of the result, or holds sums.
+template <class A, class T>
+void sum_rows(const A* a, i64 rows, i64 row_size, i64 columns, T* out, void* scratch, Queue& queue) {
+  sum_columns(rows, columns, Matrix<A>{a, row_size}, out, scratch, queue);
 }
 
-// The most that the gradients of the weights need: their products cut along the steps, or sums over the tokens.
+// The most bytes that the gradients of the weights need: their products cut along the steps, or sums over the tokens.
 template <class T>
 i64 weight_scratch(const RnnStack<T>& s) {
   const i64 heights[] = {s.gates() * s.hidden, 2 * s.hidden, s.hidden,
@@ -212,14 +247,14 @@ i64 weight_scratch(const RnnStack<T>& s) {
       most = bytes > most ? bytes : most;
     }
   }
-  const i64 products = most / static_cast<i64>(sizeof(T)), sums = sum_scratch(s.gates() * s.hidden);
-  return products > sums ? products : sums;
+  const i64 sums = sum_scratch(s.gates() * s.hidden) * static_cast<i64>(sizeof(Sum<T>));
+  return most > sums ? most : sums;
 }
 
 // dw = da^T x over `depth` tokens, for rows of da.
 template <class T>
 void weight_gradient(const T* da, i64 da_row, i64 rows, const T* x, i64 x_row, i64 depth, i64 columns, bool add, T* dw,
-                     T* scratch, Queue& queue) {
+                     void* scratch, Queue& queue) {
   const bool split = gemm_scratch<T>(rows, columns, depth) > 0;
   queue.product(Gemm<T>{rows, columns, depth, da, 1, da_row, x, x_row, 1, dw, columns, nullptr, add},
                 split ? scratch : nullptr);

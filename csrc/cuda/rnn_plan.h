@@ -9,14 +9,16 @@
 namespace jadro::cuda {
 namespace {
 
-// rows x outputs: 4 x 32, 8 x 16, 8 x 32, 16 x 32, 32 x 8
-using LoopTiles =
-    std::tuple<LoopTile<1, 16, 2>, LoopTile<2, 8, 2>, LoopTile<2, 8, 4>, LoopTile<4, 4, 8>, LoopTile<8, 2, 4>>;
+// rows x outputs: 4 x 32, 8 x 16, 8 x 32, 16 x 32, 32 x 8, and 16 x 64 of 16-bit floats
+using LoopTiles = std::tuple<LoopTile<1, 16, 2>, LoopTile<2, 8, 2>, LoopTile<2, 8, 4>, LoopTile<4, 4, 8>,
+                             LoopTile<8, 2, 4>, TensorLoopTile>;
 constexpr std::size_t kLoopTiles = std::tuple_size_v<LoopTiles>;
 
+// Of double and of 16-bit floats one alone.
 template <class T>
 constexpr bool has_tile(std::size_t tile) {
-  return sizeof(T) == 4 || tile == 3;  // of double one alone
+  if (sizeof(T) == 2) return tile == 5;
+  return sizeof(T) == 4 ? tile < 5 : tile == 3;
 }
 
 struct LoopPlan {
@@ -42,17 +44,28 @@ struct LoopCard {
   }
 };
 
-// Cycles of a step, roughly: for each pass over a tile the arithmetic of its eight warps, or their reads of shared
-// memory, or the rows from the second-level cache, and what a pass waits in any case.
+// Cycles in which eight warps multiply a step of the depth: their arithmetic, or their reads of shared memory.
+template <class T, class Tile>
+constexpr i64 step_cycles(i64 outputs) {
+  if constexpr (sizeof(T) == 2) {
+    return kLoopWarps * (4 + 4 * ceil_div(outputs, 16));  // wavefronts of load_matrices
+  } else {
+    constexpr auto wavefronts = [](int lanes) { return ceil_div(lanes * kDepthLanes, 8); };
+    constexpr i64 kProducts = Tile::kEachRow * Tile::kEachOutput * kLoopWarps * sizeof(T) / 4;
+    constexpr i64 kReads = kLoopWarps * (Tile::kEachRow * wavefronts(Tile::kRowLanes) +
+                                         Tile::kEachOutput * wavefronts(Tile::kOutputLanes));
+    return kProducts > kReads ? kProducts : kReads;
+  }
+}
+
+// Cycles of a step, roughly: for each pass over a tile its products, or the rows from the second-level cache, and what
+// a pass waits in any case.
 template <class T, class Tile>
 double loop_cost(const LoopGrid& grid, i64 each, i64 depth) {
   constexpr double kBytesPerCycle = 40, kWaiting = 1200;
-  constexpr auto wavefronts = [](int lanes) { return ceil_div(lanes * kDepthLanes, 8); };
-  constexpr i64 kProducts = Tile::kEachRow * Tile::kEachOutput * kLoopWarps * sizeof(T) / 4;
-  constexpr i64 kReads =
-      kLoopWarps * (Tile::kEachRow * wavefronts(Tile::kRowLanes) + Tile::kEachOutput * wavefronts(Tile::kOutputLanes));
-  const double steps = static_cast<double>(depth) / kLoopWarps / (Pack<T>::kSize * kDepthLanes);
-  const double arithmetic = steps * (kProducts > kReads ? kProducts : kReads);
+  const i64 outputs = grid.units * each < Tile::kOutputs ? grid.units * each : Tile::kOutputs;
+  const double steps = static_cast<double>(depth) / kLoopWarps / LoopShape<T, Tile>::kStep;
+  const double arithmetic = steps * static_cast<double>(step_cycles<T, Tile>(outputs));
   const i64 rows = grid.rows < Tile::kRows ? grid.rows : Tile::kRows;
   const double loads = static_cast<double>(rows * depth * sizeof(T)) / kBytesPerCycle;
   const i64 passes = ceil_div(grid.rows, Tile::kRows) * ceil_div(grid.units, Tile::kOutputs / each);

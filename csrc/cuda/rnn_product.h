@@ -2,12 +2,13 @@
 // a block has some rows of the batch and the weights of some hidden units, which stay in its shared memory.
 //
 // The eight warps share out the depth. A warp stages its part of the rows in shared memory, the next one on its way
-// meanwhile, and its lanes share out rows and outputs, two lanes each the depth once more. All parts are added up in
-// the same order whatever the tile: an element depends on its own row and on the depth alone.
+// meanwhile, and its lanes share out rows and outputs, two lanes each the depth once more; of 16-bit floats the warp
+// multiplies on tensor cores. All parts are added up in the same order whatever the tile: an element depends on its own
+// row and on the depth alone.
 #pragma once
 
-#include "cuda/launch.h"
 #include "cuda/map.h"
+#include "cuda/tensor_core.h"
 
 namespace jadro::cuda {
 
@@ -21,13 +22,18 @@ struct LoopTile {
   static constexpr int kRows = kEachRow * kRl, kOutputs = kEachOutput * kOl;
 };
 
+// Of 16-bit floats: fragments of 16 rows and 8 outputs.
+struct TensorLoopTile {
+  static constexpr int kRows = 16, kOutputs = 64;
+};
+
 template <class T, class Tile>
 struct LoopShape {
-  static constexpr int kPack = Pack<T>::kSize, kAround = 8 * kPack;
-  static constexpr int kSlack = kPack * kDepthLanes;               // keeps neighbouring rows in different banks
+  static constexpr int kPack = Pack<T>::kSize, kAround = 8 * kPack, kStep = kPack * kDepthLanes;
+  static constexpr int kSlack = sizeof(T) == 2 ? kPack : kStep;    // keeps neighbouring rows in different banks
   static constexpr int kChunk = 4096 / (Tile::kRows * sizeof(T));  // depth that a warp stages at a time
   static constexpr int kStageRow = kChunk + kSlack, kStage = Tile::kRows * kStageRow, kSumRow = Tile::kRows + 1;
-  static_assert(Tile::kOutputs * kSumRow <= kStage, "the sums fit where the rows stood");
+  static_assert(Tile::kOutputs * kSumRow * sizeof(Sum<T>) <= kStage * sizeof(T), "the sums fit where the rows stood");
 
   static JADRO_DEVICE i64 whole(i64 depth) { return (depth + kAround - 1) / kAround * kAround; }
   static JADRO_DEVICE i64 weight_row(i64 depth) { return whole(depth) + kSlack; }
@@ -86,34 +92,29 @@ struct LoopChunk {
   }
 };
 
-// This warp's part of the sums of a tile, left in its stage as [output][row]; rows <= kRows, outputs <= kOutputs.
+// The sums of a lane: of rows in its warp's stage and of the weights of `outputs` outputs.
 template <class T, class Tile>
-__device__ void multiply_rows(const LoopSource<T>& source, i64 row0, int rows, const T* weights, int outputs,
-                              T* stage) {
+struct LoopSums {
   using Shape = LoopShape<T, Tile>;
-  constexpr int kPack = Shape::kPack, kStep = kPack * kDepthLanes;
-  const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
-  const int row_lane = lane % Tile::kRowLanes, output_lane = lane / Tile::kRowLanes % Tile::kOutputLanes;
-  const int depth_lane = lane / (Tile::kRowLanes * Tile::kOutputLanes);
-  const i64 weight_row = Shape::weight_row(source.depth), whole = Shape::whole(source.depth);
-  const i64 share = (whole / kLoopWarps + kStep - 1) / kStep * kStep, begin = warp * share;
-  const i64 end = min(begin + share, whole);
-
-  const T *right[Tile::kEachOutput], *left = stage + row_lane * Shape::kStageRow + depth_lane * kPack;
-#pragma unroll
-  for (int j = 0; j < Tile::kEachOutput; ++j) {
-    right[j] = weights + min(j * Tile::kOutputLanes + output_lane, outputs - 1) * weight_row + depth_lane * kPack;
-  }
+  static constexpr int kPack = Shape::kPack;
+  int row_lane, output_lane, depth_lane;
+  const T *left, *right[Tile::kEachOutput];
   T sums[Tile::kEachRow][Tile::kEachOutput] = {};
-  LoopChunk<T, Tile> chunk;
-  if (begin < end) chunk.fetch(source, row0, rows, begin, end);
-  for (i64 k0 = begin; k0 < end; k0 += Shape::kChunk) {
-    chunk.leave(stage);
-    __syncwarp();
-    if (k0 + Shape::kChunk < end) chunk.fetch(source, row0, rows, k0 + Shape::kChunk, end);
-    const int some = static_cast<int>(min(end - k0, i64{Shape::kChunk}));
+
+  __device__ LoopSums(const T* stage, const T* weights, i64 weight_row, int outputs, int lane)
+      : row_lane(lane % Tile::kRowLanes),
+        output_lane(lane / Tile::kRowLanes % Tile::kOutputLanes),
+        depth_lane(lane / (Tile::kRowLanes * Tile::kOutputLanes)),
+        left(stage + row_lane * Shape::kStageRow + depth_lane * kPack) {
+#pragma unroll
+    for (int j = 0; j < Tile::kEachOutput; ++j) {
+      right[j] = weights + min(j * Tile::kOutputLanes + output_lane, outputs - 1) * weight_row + depth_lane * kPack;
+    }
+  }
+  // Depths [k0, k0 + count), which begin the stage.
+  __device__ void add(i64 k0, int count) {
 #pragma unroll 2
-    for (int k = 0; k < some; k += kStep) {
+    for (int k = 0; k < count; k += Shape::kStep) {
       Pack<T> a[Tile::kEachRow];
 #pragma unroll
       for (int i = 0; i < Tile::kEachRow; ++i) {
@@ -129,26 +130,92 @@ __device__ void multiply_rows(const LoopSource<T>& source, i64 row0, int rows, c
         }
       }
     }
-    __syncwarp();
   }
+  // To [output][row].
+  __device__ void leave(T* to) const {
 #pragma unroll
-  for (int j = 0; j < Tile::kEachOutput; ++j) {
+    for (int j = 0; j < Tile::kEachOutput; ++j) {
 #pragma unroll
-    for (int i = 0; i < Tile::kEachRow; ++i) {
-      const T sum = sums[i][j] + __shfl_xor_sync(~0u, sums[i][j], 32 / kDepthLanes);
-      const int output = j * Tile::kOutputLanes + output_lane, row = i * Tile::kRowLanes + row_lane;
-      if (depth_lane == 0) stage[output * Shape::kSumRow + row] = sum;
+      for (int i = 0; i < Tile::kEachRow; ++i) {
+        const T sum = sums[i][j] + __shfl_xor_sync(~0u, sums[i][j], 32 / kDepthLanes);
+        const int output = j * Tile::kOutputLanes + output_lane, row = i * Tile::kRowLanes + row_lane;
+        if (depth_lane == 0) to[output * Shape::kSumRow + row] = sum;
+      }
     }
   }
+};
+
+template <class T>
+struct LoopSums<T, TensorLoopTile> {
+  using Shape = LoopShape<T, TensorLoopTile>;
+  static constexpr int kPairs = TensorLoopTile::kOutputs / 16;
+  int outputs, g, w;
+  const T *left, *right[kPairs];  // the row that this lane names to load_matrices
+  float sums[2 * kPairs][4] = {};
+
+  __device__ LoopSums(const T* stage, const T* weights, i64 weight_row, int outputs, int lane)
+      : outputs(outputs), g(lane / 4), w(lane % 4) {
+    const int part = lane / 8, row = lane % 8;
+    left = stage + (part % 2 * 8 + row) * Shape::kStageRow + part / 2 * 8;
+#pragma unroll
+    for (int j = 0; j < kPairs; ++j) {
+      right[j] = weights + min(j * 16 + part / 2 * 8 + row, outputs - 1) * weight_row + part % 2 * 8;
+    }
+  }
+  __device__ void add(i64 k0, int count) {
+    for (int k = 0; k < count; k += Shape::kStep) {
+      u32 a[4];
+      load_matrices<false>(a, left + k);
+#pragma unroll
+      for (int j = 0; j < kPairs; ++j) {
+        if (j * 16 >= outputs) break;
+        u32 b[4];
+        load_matrices<false>(b, right[j] + k0 + k);
+        tensor_product<T>(sums[2 * j], a, {b[0], b[1]});
+        tensor_product<T>(sums[2 * j + 1], a, {b[2], b[3]});
+      }
+    }
+  }
+  __device__ void leave(float* to) const {
+#pragma unroll
+    for (int j = 0; j < 2 * kPairs; ++j) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) to[(j * 8 + 2 * w + i % 2) * Shape::kSumRow + i / 2 * 8 + g] = sums[j][i];
+    }
+  }
+};
+
+// This warp's part of the sums of a tile, left in its stage as [output][row]; rows <= kRows, outputs <= kOutputs.
+template <class T, class Tile>
+__device__ void multiply_rows(const LoopSource<T>& source, i64 row0, int rows, const T* weights, int outputs,
+                              T* stage) {
+  using Shape = LoopShape<T, Tile>;
+  const int warp = static_cast<int>(threadIdx.x) / 32, lane = static_cast<int>(threadIdx.x) % 32;
+  const i64 whole = Shape::whole(source.depth);
+  const i64 share = (whole / kLoopWarps + Shape::kStep - 1) / Shape::kStep * Shape::kStep, begin = warp * share;
+  const i64 end = min(begin + share, whole);
+  LoopSums<T, Tile> sums(stage, weights, Shape::weight_row(source.depth), outputs, lane);
+  LoopChunk<T, Tile> chunk;
+  if (begin < end) chunk.fetch(source, row0, rows, begin, end);
+  for (i64 k0 = begin; k0 < end; k0 += Shape::kChunk) {
+    chunk.leave(stage);
+    __syncwarp();
+    if (k0 + Shape::kChunk < end) chunk.fetch(source, row0, rows, k0 + Shape::kChunk, end);
+    sums.add(k0, static_cast<int>(min(end - k0, i64{Shape::kChunk})));
+    __syncwarp();
+  }
+  sums.leave(reinterpret_cast<Sum<T>*>(stage));
 }
 
 // The whole sum of one output and row of a tile, once all warps have left their parts.
 template <class T, class Tile>
-__device__ T total(const T* stages, int output, int row) {
+__device__ Sum<T> total(const T* stages, int output, int row) {
   using Shape = LoopShape<T, Tile>;
-  T sum = 0;
+  Sum<T> sum = 0;
 #pragma unroll
-  for (int warp = 0; warp < kLoopWarps; ++warp) sum += stages[warp * Shape::kStage + output * Shape::kSumRow + row];
+  for (int warp = 0; warp < kLoopWarps; ++warp) {
+    sum += reinterpret_cast<const Sum<T>*>(stages + warp * Shape::kStage)[output * Shape::kSumRow + row];
+  }
   return sum;
 }
 

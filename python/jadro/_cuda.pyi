@@ -12,9 +12,9 @@ from typing import Any
 
 from ._core import RnnOptions
 
-# cupy.ndarray of float32 or float64, one dtype in a call; gemm, conv2d_*, *_pool*, activation_*, dropout, softmax_* and
-# embedding_* also take float16 and bfloat16, and compute in float32
+# cupy.ndarray of float32, float64, float16 or bfloat16, one dtype in a call; 16-bit floats are computed in float32
 Array = Any
+Sums = Any  # the same, but float32 where the other arrays are 16-bit floats
 Int32s = Any  # cupy.ndarray of int32
 Ints = Any  # cupy.ndarray of int64
 HostArray = Any  # numpy.ndarray
@@ -158,7 +158,7 @@ def rnn_forward(
     weights: Sequence[Array],
     y: Array,
     hn: Array,
-    reserve: Array | None,
+    reserve: Sums | None,
     nonlinearity: str,
     layers: int,
     directions: int,
@@ -175,7 +175,7 @@ def rnn_backward(
     h0: Array | None,
     weights: Sequence[Array],
     y: Array,
-    reserve: Array,
+    reserve: Sums,
     dy: Array | None,
     dhn: Array | None,
     dx: Array | None,
@@ -200,7 +200,7 @@ def lstm_forward(
     y: Array,
     hn: Array,
     cn: Array,
-    reserve: Array | None,
+    reserve: Sums | None,
     layers: int,
     directions: int,
     bias: bool,
@@ -217,7 +217,7 @@ def lstm_backward(
     c0: Array | None,
     weights: Sequence[Array],
     y: Array,
-    reserve: Array,
+    reserve: Sums,
     dy: Array | None,
     dhn: Array | None,
     dcn: Array | None,
@@ -241,7 +241,7 @@ def gru_forward(
     weights: Sequence[Array],
     y: Array,
     hn: Array,
-    reserve: Array | None,
+    reserve: Sums | None,
     layers: int,
     directions: int,
     bias: bool,
@@ -257,7 +257,7 @@ def gru_backward(
     h0: Array | None,
     weights: Sequence[Array],
     y: Array,
-    reserve: Array,
+    reserve: Sums,
     dy: Array | None,
     dhn: Array | None,
     dx: Array | None,
@@ -305,7 +305,7 @@ def rnn_options_forward(
     hn: Array,
     cn: Array | None,
     cells: Array | None,
-    reserve: Array | None,
+    reserve: Sums | None,
     options: RnnOptions,
     *,
     algorithm: str = "auto",
@@ -322,7 +322,7 @@ def rnn_options_backward(
     reset_h: Array | None,
     reset_c: Array | None,
     y: Array,
-    reserve: Array,
+    reserve: Sums,
     dy: Array | None,
     dhn: Array | None,
     dcn: Array | None,
@@ -342,13 +342,13 @@ def rnn_options_backward(
 # --- batch norm over x[N,C,S]
 def batch_norm_forward(
     x: Array, weight: Array | None, bias: Array | None, running_mean: Array | None, running_var: Array | None,
-    y: Array, save_mean: Array, save_rstd: Array, training: bool, momentum: float, eps: float,
-    add: Array | None = None, relu: bool = False, save_affine: Array | None = None, slope: Array | None = None,
+    y: Array, save_mean: Sums, save_rstd: Sums, training: bool, momentum: float, eps: float,
+    add: Array | None = None, relu: bool = False, save_affine: Sums | None = None, slope: Array | None = None,
     most: float | None = None, *, stream: int = 0,
 ) -> None: ...  # fmt: skip
 def batch_norm_backward(
-    dy: Array, x: Array, weight: Array | None, save_mean: Array, save_rstd: Array, dx: Array | None,
-    dweight: Array | None, dbias: Array | None, training: bool, affine: Array | None = None,
+    dy: Array, x: Array, weight: Array | None, save_mean: Sums, save_rstd: Sums, dx: Array | None,
+    dweight: Array | None, dbias: Array | None, training: bool, affine: Sums | None = None,
     y: Array | None = None, dadd: Array | None = None, slope: Array | None = None, most: float | None = None, *,
     stream: int = 0,
 ) -> None: ...  # fmt: skip
@@ -362,8 +362,8 @@ def group_norm_forward(
     running_mean: Array | None,
     running_var: Array | None,
     y: Array,
-    save_mean: Array,
-    save_rstd: Array,
+    save_mean: Sums,
+    save_rstd: Sums,
     momentum: float,
     eps: float,
     *,
@@ -374,8 +374,8 @@ def group_norm_backward(
     x: Array,
     groups: int,
     weight: Array | None,
-    save_mean: Array,
-    save_rstd: Array,
+    save_mean: Sums,
+    save_rstd: Sums,
     dx: Array | None,
     dweight: Array | None,
     dbias: Array | None,
@@ -396,25 +396,25 @@ def cross_entropy_forward(
     x: Array,
     target: Ints,
     weight: Array | None,
-    losses: Array,
-    lse: Array,
+    losses: Sums,
+    lse: Sums,
     ignore_index: int,
     label_smoothing: float,
     *,
-    sums: Array | None = None,
+    sums: Sums | None = None,
     stream: int = 0,
 ) -> None: ...
 def cross_entropy_backward(
     x: Array,
     target: Ints,
     weight: Array | None,
-    lse: Array,
+    lse: Sums,
     dlosses: Array,
     dx: Array,
     ignore_index: int,
     label_smoothing: float,
     *,
-    sums: Array | None = None,
+    sums: Sums | None = None,
     stream: int = 0,
 ) -> None: ...
 

@@ -10,7 +10,7 @@ from .. import backend
 from ..autograd import Function, Node
 from ..backend import Array, contiguous, seen, total
 from ..tensor import Tensor, as_tensor, wrap
-from .common import INT64, check_integer, remembered, shape_of, tensors
+from .common import INT64, cast, check_integer, remembered, shape_of, tensors
 from .elementwise import where
 from .softmax import log_softmax, softmax
 from .windows import Sizes
@@ -29,7 +29,8 @@ class CrossEntropy(Function):
     def forward(
         ctx: Node, x: Array, *, target: Array, weight: Array | None, ignore: int, smoothing: float, reduction: str
     ) -> Array:
-        losses, lse = backend.empty_like(x, x.shape[:1]), backend.empty_like(x, x.shape[:1])
+        kept = backend.sum_dtype(x.dtype)
+        losses, lse = backend.empty_like(x, x.shape[:1], kept), backend.empty_like(x, x.shape[:1], kept)
         ctx.save(x)
         ctx.rest = target, weight, lse, ignore, smoothing
         ctx.count, ctx.sums = None if reduction == "none" else 1, None
@@ -38,15 +39,16 @@ class CrossEntropy(Function):
             run = backend.kernel(x, "cross_entropy_forward")
             given = contiguous(x), target, weight, losses, lse, ignore, smoothing
             if ctx.count is not None and not isinstance(x, np.ndarray):  # the GPU reduces by itself
-                sums = backend.empty_like(x, (3,))
+                sums = backend.empty_like(x, (3,), kept)
                 run(*given, sums=sums)
                 if reduction == "mean":
                     ctx.count, ctx.sums = sums[1], sums
-                return sums[0 if ctx.sums is None else 2]
+                return sums[0 if ctx.sums is None else 2].astype(x.dtype, copy=False)
             weights = run(*given)
         if reduction == "mean":
             ctx.count = x.dtype.type(weights)
-        return losses if reduction == "none" else total(losses, None) / ctx.count
+        y = losses if reduction == "none" else total(losses, None) / ctx.count
+        return y if kept is x.dtype else y.astype(x.dtype, copy=False)
 
     @staticmethod
     def backward(ctx: Node, dy: Array) -> Array:
@@ -72,7 +74,7 @@ class CrossEntropy(Function):
         q[np.arange(len(target)), np.where(target == ignore, 0, target)] += 1 - smoothing
         q *= 1 if weight is None else weight
         q[target == ignore] = 0
-        dlosses = dy.unsqueeze(1) if ctx.count is None else dy / as_tensor(ctx.count)
+        dlosses = dy.unsqueeze(1) if ctx.count is None else cast(dy / as_tensor(ctx.count), x.dtype)
         return dlosses * (softmax(x, 1) * wrap(q.sum(axis=1, keepdims=True)) - wrap(q))
 
 

@@ -36,7 +36,8 @@ class GroupNorm(Function):
         running: tuple[Array | None, Array | None] = (None, None), momentum: float = 0.0,
     ) -> Array:  # fmt: skip
         ctx.shape, ctx.groups, ctx.eps = shape, groups, eps
-        mean, rstd = backend.empty_like(x, (shape[0], groups)), backend.empty_like(x, (shape[0], groups))
+        pieces, kept = (shape[0], groups), backend.sum_dtype(x.dtype)
+        mean, rstd = backend.empty_like(x, pieces, kept), backend.empty_like(x, pieces, kept)
         ctx.mean, ctx.rstd = mean, rstd
         y, channels = backend.empty_like(x), shape[1:2]
         ctx.affine = bias.shape if weight is None and bias is not None else None if weight is None else weight.shape

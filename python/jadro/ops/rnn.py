@@ -180,7 +180,7 @@ class Recurrent(Function):
         recorded, reserve = True in ctx.needs, None
         if recorded:
             size = plan.reserve_size(x, weights[0].shape[0] // GATES[plan.options.cell], rows)
-            reserve = backend.empty_like(x, (size,))
+            reserve = backend.empty_like(x, (size,), backend.sum_dtype(x.dtype))
         try:
             if not plan.outputs[0][1]:  # no rows
                 pass

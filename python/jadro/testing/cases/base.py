@@ -48,6 +48,7 @@ class Case(ABC):
     op: ClassVar[str]  # the stem
     kernels: ClassVar[tuple[str, ...]]  # what `run` calls
     exact: ClassVar[frozenset[str]] = frozenset()  # results that must be those of the reference, bit for bit
+    sums: ClassVar[frozenset[str]] = frozenset()  # results in float32 where the inputs are 16-bit floats
 
     def __str__(self) -> str:
         return f"{self.op}-{self.name}"
@@ -98,8 +99,9 @@ class Case(ABC):
     def run(self, core: Any, inputs: Arrays, empty: Allocate = np.empty) -> Arrays:
         """Forward and backward by the kernels of `core`, into arrays from `empty`."""
         dtype = next(a.dtype for name, a in inputs.items() if name not in INTEGERS)
+        wide = np.dtype(np.float32) if dtype.itemsize == 2 else dtype
         results = {
-            name: empty(shape, INTEGERS.get(name, dtype))
+            name: empty(shape, INTEGERS.get(name, wide if name in self.sums else dtype))
             for name, shape in {**self.outputs(), **self.gradients()}.items()
         }
         self.call(core, inputs, results)

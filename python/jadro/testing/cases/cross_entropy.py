@@ -22,6 +22,7 @@ class CrossEntropyCase(Case):
     ignore_index: int = -100
     op: ClassVar[str] = "cross_entropy"
     kernels: ClassVar[tuple[str, ...]] = ("cross_entropy_forward", "cross_entropy_backward")
+    sums: ClassVar[frozenset[str]] = frozenset({"losses", "lse"})
 
     def inputs(self) -> Shapes:
         shapes: Shapes = {"x": (self.rows, self.classes), "target": (self.rows,)}

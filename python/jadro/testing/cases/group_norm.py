@@ -25,6 +25,7 @@ class GroupNormCase(Case):
     eps: float = 1e-5
     op: ClassVar[str] = "group_norm"
     kernels: ClassVar[tuple[str, ...]] = ("group_norm_forward", "group_norm_backward")
+    sums: ClassVar[frozenset[str]] = frozenset({"save_mean", "save_rstd"})
 
     def inputs(self) -> Shapes:
         names = [name for name in ("weight", "bias") if getattr(self, name)]

@@ -95,7 +95,8 @@ class RnnCase(Case):
     def run(self, core: Any, inputs: Arrays, empty: Allocate = np.empty) -> Arrays:
         x = inputs["x"]
         size = core.rnn_reserve_size(self.cell, *x.shape, self.hidden, self.layers, self.directions, self.dropout)
-        return super().run(core, {**inputs, "reserve": empty((size,), x.dtype)}, empty)
+        reserve = empty((size,), np.float32 if x.itemsize == 2 else x.dtype)
+        return super().run(core, {**inputs, "reserve": reserve}, empty)
 
     def call(self, core: Any, inputs: Arrays, results: Arrays) -> None:
         x, y, weights = inputs["x"], results["y"], [inputs[name] for name in self.weight_shapes]
