@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/batch_norm.h"
+#include "kernels/exponential.h"
 
 namespace jadro {
 namespace {

@@ -2,7 +2,7 @@
 // CrossEntropy says.
 #pragma once
 
-#include "kernels/simd.h"
+#include "kernels/exponential.h"
 
 namespace jadro {
 namespace {

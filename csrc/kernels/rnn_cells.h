@@ -1,5 +1,5 @@
 // The recurrent cells, each a forward and a backward on vectors of units; what is saved forward is what backward reads.
-// Vec<T>, vtanh and squash are those of the simd.h that comes before, the CPU's or, vectors of one, CUDA's.
+// Vec<T>, vtanh and squash are those that come before, of exponential.h or, vectors of one, of cuda/simd.h.
 // Gates stand in PyTorch's order: i f g o (LSTM), r z n (GRU). For gate k: in[k] = W_k x + b_k (+ b'_k where it adds),
 // rec[k] = U_k h.
 #pragma once

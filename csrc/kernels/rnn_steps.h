@@ -6,6 +6,7 @@
 #include "core/philox.h"
 #include "core/thread_pool.h"
 #include "kernels/dropout.h"
+#include "kernels/exponential.h"
 #include "kernels/gemm.h"
 #include "kernels/rnn_cells.h"
 #include "kernels/rnn_option_cells.h"

@@ -164,6 +164,7 @@ class MaxUnpool2dCase(Case):
 
 CASES = [
     MaxPool2dCase("halves", 2, 3, (8, 8), (2, 2), (2, 2)),
+    MaxPool2dCase("halves_of_overlapping_vectors", 1, 3, (5, 58), (2, 2), (2, 2)),
     MaxPool2dCase("halves_with_a_rest", 1, 3, (9, 67), (2, 2), (2, 2)),
     MaxPool2dCase("overlapping", 2, 5, (11, 13), (3, 3), (2, 2), (1, 1, 1, 1)),
     MaxPool2dCase("overlapping_wide", 1, 2, (7, 70), (3, 3), (2, 2), (1, 1, 1, 1)),
