@@ -160,28 +160,25 @@ def bernoulli(x: Any, p: Any = None) -> Tensor:
     x = as_tensor(x)
     chance = as_tensor(x if p is None else p).data
     if not ((chance >= 0) & (chance <= 1)).all():
-        raise ValueError(f"bernoulli: a probability is outside 0..1: {chance.min()}..{chance.max()}")
+        raise ValueError(f"bernoulli: probabilities are {chance.min()}..{chance.max()}, expected 0..1")
     draws = random.uniform(x.shape, np.float64 if x.dtype == np.float64 else np.float32)
     return wrap((backend.to_device(draws, x.device) < chance).astype(x.dtype))
 
 
 def multinomial(x: Any, num_samples: int, replacement: bool = False) -> Tensor:
     """`num_samples` places drawn by the weights x, [C] or [N, C], a row each: int64; without `replacement` no place
-    twice, by a race of exponential times.
-
-    ValueError for weights that are negative, not finite, or too few above 0."""
+    twice. ValueError for weights that are negative, not finite, or too few above 0."""
     x = as_tensor(x)
-    weights = backend.to_device(x.data, "cpu").astype(np.float64)
+    rows = backend.to_device(x.data, "cpu").astype(np.float64).reshape(-1, *x.shape[-1:])
     least = 1 if replacement else num_samples
-    if x.ndim not in (1, 2) or not (weights >= 0).all() or ((weights > 0).sum(-1) < least).any() or num_samples < 1:
+    if x.ndim > 2 or not (rows >= 0).all() or not np.isfinite(rows).all() or ((rows > 0).sum(-1) < least).any():
         raise ValueError(f"multinomial: x has shape {x.shape}, expected weights >= 0, [C] or [N, C], {least} > 0")
-    rows = weights.reshape(-1, x.shape[-1])
     if replacement:
-        sums = rows.cumsum(1)
         draws = random.uniform((len(rows), num_samples), np.float64)
-        places = np.array([np.searchsorted(s / s[-1], d, "right") for s, d in zip(sums, draws, strict=True)])
-    else:
+        sums = zip(rows.cumsum(1), draws, strict=True)
+        places = np.array([np.searchsorted(s / s[-1], d, "right") for s, d in sums])
+    else:  # a race of exponential times
         with np.errstate(all="ignore"):
             times = -np.log1p(-random.uniform(rows.shape, np.float64)) / rows
         places = np.argsort(times)[:, :num_samples]
-    return wrap(places.astype(np.int64).reshape(*x.shape[:-1], num_samples)).to(x.device)
+    return wrap(places.reshape(*x.shape[:-1], -1)).to(x.device)

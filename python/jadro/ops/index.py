@@ -243,5 +243,5 @@ def diag(x: Tensor, diagonal: int = 0) -> Tensor:
         return x.diagonal(diagonal)
     if x.ndim != 1:
         raise ValueError(f"diag: x has shape {x.shape}, expected one axis or two")
-    i, n = np.arange(len(x)), len(x) + abs(diagonal)
-    return Scatter.apply(x, index=(i + max(-diagonal, 0), i + max(diagonal, 0)), shape=(n, n))
+    places = np.eye(len(x) + abs(diagonal), k=diagonal, dtype=np.bool_)
+    return Scatter.apply(x, index=(backend.to_device(places, x.device),), shape=places.shape)

@@ -100,12 +100,12 @@ def rmatmul(b: Any, a: Any) -> Tensor:
 def _ranked(call: str, *ranks: int) -> Callable[[Any, Any], Tensor]:
     def run(a: Any, b: Any) -> Tensor:
         a, b = as_tensor(a), as_tensor(b)
-        if (a.ndim, b.ndim) != ranks or (ranks == (3, 3) and a.shape[0] != b.shape[0]):
-            raise ValueError(f"{call}: shapes {a.shape} and {b.shape} do not fit: expected {ranks} axes and one batch")
+        if (a.ndim, b.ndim) != ranks or a.shape[:-2] != b.shape[:-2]:
+            raise ValueError(f"{call}: shapes {a.shape} and {b.shape} do not fit: expected {ranks} axes")
         return matmul(a, b)
 
     run.__name__ = run.__qualname__ = call
-    run.__doc__ = f"a @ b of {ranks[0]} and {ranks[1]} axes; ValueError for shapes that do not fit."
+    run.__doc__ = f"a @ b of {ranks} axes."
     return run
 
 

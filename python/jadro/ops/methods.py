@@ -134,10 +134,9 @@ _IN_PLACE = (
     "lerp addcmul addcdiv addmm masked_fill scatter scatter_add index_add tril triu"
 )
 ALIASES = {
-    "clip": "clamp", "divide": "div", "true_divide": "div", "multiply": "mul", "subtract": "sub", "negative": "neg",
-    "absolute": "abs", "less": "lt", "less_equal": "le", "greater": "gt", "greater_equal": "ge", "not_equal": "ne",
-    "moveaxis": "movedim", "swapdims": "swapaxes", "bitwise_not": "__invert__", "fix": "trunc", "arctan2": "atan2",
-    **{"arc" + name[1:]: name for name in analytic.ANALYTIC if name[0] == "a"},
+    "clip": "clamp", "divide": "div", "true_divide": "div", "multiply": "mul", "subtract": "sub", "less": "lt",
+    "less_equal": "le", "greater": "gt", "greater_equal": "ge", "not_equal": "ne", "moveaxis": "movedim",
+    "swapdims": "swapaxes",
 }  # fmt: skip
 _ONLY_METHODS = {"view", "view_as", "reshape_as", "expand", "expand_as", "repeat"}
 

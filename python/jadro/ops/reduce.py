@@ -355,8 +355,9 @@ def argsort(x: Tensor, dim: int = -1, descending: bool = False, stable: bool = F
 
 def sort(x: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Extremes:
     """(values, indices) in the order of argsort."""
-    indices = argsort(x, dim, descending)
-    return Extremes(take_along(x, indices, axis_index("sort", dim, x.data.ndim)), indices)
+    axis = axis_index("sort", dim, x.data.ndim)
+    indices = argsort(x, axis, descending)
+    return Extremes(take_along(x, indices, axis), indices)
 
 
 def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Extremes:
@@ -393,15 +394,13 @@ def median(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     return found if keepdim else Extremes(*(select(y, axis, 0) for y in found))
 
 
-_unique: Any = np.unique  # its result depends on its options
-
-
 def unique(
     x: Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
 ) -> Any:
-    """The different elements in order, or slices along `dim`; with `return_inverse` also where each element of x is
-    among them, with `return_counts` how often it is there."""
-    found = _unique(x.data, return_inverse=return_inverse, return_counts=return_counts, axis=dim, equal_nan=False)
+    """The different elements in order, or slices along `dim`; if asked for, where each of x's is among them, and how
+    often it is there."""
+    options = {"return_inverse": return_inverse, "return_counts": return_counts, "equal_nan": False}
+    found: Any = np.unique(x.data, axis=dim, **options)  # type: ignore[call-overload]
     if not (return_inverse or return_counts):
         return wrap(found)
     parts = [wrap(y) for y in found]

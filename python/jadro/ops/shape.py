@@ -322,8 +322,9 @@ def roll(x: Tensor, shifts: Any, dims: Any = None) -> Tensor:
     """x with its elements moved on by `shifts` along `dims` (None: as if it were flat), the last ones to the front."""
     if dims is None:
         return roll(x.reshape(-1), shifts, 0).reshape(x.shape)
-    steps, axes = (flat_ints("roll", "dims and shifts", (n,)) for n in (shifts, dims))
-    for step, dim in zip(steps, axes, strict=True):
+    if np.shape(shifts) != np.shape(dims):
+        raise ValueError(f"roll: shifts is {shifts} and dims is {dims}, expected as many of both")
+    for step, dim in zip(np.atleast_1d(shifts).tolist(), np.atleast_1d(dims).tolist(), strict=True):
         size = x.shape[axis_index("roll", dim, x.data.ndim)]
         x = cat(split(x, [size - step % size, step % size], dim)[::-1], dim) if size else x
     return x
