@@ -8,7 +8,6 @@ import pytest
 
 import jadro
 from jadro import nn
-from jadro.nn import functional as F
 from jadro.testing import gradcheck
 from jadro.testing.gradcheck import gradgradcheck
 
@@ -147,8 +146,6 @@ def test_counts_and_places():
     assert jadro.unique(jadro.tensor([[1, 2], [1, 2]]), dim=0).tolist() == [[1, 2]]
     assert x.nonzero().tolist() == [[0, 0], [0, 1], [1, 0], [1, 2]]
     assert [i.tolist() for i in x.nonzero(as_tuple=True)] == [[0, 0, 1, 1], [0, 1, 0, 2]]
-    assert jadro.bincount(jadro.tensor([1, 1, 3]), minlength=5).tolist() == [0, 2, 0, 1, 0]
-    assert jadro.bincount(jadro.tensor([1, 1]), jadro.tensor([0.5, 0.25])).tolist() == [0, 0.75]
 
 
 def test_logic_and_closeness():
@@ -226,17 +223,6 @@ def test_parameters_in_containers():
     assert "named.c" in dict(net.named_parameters(prefix="")) and "(7,)" in repr(net)
     with pytest.raises(TypeError, match="param is a int"):
         net.some.append(3)
-
-
-def test_bilinear():
-    layer = nn.Bilinear(3, 4, 2, dtype="float64")
-    x, y = leaf(2, 5, 3), leaf(2, 5, 4, seed=1)
-    wanted = np.einsum("...i,oij,...j->...o", x.data, layer.weight.data, y.data) + layer.bias.data
-    np.testing.assert_allclose(layer(x, y).data, wanted, rtol=1e-12)
-    assert np.abs(layer.weight.data).max() <= 3**-0.5
-    gradcheck(F.bilinear, [x, y, leaf(2, 3, 4, seed=2), leaf(2, seed=3)])
-    with pytest.raises(ValueError, match=r"bilinear: x1, x2 and weight have shapes"):
-        layer(y, x)
 
 
 @pytest.mark.parametrize(
