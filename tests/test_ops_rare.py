@@ -25,6 +25,10 @@ CASES = {
     "tensor_split by indices": (lambda x: jadro.tensor_split(x, (1, 3), 1)[2], lambda a: a[:, 3:]),
     "kthvalue": (lambda x: x.kthvalue(2, 1).values, lambda a: np.sort(a, 1)[:, 1]),
     "kthvalue, kept": (lambda x: x.kthvalue(5, keepdim=True)[0], lambda a: np.sort(a)[..., 4:]),
+    "diagonal": (lambda x: x.diagonal(), lambda a: a.diagonal()),
+    "diagonal of others": (lambda x: x.diagonal(-1, 2, 1), lambda a: a.diagonal(-1, 2, 1)),
+    "diag of a matrix": (lambda x: x[0].diag(1), lambda a: np.diag(a[0], 1)),
+    "diag of a vector": (lambda x: jadro.diag(x[0, 0], -2), lambda a: np.diag(a[0, 0], -2)),
     "atan2": (lambda x: x[0].atan2(x[1]), lambda a: np.arctan2(a[0], a[1])),
     "fmod": (lambda x: jadro.fmod(4 * x[0], x[1] * x[1] + 3), lambda a: np.fmod(4 * a[0], a[1] ** 2 + 3)),
     "index_add": (
@@ -52,6 +56,14 @@ def test_nan_to_num():
     assert x.grad.tolist() == [0, 0, 0, 1]
 
 
+def test_unique():
+    x = jadro.tensor([[3, 1, 0], [3, 0, 7]])
+    values, inverse, counts = x.unique(return_inverse=True, return_counts=True)
+    assert (values.tolist(), counts.tolist()) == ([0, 1, 3, 7], [2, 1, 2, 1])
+    assert values[inverse].tolist() == x.tolist()
+    assert jadro.unique(jadro.tensor([[1, 2], [1, 2]]), dim=0).tolist() == [[1, 2]]
+
+
 def test_bincount():
     assert jadro.bincount(jadro.tensor([1, 1, 3]), minlength=5).tolist() == [0, 2, 0, 1, 0]
     y = jadro.bincount(jadro.tensor([1, 1]), jadro.tensor([0.5, 0.25]))
@@ -74,6 +86,7 @@ def test_bilinear():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda x: x[None].diag(), r"diag: x has shape \(1, 2, 3\)"),
         (lambda x: x.kthvalue(0), r"kthvalue: k is 0, expected 1\.\.3"),
         (lambda x: x.index_add(0, jadro.tensor([0]), x), r"index_add: source has shape \(2, 3\), expected \(1, 3\)"),
         (lambda x: x.tensor_split(0), "sections must be larger than 0"),
