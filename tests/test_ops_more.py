@@ -224,6 +224,8 @@ def test_parameters_in_containers():
         (lambda x: x.topk(4), r"topk: k is 4, expected 0\.\.3"),
         (lambda x: x.sort(2), r"sort: dim is 2, expected -2\.\.1"),
         (lambda x: x[0].tril(), r"tril: x has shape \(3,\), expected two axes"),
+        (lambda x: x.repeat_interleave(jadro.tensor([1, 2, 1]), 0), "repeat_interleave: repeats is .*, one or 2"),
+        (lambda x: x.movedim(0, 5), "axis 5 is out of bounds"),
         (lambda x: x.mv(x), r"mv: shapes \(2, 3\) and \(2, 3\) do not fit"),
         (lambda x: x[0].dot(x[:, 0]), "matmul: shapes"),
         (lambda x: x.bmm(x), "bmm: shapes"),

@@ -1,4 +1,4 @@
-"""Pointwise functions that NumPy has, with formulas of their derivatives, and those that are made of others."""
+"""Pointwise functions with formulas of their derivatives, and those that are made of others."""
 
 from __future__ import annotations
 

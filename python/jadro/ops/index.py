@@ -161,7 +161,7 @@ def scatter(
     ValueError for shapes, another `reduce` and places that are not there, TypeError for dtypes."""
     if reduce not in (None, "add"):
         raise ValueError(f"scatter: reduce is {reduce!r}, expected None or 'add'")
-    if (src := value if src is None else src).__class__ in (int, float, bool):
+    if isinstance(src := value if src is None else src, (int, float)):
         src = expand(as_tensor(np.full_like(x.data, src, shape=())), *as_tensor(index).shape)
     if reduce:
         return scatter_add(x, dim, index, src)
@@ -187,7 +187,10 @@ def masked_select(x: Tensor, mask: Any) -> Tensor:
 def repeat_interleave(x: Tensor, repeats: Any, dim: int | None = None) -> Tensor:
     """Each slice along an axis (None: each element, as a vector) `repeats` times: an integer, or one a slice."""
     x, dim = (flatten(x), 0) if dim is None else (x, dim)
-    return index_select(x, dim, np.repeat(np.arange(x.shape[dim]), as_tensor(repeats).cpu().numpy()))
+    times, size = as_tensor(repeats).cpu().numpy(), x.shape[dim]
+    if times.size not in (1, size) or (times < 0).any():
+        raise ValueError(f"repeat_interleave: repeats is {repeats}, expected counts >= 0, one or {size}")
+    return index_select(x, dim, np.repeat(np.arange(size), times))
 
 
 def nonzero(x: Tensor, *, as_tuple: bool = False) -> Any:
