@@ -12,8 +12,8 @@ from ..autograd import Elementary, Node
 from ..backend import Array, compute
 from ..tensor import Tensor, as_tensor, wrap
 from .activation import gelu
-from .compare import trunc
-from .elementwise import Exp, div
+from .compare import isnan, trunc
+from .elementwise import Binary, Exp, constant, div, masked_fill, operands, two
 from .reduce import floating
 
 
@@ -85,6 +85,31 @@ def erf(x: Any) -> Tensor:
     return Erf.apply(floating(x))
 
 
+class Atan2(Binary, ufunc=np.arctan2):
+    @staticmethod
+    def backward(ctx: Node, dy: Any) -> Any:
+        a, b = ctx.saved
+        part = dy / (a * a + b * b)
+        return part * b, -part * a if ctx.needs[1] else None
+
+
+class Fmod(Binary, ufunc=np.fmod):
+    """y = a - b trunc(a / b), with the sign of a"""
+
+    @staticmethod
+    def backward(ctx: Node, dy: Any) -> Any:
+        a, b = ctx.saved
+        return dy, -dy * np.trunc(constant(a) / constant(b)) if ctx.needs[1] else None
+
+
+fmod, _atan2 = two(Fmod, "fmod"), two(Atan2, "atan2")
+
+
+def atan2(a: Any, b: Any) -> Tensor:
+    """The angle of the point (b, a), in -pi..pi; integers are taken as float32."""
+    return _atan2(*(floating(x) for x in operands(a, b)))
+
+
 def reciprocal(x: Any) -> Tensor:
     """1 / x elementwise."""
     return div(1.0, x)
@@ -94,6 +119,17 @@ def frac(x: Any) -> Tensor:
     """x - trunc(x) elementwise."""
     x = as_tensor(x)
     return x - trunc(x)
+
+
+def nan_to_num(x: Any, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None) -> Tensor:
+    """x with `nan` for NaN, `posinf` and `neginf` (None: the largest and lowest numbers) for infinities."""
+    x = as_tensor(x)
+    if x.data.dtype.kind in "f":
+        ends = np.finfo(x.dtype)
+        x = masked_fill(x, isnan(x), nan)
+        x = masked_fill(x, x == math.inf, ends.max if posinf is None else posinf)
+        x = masked_fill(x, x == -math.inf, ends.min if neginf is None else neginf)
+    return x
 
 
 def lerp(x: Any, end: Any, weight: Any) -> Tensor:

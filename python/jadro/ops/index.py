@@ -118,6 +118,17 @@ def gather(x: Tensor, dim: int, index: Any) -> Tensor:
     return take_along(x, *_checked("gather", x, dim, index))
 
 
+def take_along_dim(x: Tensor, indices: Any, dim: int | None = None) -> Tensor:
+    """As gather, but the other axes are broadcast together; without `dim` both are taken flat."""
+    indices = as_tensor(indices)
+    if dim is None:
+        return gather(flatten(x), 0, flatten(indices))
+    axis = axis_index("take_along_dim", dim, x.data.ndim)
+    shape = [*np.broadcast_shapes(*((*t.shape[:axis], 1, *t.shape[axis + 1 :]) for t in (x, indices)))]
+    shape[axis] = -1
+    return gather(expand(x, *shape), axis, expand(indices, *shape))
+
+
 def index_select(x: Tensor, dim: int, index: Any) -> Tensor:
     """The slices of x at the integers `index` along an axis."""
     index = as_tensor(index)
@@ -175,6 +186,16 @@ def scatter_add(x: Tensor, dim: int, index: Any, src: Any) -> Tensor:
     return x + Scatter.apply(_source("scatter_add", x, index, src), index=_along(index, axis), shape=x.shape)
 
 
+def index_add(x: Tensor, dim: int, index: Any, source: Any, *, alpha: Any = 1) -> Tensor:
+    """x with alpha times the slices of `source` added to its slices at the integers `index`. ValueError for shapes."""
+    axis, source = axis_index("index_add", dim, x.data.ndim), as_tensor(source)
+    at = plain_index((slice(None),) * axis + (index,))
+    wanted = (*x.shape[:axis], len(at[-1]), *x.shape[axis + 1 :])
+    if source.shape != wanted:
+        raise ValueError(f"index_add: source has shape {source.shape}, expected {wanted}")
+    return x + Scatter.apply(source if alpha == 1 else source * alpha, index=at, shape=x.shape)
+
+
 def masked_select(x: Tensor, mask: Any) -> Tensor:
     """The elements of x where `mask` is true, as a vector; the two are broadcast together."""
     mask = as_tensor(mask)
@@ -212,3 +233,18 @@ def _triangle(call: str, lower: bool) -> Callable[..., Tensor]:
 
 
 tril, triu = _triangle("tril", True), _triangle("triu", False)
+
+
+def diagonal(x: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+    """A copy of the elements [i, i + offset] of two axes, as the last axis."""
+    return flatten(x)[np.arange(x.data.size).reshape(x.shape).diagonal(offset, dim1, dim2)]
+
+
+def diag(x: Tensor, diagonal: int = 0) -> Tensor:
+    """The diagonal of a matrix, or the matrix with the vector x there; ValueError for other ranks."""
+    if x.ndim == 2:
+        return x.diagonal(diagonal)
+    if x.ndim != 1:
+        raise ValueError(f"diag: x has shape {x.shape}, expected one axis or two")
+    places = np.eye(len(x) + abs(diagonal), k=diagonal, dtype=np.bool_)
+    return Scatter.apply(x, index=(backend.to_device(places, x.device),), shape=places.shape)

@@ -73,7 +73,7 @@ _UFUNCS: dict[np.ufunc, Callable[..., Any]] = {
     np.power: elementwise.pow, np.negative: elementwise.neg, np.absolute: elementwise.abs,
     np.floor_divide: compare.floor_divide, np.equal: compare.eq, np.not_equal: compare.ne,
     np.less: compare.lt, np.less_equal: compare.le, np.greater: compare.gt, np.greater_equal: compare.ge,
-    np.matmul: matmul.matmul, np.tanh: activation.tanh,
+    np.matmul: matmul.matmul, np.tanh: activation.tanh, np.arctan2: analytic.atan2, np.fmod: analytic.fmod,
     **{ufunc: getattr(analytic, name) for name, (ufunc, _) in analytic.ANALYTIC.items()},
 }  # fmt: skip
 
@@ -113,14 +113,15 @@ _NAMES = {
     "abs square masked_fill clamp",
     compare: "eq ne lt le gt ge floor_divide logical_not sign floor ceil trunc round isnan isinf isfinite "
     "logical_and logical_or logical_xor bitwise_and bitwise_or bitwise_xor isclose allclose equal",
-    analytic: "erf reciprocal frac lerp addcmul addcdiv " + " ".join(analytic.ANALYTIC),
+    analytic: "erf atan2 fmod reciprocal frac nan_to_num lerp addcmul addcdiv " + " ".join(analytic.ANALYTIC),
     creation: "bernoulli multinomial",
-    reduce: "sum mean var std norm max min amax amin argmax argmin prod sort argsort topk "
-    "median cumsum cumprod logsumexp any all count_nonzero",
+    reduce: "sum mean var std norm max min amax amin argmax argmin prod sort argsort topk kthvalue "
+    "median unique bincount cumsum cumprod logsumexp any all count_nonzero",
     softmax: "softmax log_softmax",
     shape: "reshape view flatten squeeze unsqueeze permute transpose expand expand_as broadcast_to repeat split chunk "
-    "unbind flip unflatten select narrow movedim swapaxes tile roll ravel view_as reshape_as",
-    index: "gather index_select scatter scatter_add masked_select repeat_interleave nonzero tril triu",
+    "unbind flip unflatten select narrow tensor_split movedim swapaxes tile roll ravel view_as reshape_as",
+    index: "gather index_select take_along_dim scatter scatter_add index_add masked_select repeat_interleave nonzero "
+    "tril triu diagonal diag",
     matmul: "matmul mm bmm mv dot outer addmm baddbmm",
     activation: "relu tanh sigmoid",
     common: "to",
@@ -129,8 +130,8 @@ _NAMES = {
 }
 
 _IN_PLACE = (
-    "exp log sqrt rsqrt reciprocal sin cos neg abs square relu tanh sigmoid floor ceil round trunc "
-    "lerp addcmul addcdiv addmm masked_fill scatter scatter_add tril triu"
+    "exp log sqrt rsqrt reciprocal sin cos neg abs square relu tanh sigmoid floor ceil round trunc nan_to_num "
+    "lerp addcmul addcdiv addmm masked_fill scatter scatter_add index_add tril triu"
 )
 ALIASES = {
     "clip": "clamp", "divide": "div", "true_divide": "div", "multiply": "mul", "subtract": "sub", "less": "lt",

@@ -370,6 +370,14 @@ def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = 
     return Extremes(take_along(x, indices, axis), indices)
 
 
+def kthvalue(x: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Extremes:
+    """(values, indices) of the k-th smallest elements along an axis, k from 1. ValueError where there are not k."""
+    axis = axis_index("kthvalue", dim, x.data.ndim)
+    if not 1 <= k <= x.shape[axis]:
+        raise ValueError(f"kthvalue: k is {k}, expected 1..{x.shape[axis]}")
+    return Extremes(*(narrow(y, axis, k - 1, 1) if keepdim else select(y, axis, k - 1) for y in sort(x, axis)))
+
+
 def median(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     """The median of all elements, or (values, indices) along an axis; the lower one of two, NaN where there is one.
 
@@ -384,3 +392,25 @@ def median(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     rank = where(nans > 0, n - nans, (n - 1) // 2)
     found = Extremes(*(take_along(y, rank, axis) for y in found))
     return found if keepdim else Extremes(*(select(y, axis, 0) for y in found))
+
+
+def unique(
+    x: Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
+) -> Any:
+    """The different elements in order, or slices along `dim`; if asked for, where each of x's is among them, and how
+    often it is there."""
+    options = {"return_inverse": return_inverse, "return_counts": return_counts, "equal_nan": False}
+    found: Any = np.unique(x.data, axis=dim, **options)  # type: ignore[call-overload]
+    if not (return_inverse or return_counts):
+        return wrap(found)
+    parts = [wrap(y) for y in found]
+    if return_inverse:
+        parts[1] = parts[1].reshape(x.shape if dim is None else -1)
+    return tuple(parts)
+
+
+def bincount(x: Tensor, weights: Any = None, minlength: int = 0) -> Tensor:
+    """How often each of 0, 1, .. is in the vector x, or the sums of `weights`; ValueError for negative numbers."""
+    w = None if weights is None else as_tensor(weights).data
+    y = np.bincount(x.data, w, minlength)
+    return wrap(y.astype(w.dtype) if w is not None and w.dtype == np.float32 else y)

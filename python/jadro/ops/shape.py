@@ -300,6 +300,12 @@ def narrow(x: Tensor, dim: int, start: int, length: int) -> Tensor:
     return x[(slice(None),) * place + (slice(first, first + length),)]
 
 
+def tensor_split(x: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """x cut along an axis before each of the indices, or into so many pieces of nearly one size. Views of x."""
+    place = axis_index("tensor_split", dim, x.data.ndim)
+    return split(x, [len(p) for p in np.array_split(np.empty(x.shape[place]), indices_or_sections)], place)
+
+
 def movedim(x: Tensor, source: Any, destination: Any) -> Tensor:
     """x with the axes `source`, an int or several, at the places `destination`; the others keep their order."""
     axes = np.moveaxis(np.empty(range(x.data.ndim)), source, destination).shape  # sizes that name the axes
