@@ -137,6 +137,28 @@ OPERATIONS = {
         ),
         (draw(3, 4),),
     ),
+    "sorted": (
+        lambda x: (*x.sort(1, True), *x.topk(2), x.median(), *x.median(0), x.nonzero(), x.cumprod(1)),
+        (draw(3, 4),),
+    ),
+    "scattered": (
+        lambda x, i: (
+            x.scatter(1, i, 2.0), x.scatter(1, i, x[:2, :3]), x.scatter_add(0, i, x[:2, :3]), x.repeat_interleave(2, 1),
+            x.masked_select(x > 0), x.tril(), x.roll(1, 1), x.where(x > 0, 2 * x),
+        ),
+        (draw(4, 4), np.array([[0, 2, 1], [2, 0, 3]])),
+    ),
+    "drawn": (
+        lambda x: (x.sigmoid().bernoulli(), x.exp().multinomial(3), x.exp().multinomial(9, True), x.new_ones(2)),
+        (draw(3, 4),),
+    ),
+    "pointwise": (
+        lambda x, y: (
+            x.atan(), x.erf(), x.exp2(), x.frac(), x.lerp(y, 0.3), x.addcmul(x, y), x.isclose(y), x.logical_and(y),
+            x.mm(y.T), jadro.addmm(x[:, :3], x, y.T),
+        ),
+        (draw(3, 4), draw(3, 4, seed=1)),
+    ),
     "interpolate, nearest": (
         lambda x: (F.interpolate(x, scale_factor=2), F.interpolate(x, (5, 11)), F.interpolate(x, 3, mode="area")),
         (IMAGES,),

@@ -197,7 +197,7 @@ def test_an_exponent_that_is_learned():
 
 
 def test_more_than_there_are():
-    with pytest.raises(ValueError, match="TopK: k is 5, expected at most 3"):
+    with pytest.raises(ValueError, match=r"topk: k is 5, expected 0\.\.3"):
         one("TopK", {"x": (F64, [3])}, {"k": np.array([5])}, outputs=("y", "i"))(normal(3))
 
 

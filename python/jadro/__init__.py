@@ -53,7 +53,7 @@ from .ops.elementwise import (
 )
 from .ops.index import gather
 from .ops.matmul import matmul
-from .ops.methods import clone
+from .ops.methods import clone, functions
 from .ops.reduce import (
     all,
     any,
@@ -84,6 +84,9 @@ __all__ = [
     "softmax", "split", "sqrt", "square", "squeeze", "stack", "std", "sum", "tanh", "tensor", "transpose", "uint8",
     "unsqueeze", "var", "verbose", "where", "zeros", "zeros_like",
 ]  # fmt: skip
+
+globals().update((_name, _run) for _name, _run in functions().items() if _name not in __all__)
+__all__ = sorted({*__all__, *functions()})
 
 float16, float32, float64 = _np.dtype("float16"), _np.dtype("float32"), _np.dtype("float64")
 int32, int64, uint8, bool = _np.dtype("int32"), _np.dtype("int64"), _np.dtype("uint8"), _np.dtype("bool")

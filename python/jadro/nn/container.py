@@ -6,34 +6,63 @@ import operator
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar, overload
 
+from ..tensor import Tensor
 from . import fuse
-from .module import Module
+from .module import Module, Parameter
 
 C = TypeVar("C", bound="_Numbered")
 
 
-class _Numbered(Module):
-    """Children under the names "0", "1", ...; indexing, slices and changes as in a list."""
+class _Holder(Module):
+    """Holds its members in one of the registries of Module."""
 
-    def __init__(self, modules: Iterable[Module] = ()) -> None:
-        super().__init__()
-        self.extend(modules)
+    @property
+    def _members(self) -> dict[str, Any]:
+        return self._modules
+
+    def _add(self, name: str, member: Any) -> None:
+        self.add_module(name, member)
 
     def __len__(self) -> int:
-        return len(self._modules)
+        return len(self._members)
+
+    def clear(self) -> None:
+        self._members.clear()
+
+
+class _Parameters(_Holder):
+    @property
+    def _members(self) -> dict[str, Any]:
+        return self._parameters
+
+    def _add(self, name: str, member: Any) -> None:
+        if isinstance(member, Tensor) and not isinstance(member, Parameter):
+            member = Parameter(member)
+        self.register_parameter(name, member)
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}: {tuple(p.shape)}" for name, p in self._members.items())
+
+
+class _Numbered(_Holder):
+    """Members under the names "0", "1", ...; indexing, slices and changes as in a list."""
+
+    def __init__(self, members: Iterable[Any] = ()) -> None:
+        super().__init__()
+        self.extend(members)
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(self._modules.values())
+        return iter(self._members.values())
 
-    def __contains__(self, module: object) -> bool:
-        return any(child is module for child in self)
+    def __contains__(self, member: object) -> bool:
+        return any(own is member for own in self)
 
     def _key(self, index: int) -> str:
         """The name of child `index`; IndexError outside the list."""
         size, i = len(self), operator.index(index)
         if not -size <= i < size:
             raise IndexError(f"{type(self).__name__}: index is {i}, expected {-size}..{size - 1}")
-        return list(self._modules)[i]
+        return list(self._members)[i]
 
     @overload
     def __getitem__(self: C, index: slice) -> C: ...
@@ -42,43 +71,43 @@ class _Numbered(Module):
     def __getitem__(self, index: Any) -> Any:
         if isinstance(index, slice):
             part = type(self)()
-            for name, module in list(self._modules.items())[index]:
-                part.add_module(name if isinstance(self, Sequential) else str(len(part)), module)
+            for name, member in list(self._members.items())[index]:
+                part._add(name if isinstance(self, Sequential) else str(len(part)), member)
             return part
-        return self._modules[self._key(index)]
+        return self._members[self._key(index)]
 
-    def __setitem__(self, index: int, module: Module) -> None:
-        self.add_module(self._key(index), module)
+    def __setitem__(self, index: int, member: Any) -> None:
+        self._add(self._key(index), member)
 
     def __delitem__(self, index: int | slice) -> None:
-        names = list(self._modules)
+        names = list(self._members)
         doomed = names[index] if isinstance(index, slice) else [self._key(index)]
-        kept = [module for name, module in self._modules.items() if name not in doomed]
+        kept = [member for name, member in self._members.items() if name not in doomed]
         if all(name.isdigit() for name in names):
             self._renumber(kept)
         else:
             for name in doomed:
-                del self._modules[name]
+                del self._members[name]
 
-    def _renumber(self, modules: list[Any]) -> None:
-        self._modules.clear()
-        for i, module in enumerate(modules):
-            self.add_module(str(i), module)
+    def _renumber(self, members: list[Any]) -> None:
+        self.clear()
+        for i, member in enumerate(members):
+            self._add(str(i), member)
 
-    def append(self: C, module: Module) -> C:
-        self.add_module(str(len(self)), module)
+    def append(self: C, member: Any) -> C:
+        self._add(str(len(self)), member)
         return self
 
-    def extend(self: C, modules: Iterable[Module]) -> C:
-        for module in list(modules):
-            self.append(module)
+    def extend(self: C, members: Iterable[Any]) -> C:
+        for member in list(members):
+            self.append(member)
         return self
 
-    def insert(self, index: int, module: Module) -> None:
-        """As list.insert: the modules from `index` on move up by one."""
-        children = list(self)
-        children.insert(index, module)
-        self._renumber(children)
+    def insert(self, index: int, member: Any) -> None:
+        """As list.insert: the members from `index` on move up by one."""
+        members = list(self)
+        members.insert(index, member)
+        self._renumber(members)
 
 
 class Sequential(_Numbered):
@@ -106,47 +135,57 @@ class ModuleList(_Numbered):
     """A list of modules; it has no forward of its own."""
 
 
-class ModuleDict(Module):
-    """Modules under names, as a dict; it has no forward of its own."""
+class ParameterList(_Parameters, _Numbered):
+    """A list of parameters; a Tensor becomes one. It has no forward of its own."""
 
-    def __init__(self, modules: Mapping[str, Module] | None = None) -> None:
+
+class _Named(_Holder):
+    """Members under names, as in a dict."""
+
+    def __init__(self, members: Mapping[str, Any] | None = None) -> None:
         super().__init__()
-        self.update(modules or {})
-
-    def __len__(self) -> int:
-        return len(self._modules)
+        self.update(members or {})
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._modules)
+        return iter(self._members)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._modules
+        return name in self._members
 
     def __getitem__(self, name: str) -> Any:
-        return self._modules[name]
+        return self._members[name]
 
-    def __setitem__(self, name: str, module: Module) -> None:
-        self.add_module(name, module)
+    def __setitem__(self, name: str, member: Any) -> None:
+        self._add(name, member)
 
     def __delitem__(self, name: str) -> None:
-        del self._modules[name]
+        del self._members[name]
 
     def keys(self) -> Iterable[str]:
-        return self._modules.keys()
+        return self._members.keys()
 
     def values(self) -> Iterable[Any]:
-        return self._modules.values()
+        return self._members.values()
 
     def items(self) -> Iterable[tuple[str, Any]]:
-        return self._modules.items()
+        return self._members.items()
 
     def pop(self, name: str) -> Any:
-        """Takes the module out and returns it."""
-        return self._modules.pop(name)
+        """Takes the member out and returns it."""
+        return self._members.pop(name)
 
-    def clear(self) -> None:
-        self._modules.clear()
+    def update(self, members: Any) -> None:
+        """Adds the members of a mapping, or pairs of name and member."""
+        for name, member in dict(members).items():
+            self._add(name, member)
 
-    def update(self, modules: Mapping[str, Module]) -> None:
-        for name, module in modules.items():
-            self.add_module(name, module)
+
+class ModuleDict(_Named):
+    """Modules under names, as a dict; it has no forward of its own."""
+
+
+class ParameterDict(_Parameters, _Named):
+    """Parameters under names, as a dict; a Tensor becomes one. It has no forward of its own."""
+
+    def get(self, name: str, default: Any = None) -> Any:
+        return self._members.get(name, default)

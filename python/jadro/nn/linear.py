@@ -45,6 +45,40 @@ class Linear(Module):
         return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
 
 
+class Bilinear(Module):
+    """y_o = x1^T W_o x2 + b_o. x1: [..., in1_features], x2: [..., in2_features], y: [..., out_features].
+
+    Parameters: weight [out_features, in1_features, in2_features] and bias [out_features], both from U(-k, k), k = 1 /
+    sqrt(in1_features).
+    """
+
+    def __init__(
+        self, in1_features: int, in2_features: int, out_features: int, bias: bool = True, device: Any = None,
+        dtype: Any = None,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.in1_features = integer("Bilinear", "in1_features", in1_features, 1)
+        self.in2_features = integer("Bilinear", "in2_features", in2_features, 0)
+        self.out_features = integer("Bilinear", "out_features", out_features, 0)
+        shape = self.out_features, self.in1_features, self.in2_features
+        self.weight = Parameter(empty(shape, device=device, dtype=dtype))
+        self.bias = Parameter(empty(out_features, device=device, dtype=dtype)) if bias else None
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draws the initial values anew."""
+        bound = 1 / math.sqrt(self.in1_features)
+        for parameter in self.parameters():
+            init.uniform_(parameter, -bound, bound)
+
+    def forward(self, x1: Any, x2: Any) -> Tensor:
+        return F.bilinear(x1, x2, self._parameter("weight"), self._parameter("bias"))
+
+    def extra_repr(self) -> str:
+        sizes = f"in1_features={self.in1_features}, in2_features={self.in2_features}"
+        return f"{sizes}, out_features={self.out_features}, bias={self.bias is not None}"
+
+
 class Embedding(Module):
     """y = weight[x]. x: integers of any shape in 0..num_embeddings-1, y: [*x.shape, embedding_dim].
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from .. import backend, random
-from ..tensor import Tensor, as_tensor, check_half, wrap
+from ..tensor import Tensor, as_tensor, check_half, tensor, wrap
 from .common import FLOAT32, flat_ints
 
 
@@ -140,3 +141,44 @@ def randint(low: int, high: int | None = None, size: Any = (), dtype: Any = None
 def randperm(n: int, device: Any = None) -> Tensor:
     """0..n-1 in random order, int64. ValueError for a negative n."""
     return wrap(random.permutation(_count("randperm", "n", n))).to(backend.parse_device(device))
+
+
+def _new_of(create: Any) -> Callable[..., Tensor]:
+    def run(x: Tensor, *args: Any, dtype: Any = None, device: Any = None, **options: Any) -> Tensor:
+        return create(*args, **_like(x, dtype, device), **options)
+
+    run.__name__ = run.__qualname__ = f"new_{create.__name__}"
+    run.__doc__ = f"As jadro.{create.__name__}, with the dtype and device of x where none is given."
+    return run
+
+
+NEW = {f"new_{create.__name__}": _new_of(create) for create in (tensor, empty, zeros, ones, full)}
+
+
+def bernoulli(x: Any, p: Any = None) -> Tensor:
+    """1 with probability x, or p, elementwise, else 0; shape and dtype of x. ValueError outside 0..1."""
+    x = as_tensor(x)
+    chance = as_tensor(x if p is None else p).data
+    if not ((chance >= 0) & (chance <= 1)).all():
+        raise ValueError(f"bernoulli: probabilities are {chance.min()}..{chance.max()}, expected 0..1")
+    draws = random.uniform(x.shape, np.float64 if x.dtype == np.float64 else np.float32)
+    return wrap((backend.to_device(draws, x.device) < chance).astype(x.dtype))
+
+
+def multinomial(x: Any, num_samples: int, replacement: bool = False) -> Tensor:
+    """`num_samples` places drawn by the weights x, [C] or [N, C], a row each: int64; without `replacement` no place
+    twice. ValueError for weights that are negative, not finite, or too few above 0."""
+    x = as_tensor(x)
+    rows = backend.to_device(x.data, "cpu").astype(np.float64).reshape(-1, *x.shape[-1:])
+    least = 1 if replacement else num_samples
+    if x.ndim > 2 or not (rows >= 0).all() or not np.isfinite(rows).all() or ((rows > 0).sum(-1) < least).any():
+        raise ValueError(f"multinomial: x has shape {x.shape}, expected weights >= 0, [C] or [N, C], {least} > 0")
+    if replacement:
+        draws = random.uniform((len(rows), num_samples), np.float64)
+        sums = zip(rows.cumsum(1), draws, strict=True)
+        places = np.array([np.searchsorted(s / s[-1], d, "right") for s, d in sums])
+    else:  # a race of exponential times
+        with np.errstate(all="ignore"):
+            times = -np.log1p(-random.uniform(rows.shape, np.float64)) / rows
+        places = np.argsort(times)[:, :num_samples]
+    return wrap(places.reshape(*x.shape[:-1], -1)).to(x.device)

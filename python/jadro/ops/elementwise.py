@@ -316,7 +316,7 @@ class Clamp(Elementary):
         return dy * ctx.inside
 
 
-def _two(function: type[Elementary], call: str) -> Callable[[Any, Any], Tensor]:
+def two(function: type[Elementary], call: str) -> Callable[[Any, Any], Tensor]:
     apply = function.apply
 
     def run(a: Any, b: Any) -> Tensor:
@@ -333,14 +333,14 @@ def _two(function: type[Elementary], call: str) -> Callable[[Any, Any], Tensor]:
     return run
 
 
-add = _two(Add, "add")
-sub = _two(Sub, "sub")
-mul = _two(Mul, "mul")
-remainder = _two(Remainder, "remainder")
-maximum = _two(Maximum, "maximum")
-minimum = _two(Minimum, "minimum")
-_divide = _two(Div, "div")
-_power = _two(Pow, "pow")
+add = two(Add, "add")
+sub = two(Sub, "sub")
+mul = two(Mul, "mul")
+remainder = two(Remainder, "remainder")
+maximum = two(Maximum, "maximum")
+minimum = two(Minimum, "minimum")
+_divide = two(Div, "div")
+_power = two(Pow, "pow")
 
 
 def div(a: Any, b: Any, *, rounding_mode: str | None = None) -> Tensor:

@@ -15,6 +15,7 @@ from .. import random
 from ..autograd import is_grad_enabled
 from ..tensor import Tensor, as_tensor
 from .compare import floor_divide
+from .creation import bernoulli
 from .elementwise import add, div, mul, pow, remainder, sub
 from .index import plain_index
 
@@ -94,6 +95,24 @@ idiv, div_ = _augmented("div_", div)
 ipow, pow_ = _augmented("pow_", pow)
 ifloordiv, floor_divide_ = _augmented("floor_divide_", floor_divide)
 imod, remainder_ = _augmented("remainder_", remainder)
+
+
+def written(call: str, function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """`function` as a method that writes its result into its first tensor."""
+
+    def run(x: Tensor, *args: Any, **options: Any) -> Tensor:
+        _check_write(call, x, *args, *options.values())
+        return _store(call, x, function(x.detach(), *args, **options))
+
+    run.__name__ = run.__qualname__ = call
+    run.__doc__ = f"{call.rstrip('_')} in place; RuntimeError where a gradient would be needed."
+    return run
+
+
+def bernoulli_(x: Tensor, p: Any = 0.5) -> Tensor:
+    """Sets every element to 1 with probability p, else to 0."""
+    _check_write("bernoulli_", x)
+    return _store("bernoulli_", x, bernoulli(x.detach(), p))
 
 
 def setitem(x: Tensor, index: Any, value: Any) -> None:

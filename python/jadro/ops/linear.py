@@ -74,3 +74,17 @@ def linear(x: Any, weight: Any, bias: Any = None) -> Tensor:
         return y if bias is None else y + bias
     _check(x.data.shape, weight.data.shape, shape_of(bias))
     return Linear.apply(x, weight, bias)
+
+
+def bilinear(x1: Any, x2: Any, weight: Any, bias: Any = None) -> Tensor:
+    """y_o = x1^T W_o x2 + b_o. x1: [..., I], x2: [..., J], weight: [O, I, J], bias: [O]; y: [..., O].
+
+    Raises ValueError for shapes that do not fit, TypeError for dtypes that are not floating or differ.
+    """
+    x1, x2, weight, bias = tensors("bilinear", "x1 x2 weight bias", 3, x1, x2, weight, bias)
+    shapes = x1.shape, x2.shape, weight.shape
+    if weight.ndim != 3 or x1.shape[:-1] != x2.shape[:-1] or weight.shape[1:] != x1.shape[-1:] + x2.shape[-1:]:
+        raise ValueError(f"bilinear: x1, x2 and weight have shapes {shapes}, expected [..., I], [..., J] and [O, I, J]")
+    y = linear(x2, weight.flatten(0, 1)).unflatten(-1, weight.shape[:2])
+    y = (y * x1.unsqueeze(-2)).sum(-1)
+    return y if bias is None else y + bias

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from ..autograd import Elementary, Node
 from ..backend import Array
 from ..tensor import Tensor, as_tensor
 from .common import promote
-from .shape import Permute, Reshape
+from .shape import Permute, Reshape, expand
 
 _NATIVE = (np.dtype(np.float32).num, np.dtype(np.float64).num)
 
@@ -94,3 +95,36 @@ def matmul(a: Any, b: Any) -> Tensor:
 
 def rmatmul(b: Any, a: Any) -> Tensor:
     return matmul(a, b)
+
+
+def _ranked(call: str, *ranks: int) -> Callable[[Any, Any], Tensor]:
+    def run(a: Any, b: Any) -> Tensor:
+        a, b = as_tensor(a), as_tensor(b)
+        if (a.ndim, b.ndim) != ranks or a.shape[:-2] != b.shape[:-2]:
+            raise ValueError(f"{call}: shapes {a.shape} and {b.shape} do not fit: expected {ranks} axes")
+        return matmul(a, b)
+
+    run.__name__ = run.__qualname__ = call
+    run.__doc__ = f"a @ b of {ranks} axes."
+    return run
+
+
+mm, bmm, mv, dot = (_ranked(*row) for row in (("mm", 2, 2), ("bmm", 3, 3), ("mv", 2, 1), ("dot", 1, 1)))
+
+
+def outer(a: Any, b: Any) -> Tensor:
+    """y[i, j] = a[i] b[j] of two vectors."""
+    return mm(as_tensor(a).unsqueeze(1), as_tensor(b).unsqueeze(0))
+
+
+def _with_product(call: str, product: Callable[[Any, Any], Tensor]) -> Callable[..., Tensor]:
+    def run(x: Any, a: Any, b: Any, *, beta: Any = 1, alpha: Any = 1) -> Tensor:
+        y = product(a, b) * alpha
+        return y if beta == 0 else expand(as_tensor(x), *y.shape) * beta + y
+
+    run.__name__ = run.__qualname__ = call
+    run.__doc__ = f"beta x + alpha {product.__name__}(a, b), x broadcast; with beta 0 x does not count."
+    return run
+
+
+addmm, baddbmm = _with_product("addmm", mm), _with_product("baddbmm", bmm)

@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from .. import autograd
-from ..tensor import Tensor
-from . import activation, common, compare, elementwise, index, inplace, matmul, reduce, shape, softmax
+from ..tensor import Tensor, as_tensor
+from . import (
+    activation,
+    analytic,
+    common,
+    compare,
+    creation,
+    elementwise,
+    index,
+    inplace,
+    matmul,
+    reduce,
+    shape,
+    softmax,
+)
 
 
 def clone(x: Tensor) -> Tensor:
@@ -59,7 +73,8 @@ _UFUNCS: dict[np.ufunc, Callable[..., Any]] = {
     np.power: elementwise.pow, np.negative: elementwise.neg, np.absolute: elementwise.abs,
     np.floor_divide: compare.floor_divide, np.equal: compare.eq, np.not_equal: compare.ne,
     np.less: compare.lt, np.less_equal: compare.le, np.greater: compare.gt, np.greater_equal: compare.ge,
-    np.matmul: matmul.matmul, np.tanh: activation.tanh,
+    np.matmul: matmul.matmul, np.tanh: activation.tanh, np.arctan2: analytic.atan2, np.fmod: analytic.fmod,
+    **{ufunc: getattr(analytic, name) for name, (ufunc, _) in analytic.ANALYTIC.items()},
 }  # fmt: skip
 
 
@@ -84,9 +99,9 @@ _OPERATORS = {
     "__pow__": elementwise.pow, "__rpow__": elementwise.rpow, "__ipow__": inplace.ipow,
     "__matmul__": matmul.matmul, "__rmatmul__": matmul.rmatmul,
     "__neg__": elementwise.neg, "__abs__": elementwise.abs, "__invert__": compare.invert,
-    "__and__": compare.logical_and, "__rand__": compare.logical_and,
-    "__or__": compare.logical_or, "__ror__": compare.logical_or,
-    "__xor__": compare.logical_xor, "__rxor__": compare.logical_xor,
+    "__and__": compare.bitwise_and, "__rand__": compare.bitwise_and,
+    "__or__": compare.bitwise_or, "__ror__": compare.bitwise_or,
+    "__xor__": compare.bitwise_xor, "__rxor__": compare.bitwise_xor,
     "__eq__": compare.eq, "__ne__": compare.ne, "__lt__": compare.lt, "__le__": compare.le,
     "__gt__": compare.gt, "__ge__": compare.ge,
     "__getitem__": index.getitem, "__setitem__": inplace.setitem, "__array_ufunc__": array_ufunc,
@@ -96,18 +111,56 @@ _OPERATORS = {
 _NAMES = {
     elementwise: "add sub mul div pow remainder maximum minimum exp expm1 log log1p sqrt rsqrt sin cos neg "
     "abs square masked_fill clamp",
-    compare: "eq ne lt le gt ge floor_divide logical_not sign floor ceil round isnan isinf isfinite",
-    reduce: "sum mean var std norm max min amax amin argmax argmin prod cumsum logsumexp any all count_nonzero",
+    compare: "eq ne lt le gt ge floor_divide logical_not sign floor ceil trunc round isnan isinf isfinite "
+    "logical_and logical_or logical_xor bitwise_and bitwise_or bitwise_xor isclose allclose equal",
+    analytic: "erf atan2 fmod reciprocal frac nan_to_num lerp addcmul addcdiv " + " ".join(analytic.ANALYTIC),
+    creation: "bernoulli multinomial",
+    reduce: "sum mean var std norm max min amax amin argmax argmin prod sort argsort topk kthvalue "
+    "median unique bincount cumsum cumprod logsumexp any all count_nonzero",
     softmax: "softmax log_softmax",
     shape: "reshape view flatten squeeze unsqueeze permute transpose expand expand_as broadcast_to repeat split chunk "
-    "unbind flip unflatten",
-    index: "gather index_select",
-    matmul: "matmul",
+    "unbind flip unflatten select narrow tensor_split movedim swapaxes tile roll ravel view_as reshape_as",
+    index: "gather index_select take_along_dim scatter scatter_add index_add masked_select repeat_interleave nonzero "
+    "tril triu diagonal diag",
+    matmul: "matmul mm bmm mv dot outer addmm baddbmm",
     activation: "relu tanh sigmoid",
     common: "to",
-    inplace: "add_ sub_ mul_ div_ pow_ copy_ fill_ zero_ clamp_ uniform_ normal_",
+    inplace: "add_ sub_ mul_ div_ pow_ copy_ fill_ zero_ clamp_ uniform_ normal_ bernoulli_",
     autograd: "backward",
 }
+
+_IN_PLACE = (
+    "exp log sqrt rsqrt reciprocal sin cos neg abs square relu tanh sigmoid floor ceil round trunc nan_to_num "
+    "lerp addcmul addcdiv addmm masked_fill scatter scatter_add index_add tril triu"
+)
+ALIASES = {
+    "clip": "clamp", "divide": "div", "true_divide": "div", "multiply": "mul", "subtract": "sub", "less": "lt",
+    "less_equal": "le", "greater": "gt", "greater_equal": "ge", "not_equal": "ne", "moveaxis": "movedim",
+    "swapdims": "swapaxes",
+}  # fmt: skip
+_ONLY_METHODS = {"view", "view_as", "reshape_as", "expand", "expand_as", "repeat"}
+
+
+def functions() -> dict[str, Callable[..., Any]]:
+    """The methods that are functions of jadro too, of anything that is an array."""
+    names = " ".join(names for module, names in _NAMES.items() if module not in (common, inplace, autograd)).split()
+    return {name: function(name) for name in (*names, *ALIASES, "t") if name not in _ONLY_METHODS}
+
+
+def function(name: str) -> Callable[..., Any]:
+    """The method `name` as a function of anything that is an array."""
+    method = getattr(Tensor, name)
+
+    @functools.wraps(method)
+    def run(x: Any, *args: Any, **options: Any) -> Any:
+        return method(as_tensor(x), *args, **options)
+
+    return run
+
+
+def where(x: Tensor, condition: Any, other: Any) -> Tensor:
+    """x where `condition` is true, else other."""
+    return elementwise.where(condition, x, other)
 
 
 def install() -> None:
@@ -116,12 +169,15 @@ def install() -> None:
     for module, names in _NAMES.items():
         methods.update((name, getattr(module, name)) for name in names.split())
     methods.update(
-        clip=elementwise.clamp, t=shape.t, mm=matmul.matmul, bmm=matmul.matmul,
-        clone=clone, contiguous=contiguous, bfloat16=bfloat16,
+        t=shape.t, type_as=common.to, where=where, element_size=lambda x: x.data.itemsize,
+        nbytes=property(lambda x: x.data.nbytes),
+        **creation.NEW, clone=clone, contiguous=contiguous, bfloat16=bfloat16,
         float=_dtype_method("float32"), double=_dtype_method("float64"), half=_dtype_method("float16"),
         long=_dtype_method("int64"), int=_dtype_method("int32"), bool=_dtype_method("bool"),
         cpu=lambda x: common.to(x, "cpu"), cuda=lambda x: common.to(x, "cuda"),
     )  # fmt: skip
+    methods.update((name + "_", inplace.written(name + "_", methods[name])) for name in _IN_PLACE.split())
     methods.update((name, _with_alpha(name, methods[name])) for name in ("add", "sub", "add_", "sub_"))
+    methods.update((alias, methods[name]) for alias, name in ALIASES.items())
     for name, function in methods.items():
         setattr(Tensor, name, function)

@@ -13,10 +13,11 @@ import numpy as np
 from ..autograd import Elementary, Function, Node
 from ..backend import Array, spread, total
 from ..tensor import Tensor, as_tensor, wrap
-from .common import FLOAT32, axis_index, axis_tuple, cast
-from .elementwise import Exp, Log, Where, abs, maximum, minimum, sqrt
+from .common import FLOAT32, INT64, axis_index, axis_tuple, cast
+from .compare import isnan
+from .elementwise import Exp, Log, Where, abs, maximum, minimum, sqrt, where
 from .index import take_along
-from .shape import Expand, Reshape, squeeze
+from .shape import Expand, Reshape, cat, narrow, select, squeeze
 
 
 def _kept(shape: tuple[int, ...], axes: tuple[int, ...] | None) -> tuple[int, ...]:
@@ -302,6 +303,17 @@ def cumsum(x: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
     return Cumsum.apply(x, axis=axis_index("cumsum", dim, x.data.ndim))
 
 
+def cumprod(x: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+    """The running product along an axis, in log2 of its size steps."""
+    x = as_tensor(x) if dtype is None else cast(as_tensor(x), dtype)
+    x = cast(x, INT64) if x.data.dtype.kind in "iub" and dtype is None else x
+    axis, step = axis_index("cumprod", dim, x.data.ndim), 1
+    while step < (size := x.shape[axis]):
+        x = cat([narrow(x, axis, 0, step), narrow(x, axis, step, size - step) * narrow(x, axis, 0, size - step)], axis)
+        step *= 2
+    return x
+
+
 def logsumexp(x: Tensor, dim: Any, keepdim: bool = False) -> Tensor:
     """log sum exp(x) over `dim`, without overflow."""
     x = floating(x)
@@ -330,3 +342,75 @@ all = _truth("all")
 def count_nonzero(x: Tensor, dim: Any = None) -> Tensor:
     """How many elements over `dim` are not 0."""
     return sum(wrap(np.asarray(as_tensor(x).data != 0)), dim)
+
+
+def argsort(x: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Tensor:
+    """The places of the elements in order along an axis; equal ones stay in order, NaN counts as the largest."""
+    axis = axis_index("argsort", dim, x.data.ndim)
+    kind: dict[str, Any] = {"kind": "stable"} if isinstance(x.data, np.ndarray) else {}  # CuPy's always is
+    back = (slice(None),) * axis + (slice(None, None, -1 if descending else 1),)
+    order = x.data[back].argsort(axis=axis, **kind)[back]
+    return wrap(x.shape[axis] - 1 - order if descending else order)
+
+
+def sort(x: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Extremes:
+    """(values, indices) in the order of argsort."""
+    axis = axis_index("sort", dim, x.data.ndim)
+    indices = argsort(x, axis, descending)
+    return Extremes(take_along(x, indices, axis), indices)
+
+
+def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Extremes:
+    """(values, indices) of the k largest, or smallest, elements along an axis, in order. ValueError where there are not
+    k."""
+    axis = axis_index("topk", dim, x.data.ndim)
+    if not 0 <= k <= x.shape[axis]:
+        raise ValueError(f"topk: k is {k}, expected 0..{x.shape[axis]}")
+    indices = narrow(argsort(x, axis, largest), axis, 0, k)
+    return Extremes(take_along(x, indices, axis), indices)
+
+
+def kthvalue(x: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Extremes:
+    """(values, indices) of the k-th smallest elements along an axis, k from 1. ValueError where there are not k."""
+    axis = axis_index("kthvalue", dim, x.data.ndim)
+    if not 1 <= k <= x.shape[axis]:
+        raise ValueError(f"kthvalue: k is {k}, expected 1..{x.shape[axis]}")
+    return Extremes(*(narrow(y, axis, k - 1, 1) if keepdim else select(y, axis, k - 1) for y in sort(x, axis)))
+
+
+def median(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
+    """The median of all elements, or (values, indices) along an axis; the lower one of two, NaN where there is one.
+
+    Without `dim` equal elements share the gradient. ValueError where there is nothing."""
+    if dim is None:
+        y = median(x.detach().reshape(-1), 0).values
+        return max(x[(x == y) | isnan(x)])
+    axis = axis_index("median", dim, x.data.ndim)
+    _check_not_empty("median", x, (axis,))
+    found, n = sort(x, axis), x.shape[axis]
+    nans = isnan(found.values).sum(axis, True)
+    rank = where(nans > 0, n - nans, (n - 1) // 2)
+    found = Extremes(*(take_along(y, rank, axis) for y in found))
+    return found if keepdim else Extremes(*(select(y, axis, 0) for y in found))
+
+
+def unique(
+    x: Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
+) -> Any:
+    """The different elements in order, or slices along `dim`; if asked for, where each of x's is among them, and how
+    often it is there."""
+    options = {"return_inverse": return_inverse, "return_counts": return_counts, "equal_nan": False}
+    found: Any = np.unique(x.data, axis=dim, **options)  # type: ignore[call-overload]
+    if not (return_inverse or return_counts):
+        return wrap(found)
+    parts = [wrap(y) for y in found]
+    if return_inverse:
+        parts[1] = parts[1].reshape(x.shape if dim is None else -1)
+    return tuple(parts)
+
+
+def bincount(x: Tensor, weights: Any = None, minlength: int = 0) -> Tensor:
+    """How often each of 0, 1, .. is in the vector x, or the sums of `weights`; ValueError for negative numbers."""
+    w = None if weights is None else as_tensor(weights).data
+    y = np.bincount(x.data, w, minlength)
+    return wrap(y.astype(w.dtype) if w is not None and w.dtype == np.float32 else y)

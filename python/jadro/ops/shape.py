@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -282,3 +283,66 @@ def flip(x: Tensor, *axes: Any, dims: Any = ()) -> Tensor:
     """x with the order of its elements reversed along `axes`, or `dims`."""
     axes = tuple(axis_index("flip", d, x.data.ndim) for d in flat_ints("flip", "dims", axes or (dims,)))
     return x[tuple(slice(None, None, -1 if i in axes else None) for i in range(x.data.ndim))]
+
+
+def select(x: Tensor, dim: int, index: int) -> Tensor:
+    """The slice of x at `index` along an axis, without it: a view. IndexError outside the axis."""
+    return x[(slice(None),) * axis_index("select", dim, x.data.ndim) + (operator.index(index),)]
+
+
+def narrow(x: Tensor, dim: int, start: int, length: int) -> Tensor:
+    """`length` slices of x from `start` on along an axis: a view. ValueError where they are not all there."""
+    place = axis_index("narrow", dim, x.data.ndim)
+    size = x.shape[place]
+    first = start + size if start < 0 else start
+    if not 0 <= first <= first + length <= size:
+        raise ValueError(f"narrow: start is {start} and length is {length}, expected a part of {size}")
+    return x[(slice(None),) * place + (slice(first, first + length),)]
+
+
+def tensor_split(x: Tensor, indices_or_sections: Any, dim: int = 0) -> tuple[Tensor, ...]:
+    """x cut along an axis before each of the indices, or into so many pieces of nearly one size. Views of x."""
+    place = axis_index("tensor_split", dim, x.data.ndim)
+    return split(x, [len(p) for p in np.array_split(np.empty(x.shape[place]), indices_or_sections)], place)
+
+
+def movedim(x: Tensor, source: Any, destination: Any) -> Tensor:
+    """x with the axes `source`, an int or several, at the places `destination`; the others keep their order."""
+    axes = np.moveaxis(np.empty(range(x.data.ndim)), source, destination).shape  # sizes that name the axes
+    return Permute.apply(x, axes=axes)
+
+
+def tile(x: Tensor, *dims: Any) -> Tensor:
+    """As repeat, but fewer counts than axes are those of the last axes."""
+    times = flat_ints("tile", "dims", dims)
+    return repeat(x, *(1,) * (x.data.ndim - len(times)), *times)
+
+
+def roll(x: Tensor, shifts: Any, dims: Any = None) -> Tensor:
+    """x with its elements moved on by `shifts` along `dims` (None: as if it were flat), the last ones to the front."""
+    if dims is None:
+        return roll(x.reshape(-1), shifts, 0).reshape(x.shape)
+    if np.shape(shifts) != np.shape(dims):
+        raise ValueError(f"roll: shifts is {shifts} and dims is {dims}, expected as many of both")
+    for step, dim in zip(np.atleast_1d(shifts).tolist(), np.atleast_1d(dims).tolist(), strict=True):
+        size = x.shape[axis_index("roll", dim, x.data.ndim)]
+        x = cat(split(x, [size - step % size, step % size], dim)[::-1], dim) if size else x
+    return x
+
+
+def ravel(x: Tensor) -> Tensor:
+    """x with one axis."""
+    return flatten(x)
+
+
+def view_as(x: Tensor, other: Tensor) -> Tensor:
+    return view(x, other.shape)
+
+
+def reshape_as(x: Tensor, other: Tensor) -> Tensor:
+    return reshape(x, other.shape)
+
+
+def swapaxes(x: Tensor, axis0: int, axis1: int) -> Tensor:
+    """x with two axes exchanged."""
+    return transpose(x, axis0, axis1)

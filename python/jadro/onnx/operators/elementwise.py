@@ -9,10 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ...autograd import Elementary, Node
-from ...backend import Array, compute
 from ...nn import functional as F
-from ...ops import compare
+from ...ops import analytic, compare
 from ...ops import elementwise as e
 from ...tensor import Tensor, wrap
 from .registry import array, is_float, number, operator
@@ -78,7 +76,7 @@ for _name, _function in {
     "Exp": e.exp, "Log": e.log, "Sqrt": e.sqrt, "Sin": e.sin, "Cos": e.cos, "Relu": F.relu, "Sigmoid": F.sigmoid,
     "Tanh": F.tanh, "Floor": compare.floor, "Ceil": compare.ceil, "Round": compare.round, "Sign": compare.sign,
     "IsNaN": compare.isnan, "Mish": F.mish, "Softsign": F.softsign,
-    "Reciprocal": lambda x: 1 / x, "HardSwish": lambda x: x * hard_sigmoid(x, 1 / 6), "Erf": lambda x: Erf.apply(x),
+    "Reciprocal": lambda x: 1 / x, "HardSwish": lambda x: x * hard_sigmoid(x, 1 / 6),
 }.items():  # fmt: skip
     operator(_name)(_on_floats(_function))
 
@@ -193,52 +191,5 @@ def logical_not(x: Any) -> Any:
     return compare.logical_not(x)
 
 
-class Erf(Elementary):
-    """erf(x) = 2 Phi(sqrt(2) x) - 1, with Phi from the kernel of gelu, and its series near 0; d = 2 exp(-x^2) /
-    sqrt(pi)."""
-
-    @staticmethod
-    def forward(ctx: Node, x: Array) -> Array:
-        ctx.save(x)
-        u = x * x.dtype.type(math.sqrt(2))
-        near = np.abs(x) < 0.125
-        u[near] = 1  # its quotient is not used
-        y = 2 * F.gelu(wrap(u)).data / u - 1
-        y = np.where(np.isinf(x), np.sign(x), y)
-        s = x * x
-        series = x * (1 - s * (1 / 3 - s * (1 / 10 - s * (1 / 42 - s * (1 / 216 - s / 1320)))))
-        return np.where(near, series * x.dtype.type(2 / math.sqrt(math.pi)), y).astype(x.dtype, copy=False)
-
-    @staticmethod
-    def backward(ctx: Node, dy: Any) -> Any:
-        x = ctx.saved[0]
-        return dy * e.Exp.call(-(x * x)) * (2 / math.sqrt(math.pi))
-
-
-class Analytic(Elementary):
-    """y = f(x) for a function of NumPy that has a formula of its derivative in _ANALYTIC."""
-
-    @staticmethod
-    def forward(ctx: Node, x: Array, *, name: str) -> Array:
-        ctx.save(x)
-        ctx.formula = _ANALYTIC[name][1]
-        return compute(_ANALYTIC[name][0], x)
-
-    @staticmethod
-    def backward(ctx: Node, dy: Any) -> Any:
-        return dy * ctx.formula(ctx.saved[0])
-
-
-_ANALYTIC: dict[str, tuple[np.ufunc, Callable[[Any], Any]]] = {
-    "Tan": (np.tan, lambda x: 1 + Analytic.call(x, name="Tan") ** 2),
-    "Asin": (np.arcsin, lambda x: (1 - x * x) ** -0.5),
-    "Acos": (np.arccos, lambda x: -((1 - x * x) ** -0.5)),
-    "Atan": (np.arctan, lambda x: 1 / (1 + x * x)),
-    "Sinh": (np.sinh, lambda x: Analytic.call(x, name="Cosh")),
-    "Cosh": (np.cosh, lambda x: Analytic.call(x, name="Sinh")),
-    "Asinh": (np.arcsinh, lambda x: (1 + x * x) ** -0.5),
-    "Acosh": (np.arccosh, lambda x: (x * x - 1) ** -0.5),
-    "Atanh": (np.arctanh, lambda x: 1 / (1 - x * x)),
-}
-for _name in _ANALYTIC:
-    operator(_name)(_on_floats(functools.partial(Analytic.apply, name=_name)))
+for _name in ["tan", "asin", "acos", "atan", "sinh", "cosh", "asinh", "acosh", "atanh", "erf"]:
+    operator(_name.capitalize())(_on_floats(getattr(analytic, _name)))

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ...ops import index, softmax
 from ...ops import reduce as r
+from ...ops import softmax
 from ...ops.elementwise import abs, log
 from ...ops.shape import flip
 from ...tensor import Tensor, wrap
@@ -68,11 +68,7 @@ def top_k(x: Any, k: Any = 1, axis: int = -1, largest: int = 1, sorted: int = 1)
     """The k largest along an axis and their places; of equal ones the first."""
     if not is_float(x):
         return NotImplemented
-    if number(k) > x.shape[axis]:
-        raise ValueError(f"onnx: TopK: k is {number(k)}, expected at most {x.shape[axis]}, the size of the axis")
-    order = np.argsort(-array(x) if largest else array(x), axis, kind="stable")
-    order = np.take(order, np.arange(int(number(k))), axis)
-    return index.take_along(x, wrap(beside(x, order)), axis % x.ndim), wrap(order)
+    return r.topk(x, int(number(k)), axis, bool(largest))
 
 
 @operator("CumSum")

@@ -13,7 +13,6 @@ from ...nn import functional as F
 from ...ops import index, matmul
 from ...ops import shape as s
 from ...ops.common import cast as cast_to
-from ...ops.elementwise import where
 from ...tensor import Tensor, wrap
 from ..package import package
 from .registry import array, beside, ints, is_float, number, operator
@@ -132,11 +131,7 @@ def _scattered(x: Any, at: tuple[Array, ...], updates: Any, reduction: str) -> A
     if not is_float(x, updates) or reduction not in ("none", "add"):
         return NotImplemented
     if reduction == "none":
-        taken = np.zeros(x.shape, np.int64)
-        np.add.at(taken, at, 1)
-        if taken.max(initial=0) > 1:
-            return NotImplemented  # the last one counts, which no sum says
-        x = where(wrap(beside(x, taken > 0)), 0.0, x)
+        return index.Put.apply(x, updates, index=_on(x, at))
     return x + index.Scatter.apply(updates, index=_on(x, at), shape=x.shape)
 
 
@@ -201,9 +196,7 @@ def space_to_depth(x: Any, blocksize: int = 1, mode: str = "DCR") -> Any:
 def trilu(x: Any, k: Any = None, upper: int = 1) -> Any:
     if not is_float(x):
         return NotImplemented
-    rows, columns = x.shape[-2:]
-    mask = np.tri(rows, columns, (0 if k is None else int(number(k))) - upper, dtype=np.bool_)
-    return where(wrap(beside(x, ~mask if upper else mask)), x, 0.0)
+    return (index.triu if upper else index.tril)(x, 0 if k is None else int(number(k)))
 
 
 @operator("ReverseSequence")
