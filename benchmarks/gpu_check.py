@@ -24,7 +24,7 @@ from benchmarks import gpu
 
 ROOT = Path(__file__).parents[1]
 OPS = "activation avg_pool batch_norm conv2d cross_entropy dropout embedding gemm group_norm optim pool2d rnn softmax"
-WHOLE = "module dispatch device rnn_options tensor_core"
+WHOLE = "module dispatch device narrow rnn_narrow rnn_options tensor_core"
 SUITE = [*(f"tests/test_{op}.py" for op in OPS.split()), *(f"tests/test_cuda_{part}.py" for part in WHOLE.split())]
 # A case or two a kernel: the sanitizers slow a program down by some hundred times.
 SMALL = "one_past or image or several_blocks or two_layers or groups or k_tail or smoothed"
