@@ -29,7 +29,7 @@ struct ExpTraits<double> {
   static constexpr int kTerms = 13, kMantissa = 52;
 };
 
-// min(x, most) and max(x, least); NaN stays NaN. GCC makes comparison and choice of what the language can say.
+// min(x, most) and max(x, least); NaN stays NaN. GCC makes a comparison and a choice of the plain form.
 #if defined(__AVX512F__)
 constexpr __mmask16 kAllLanes = 0xFFFF;  // the functions without a mask warn in GCC 12
 JADRO_INLINE Vec<float> at_most(Vec<float> x, float most) {
@@ -96,8 +96,8 @@ JADRO_INLINE Vec<T> clamp_to(Vec<T> x, T most) {
   return at_least(at_most(x, most), -most);
 }
 
-// q[k] = exp(r) - 1 and rounded[k] = kRound + n for x[k] = n ln2 + r. Each takes long but little: N at once keep a
-// processor busy.
+// q[k] = exp(r) - 1 and rounded[k] = kRound + n for x[k] = n ln2 + r. One is a chain of operations that wait for each
+// other; N side by side fill the time.
 template <class T, int N>
 JADRO_INLINE void reduced_expm1(const Vec<T>* x, Vec<T>* q, Vec<T>* rounded) {
   using E = ExpTraits<T>;
