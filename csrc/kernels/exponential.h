@@ -16,7 +16,8 @@ struct ExpTraits<float> {
   static constexpr float kRound = 12582912.0f;  // 1.5 * 2^23: adding and taking it away rounds to an integer
   static constexpr float kLn2Hi = 0.693359375f, kLn2Lo = -2.12194440e-4f;
   static constexpr float kSigmoidMax = 87.0f;  // exp(-x) is a normal number
-  static constexpr std::int32_t kOneBits = 0x3F800000;
+  typedef u32 Bits __attribute__((vector_size(kVectorBytes)));
+  static constexpr u32 kOneBits = 0x3F800000;
   static constexpr int kTerms = 7, kMantissa = 23;
 };
 template <>
@@ -25,7 +26,8 @@ struct ExpTraits<double> {
   static constexpr double kRound = 6755399441055744.0;  // 1.5 * 2^52
   static constexpr double kLn2Hi = 6.93145751953125e-1, kLn2Lo = 1.42860682030941723212e-6;
   static constexpr double kSigmoidMax = 708.0;
-  static constexpr std::int64_t kOneBits = 0x3FF0000000000000;
+  using Bits = Words;
+  static constexpr u64 kOneBits = 0x3FF0000000000000;
   static constexpr int kTerms = 13, kMantissa = 52;
 };
 
@@ -72,7 +74,7 @@ JADRO_INLINE V at_least(V x, T least) {
 template <class T>
 JADRO_INLINE Vec<T> two_to(Vec<T> rounded) {
   using E = ExpTraits<T>;
-  VecInt<T> bits;
+  typename E::Bits bits;  // of NaN they may overflow
   std::memcpy(&bits, &rounded, sizeof bits);
   bits = (bits << E::kMantissa) + E::kOneBits;
   std::memcpy(&rounded, &bits, sizeof bits);
