@@ -41,8 +41,8 @@ struct LstmCell {
   static constexpr bool kOptions = false, kBefore = false, kHasCell = true, kRecurrentBias = false;
 
   static JADRO_INLINE V next_cell(const V* in, const V* rec, V c, V* saved) {
-#pragma GCC unroll 4
-    for (int g = 0; g < 4; ++g) saved[g] = in[g] + rec[g];
+    saved[0] = in[0] + rec[0], saved[1] = in[1] + rec[1];
+    saved[2] = in[2] + rec[2], saved[3] = in[3] + rec[3];
     squash<T, 4, 2>(saved);
     return saved[1] * c + saved[0] * saved[2];
   }
