@@ -228,8 +228,6 @@ void conv2d_rows_weight(const Conv2dWeight<T>& a, Range channels) {
   const Conv2dPass& p = a.pass;
   const RowTaps taps(p);
   const ThreeByThree three(p);
-  CellColumns<T, 1> ones;
-  CellColumns<T, 2> twos;
   for (i64 channel = channels.begin; channel < channels.end; ++channel) {
     for (i64 block = 0; block < ceil_div(taps.rows, kTapsAtOnce) * ceil_div(taps.columns, kTapsAtOnce); ++block) {
       const i64 across = ceil_div(taps.columns, kTapsAtOnce), row = block / across * kTapsAtOnce;
@@ -242,8 +240,8 @@ void conv2d_rows_weight(const Conv2dWeight<T>& a, Range channels) {
         const T* const plane = a.src + item / p.out * p.src_h * p.src_w;
         const T* const dy = a.dy + item * p.grid_h * p.grid_w;
         if (three.applies) {
-          if (p.step_w == 1) three_by_three_products(p, three, ones, plane, dy, sums);
-          if (p.step_w == 2) three_by_three_products(p, three, twos, plane, dy, sums);
+          if (p.step_w == 1) three_by_three_products<T, 1>(p, three, plane, dy, sums);
+          if (p.step_w == 2) three_by_three_products<T, 2>(p, three, plane, dy, sums);
         }
         for (i64 j = 0; !three.applies && j < p.grid_w; j += kLanes<T>) {
           const auto add = p.step_w == 1 ? add_row_products_of<T, 1>(columns) : add_row_products_of<T, 2>(columns);

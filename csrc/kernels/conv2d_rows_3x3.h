@@ -62,64 +62,49 @@ class SourceRows {
 template <class T, int kStep>
 struct ThreeColumns {
   i64 x = 0;
+  bool whole = false;  // no lane is zero
   LaneMask<T> mask[3]{}, second[3]{};
 
   ThreeColumns() = default;
-  ThreeColumns(i64 first, i64 width, i64 lanes) : x(first) {
+  ThreeColumns(i64 first, i64 width, i64 lanes)
+      : x(first), whole(first >= 0 && lanes == kLanes<T> && width - first >= 2 + kStep * kLanes<T>) {
     for (i64 c = 0; c < 3; ++c) {
       const i64 end = min(width - x - c, kStep * lanes);
       mask[c] = lanes_between<T>(-x - c, end);
       second[c] = lanes_between<T>(-x - c - kLanes<T>, end - kLanes<T>);
     }
   }
-  JADRO_INLINE void operator()(const T* at, Vec<T>* cells) const {
+  template <bool kWhole>
+  JADRO_INLINE void load(const T* at, Vec<T>* cells) const {
+    const auto lanes = [](const T* from, const LaneMask<T>& there) {
+      return kWhole ? jadro::load(from) : load_lanes(from, there);
+    };
     if constexpr (kStep == 1) {
 #pragma GCC unroll 4
-      for (int c = 0; c < 3; ++c) cells[c] = load_lanes(at + c, mask[c]);
+      for (int c = 0; c < 3; ++c) cells[c] = lanes(at + c, mask[c]);
     } else {
       const VecInt<T> even = 2 * lane_numbers<T>();
-      const Vec<T> a = load_lanes(at, mask[0]), b = load_lanes(at + kLanes<T>, second[0]);
+      const Vec<T> a = lanes(at, mask[0]), b = lanes(at + kLanes<T>, second[0]);
       cells[0] = __builtin_shuffle(a, b, even);
       cells[1] = __builtin_shuffle(a, b, even + 1);
-      cells[2] = __builtin_shuffle(load_lanes(at + 2, mask[2]), load_lanes(at + 2 + kLanes<T>, second[2]), even);
+      cells[2] = __builtin_shuffle(lanes(at + 2, mask[2]), lanes(at + 2 + kLanes<T>, second[2]), even);
     }
   }
 };
 
 // The columns of kVectors vectors of cells, from cell j on: the same for all rows and planes.
-template <class T, int kStep>
+template <class T>
 struct CellColumns {
   static constexpr i64 kVectors = 8;
   i64 begin = 0, end = 0;
-  ThreeColumns<T, kStep> vectors[kVectors];
+  ThreeColumns<T, 1> vectors[kVectors];
 
   JADRO_INLINE void set(const Conv2dPass& p, i64 left, i64 j) {
     if (j == begin && end > 0) return;
     begin = j, end = min(p.grid_w, j + kVectors * kLanes<T>);
-    for_vectors<T>(end - j,
-                   [&](i64 i, i64 lanes) { vectors[i / kLanes<T>] = {(j + i) * kStep + left, p.src_w, lanes}; });
+    for_vectors<T>(end - j, [&](i64 i, i64 lanes) { vectors[i / kLanes<T>] = {j + i + left, p.src_w, lanes}; });
   }
 };
-
-// f(q, k, x): row q of a block meets tap k, whose cells are x, for all of both, every row of the source loaded once.
-template <int kStep, int kBlock>
-constexpr int kBlockRows = kStep * (kBlock - 1) + 3;
-template <class T, int kStep, int kBlock, class F>
-JADRO_INLINE void for_three_by_three(const SourceRows<T, kBlockRows<kStep, kBlock>>& rows,
-                                     const ThreeColumns<T, kStep>& columns, F f) {
-#pragma GCC unroll 16
-  for (int r = 0; r < kBlockRows<kStep, kBlock>; ++r) {
-    Vec<T> x[3];
-    columns(rows(r, columns.x), x);
-#pragma GCC unroll 8
-    for (int q = 0; q < kBlock; ++q) {
-      const int row = r - kStep * q;
-      if (row < 0 || row > 2) continue;
-#pragma GCC unroll 4
-      for (int c = 0; c < 3; ++c) f(q, row * 3 + c, x[c]);
-    }
-  }
-}
 
 // Results of one plane, number `item` of (image, channel), through the epilogue.
 template <class T>
@@ -154,47 +139,124 @@ JADRO_INLINE void touch_rows(const T* at, i64 pitch) {
   for (int r = 0; r < kRows; ++r) __builtin_prefetch(at + r * pitch, kWrite);
 }
 
-// The planes [items] of (image, channel); one channel comes into each group.
-template <class T, int kStep, int kBlock>
+// The rows of a source from `first` on, zeros outside it, for a vector of columns. Each asks for the row `below` rows
+// further down.
+template <class T, int kStep, bool kWhole>
+class RowsDown {
+ public:
+  RowsDown(const Conv2dPass& p, const ThreeColumns<T, kStep>& columns, const T* plane, i64 first, i64 below)
+      : columns_(columns),
+        at_(plane + first * p.src_w + columns.x),
+        row_(first),
+        width_(p.src_w),
+        height_(p.src_h),
+        below_(below * p.src_w) {}
+  // f(c, cells) of the next row, column by column
+  template <class F>
+  JADRO_INLINE void next(F f) {
+    Vec<T> x[3];
+    __builtin_prefetch(at_ + below_);
+    columns_.template load<kWhole>(static_cast<u64>(row_) < static_cast<u64>(height_) ? at_ : kZeroRow<T>, x);
+    at_ += width_, ++row_;
+#pragma GCC unroll 4
+    for (int c = 0; c < 3; ++c) f(c, x[c]);
+  }
+
+ private:
+  const ThreeColumns<T, kStep> columns_;
+  const T* at_;
+  i64 row_;
+  const i64 width_, height_, below_;
+};
+
+// put(sums) of `rows` rows of cells, one after the other. A row of the source is loaded once.
+template <class T, int kStep, bool kWhole, class Put>
+JADRO_INLINE void cells_down(RowsDown<T, kStep, kWhole> source, i64 rows, const Vec<T>* taps, Put put) {
+  Vec<T> tap[9];
+#pragma GCC unroll 16
+  for (int k = 0; k < 9; ++k) tap[k] = taps[k];
+  if constexpr (kStep == 1) {
+    // Row r of the source begins row r of cells, goes on with r - 1 and ends r - 2.
+    Vec<T> sums[3] = {};
+    const auto step = [&](Vec<T>& ends, Vec<T>& goes_on, Vec<T>& begins) {
+      begins = Vec<T>{};
+      source.next([&](int c, Vec<T> x) {
+        ends += tap[6 + c] * x;
+        goes_on += tap[3 + c] * x;
+        begins += tap[c] * x;
+      });
+    };
+    step(sums[1], sums[2], sums[0]);
+    step(sums[2], sums[0], sums[1]);
+    for (i64 q = 0;;) {
+      step(sums[0], sums[1], sums[2]);
+      put(sums[0]);
+      if (++q == rows) break;
+      step(sums[1], sums[2], sums[0]);
+      put(sums[1]);
+      if (++q == rows) break;
+      step(sums[2], sums[0], sums[1]);
+      put(sums[2]);
+      if (++q == rows) break;
+    }
+  } else {
+    Vec<T> next{};
+    source.next([&](int c, Vec<T> x) { next += tap[c] * x; });
+    for (i64 q = 0; q < rows; ++q) {
+      Vec<T> sum = next;
+      next = Vec<T>{};
+      source.next([&](int c, Vec<T> x) { sum += tap[3 + c] * x; });
+      source.next([&](int c, Vec<T> x) {
+        sum += tap[6 + c] * x;
+        next += tap[c] * x;
+      });
+      put(sum);
+    }
+  }
+}
+
+// Rows of a block: as many as stay in the first-level cache, and of one height.
+JADRO_INLINE i64 block_rows(i64 height, i64 width) {
+  constexpr i64 kCells = 2048, kRows = 16;
+  return ceil_div(height, ceil_div(height, max(kRows, kCells / width)));
+}
+
+// The planes [items] of (image, channel); one channel comes into each group. The last vector of a row reaches back over
+// the one before.
+template <class T, int kStep>
 void three_by_three(const Conv2dProduct<T>& a, const ThreeByThree& three, Range items) {
   const Conv2dPass& p = a.pass;
-  const i64 channels = p.groups * p.out, src_w = p.src_w, height = p.grid_h, width = p.dst_w;
-  CellColumns<T, kStep> columns;
-  i64 channel = items.begin % channels;
-  for (i64 item = items.begin; item < items.end; ++item, channel = channel + 1 < channels ? channel + 1 : 0) {
-    const T* const plane = a.src + (p.out == 1 ? item : item / p.out) * p.src_h * src_w;
+  const i64 channels = p.groups * p.out, height = p.grid_h, width = p.dst_w;
+  const i64 lanes = min(i64{kLanes<T>}, width);
+  const i64 block = block_rows(height, width);
+  for (i64 item = items.begin; item < items.end; ++item) {
+    const i64 channel = item % channels;
+    const T* const plane = a.src + item / p.out * p.src_h * p.src_w;
     const PlaneStore<T> put(a, item, channel);
     Vec<T> tap[9];
     for (int k = 0; k < 9; ++k) tap[k] = broadcast(a.w[channel * p.w_out + three.place[k]]);
-    for (i64 j = 0; j < width; j = columns.end) {
-      columns.set(p, three.left, j);
-      for (i64 i = 0; i < height; i += kBlock) {
-        const SourceRows<T, kBlockRows<kStep, kBlock>> rows(p, plane, i * kStep + three.top);
-        for_vectors<T>(columns.end - j, [&](i64 x, i64 lanes) {
-          const i64 at = i * width + j + x;
-          touch_rows<kStep * kBlock, false>(plane + (i + kBlock + 1) * kStep * src_w + (j + x) * kStep, src_w);
-          touch_rows<kBlock, true>(put.at(at + kBlock * width), width);
-          Vec<T> acc[kBlock] = {};
-          for_three_by_three<T, kStep, kBlock>(rows, columns.vectors[x / kLanes<T>],
-                                               [&](int q, int k, Vec<T> cells) { acc[q] += tap[k] * cells; });
-#pragma GCC unroll 8
-          for (int q = 0; q < kBlock; ++q) {
-            // Below the plane no lane: a branch here would part the sums from their loads.
-            put(at + q * width, acc[q], i + q < height ? lanes : 0);
-          }
-        });
+    for (i64 i = 0; i < height; i += block) {
+      const i64 rows = min(block, height - i);
+      for (i64 j = 0; j < width; j += kLanes<T>) {
+        const i64 x = min(j, width - lanes);
+        const ThreeColumns<T, kStep> columns(x * kStep + three.left, p.src_w, lanes);
+        i64 pixel = i * width + x;
+        const auto down = [&](auto kWhole) {
+          const RowsDown<T, kStep, kWhole.value> source(p, columns, plane, i * kStep + three.top, kStep * block);
+          cells_down(source, rows, tap, [&](Vec<T> sum) {
+            __builtin_prefetch(put.at(pixel + block * width), 1);
+            put(pixel, sum, lanes);
+            pixel += width;
+          });
+        };
+        columns.whole ? down(std::true_type{}) : down(std::false_type{});
       }
     }
   }
 }
 template <class T>
 void three_by_three(const Conv2dProduct<T>& a, const ThreeByThree& three, Range items) {
-  const i64 rows = a.pass.grid_h, step = a.pass.step_w;
-  const bool tall = ceil_div(rows, kTall) * kTall <= ceil_div(rows, kLow) * kLow;
-  const auto f = tall        ? step == 1 ? three_by_three<T, 1, kTall> : three_by_three<T, 2, kTall>
-                 : step == 1 ? three_by_three<T, 1, kLow>
-                             : three_by_three<T, 2, kLow>;
-  f(a, three, items);
+  (a.pass.step_w == 1 ? three_by_three<T, 1> : three_by_three<T, 2>)(a, three, items);
 }
 
 // --- the gradient of the data, stride 2 ------------------------------------------------------------------------------
@@ -241,7 +303,7 @@ void strided_three_by_three(const Conv2dProduct<T>* phases, Range items) {
   const bool lower = three.row_of_single, right = three.column_of_single;
   const VecInt<T> odd = lane_numbers<T>() & 1, second = three.single_column ? 1 - odd : odd;
   const VecInt<T> low = lane_numbers<T>() / 2 + second * kN, high = low + kN / 2;
-  CellColumns<T, 1> columns;
+  CellColumns<T> columns;
   for (i64 item = items.begin; item < items.end; ++item) {
     const i64 channel = item % channels;
     const T* const plane = a.src + (p.out == 1 ? item : item / p.out) * p.src_h * src_w;
@@ -293,33 +355,74 @@ void strided_three_by_three(const Conv2dProduct<T>* phases, Range items) {
 
 // --- the gradient of the weight --------------------------------------------------------------------------------------
 
+// sums[k] += the products of `rows` rows of dy, from `dy` on and `width` apart, with x a tap on.
+template <class T, int kStep, bool kWhole>
+JADRO_INLINE void products_down(RowsDown<T, kStep, kWhole> source, i64 rows, const T* dy, i64 width, i64 below,
+                                LaneMask<T> there, Vec<T>* sums) {
+  Vec<T> acc[9];
+#pragma GCC unroll 16
+  for (int k = 0; k < 9; ++k) acc[k] = sums[k];
+  const auto next = [&] {
+    const T* const at = dy;
+    dy += width;
+    __builtin_prefetch(at + below * width);
+    return kWhole ? load(at) : load_lanes(at, there);
+  };
+  // Row r of the source meets row r of dy by the first row of taps, r - 1 by the second, r - 2 by the third.
+  const auto meet = [&](auto kFirst, auto kSecond, auto kThird, Vec<T> a, Vec<T> b, Vec<T> c) {
+    source.next([&](int k, Vec<T> x) {
+      if (kFirst.value) acc[k] += a * x;
+      if (kSecond.value) acc[3 + k] += b * x;
+      if (kThird.value) acc[6 + k] += c * x;
+    });
+  };
+  constexpr std::true_type yes{};
+  constexpr std::false_type no{};
+  Vec<T> d = next(), before{}, last{};
+  if constexpr (kStep == 1) {
+    meet(yes, no, no, d, before, last);
+    if (rows > 1) {
+      before = d, d = next();
+      meet(yes, yes, no, d, before, last);
+      for (i64 q = 2; q < rows; ++q) {
+        last = before, before = d, d = next();
+        meet(yes, yes, yes, d, before, last);
+      }
+      meet(no, yes, yes, d, d, before);
+    } else {
+      meet(no, yes, no, d, d, before);
+    }
+    meet(no, no, yes, d, d, d);
+  } else {
+    meet(yes, no, no, d, d, d);
+    for (i64 q = 1; q < rows; ++q) {
+      meet(no, yes, no, d, d, d);
+      before = d, d = next();
+      meet(yes, no, yes, d, d, before);
+    }
+    meet(no, yes, no, d, d, d);
+    meet(no, no, yes, d, d, d);
+  }
+#pragma GCC unroll 16
+  for (int k = 0; k < 9; ++k) sums[k] = acc[k];
+}
+
 // sums[k] += the products of dy with x a tap on, over all cells of the grid.
 template <class T, int kStep>
-void three_by_three_products(const Conv2dPass& p, const ThreeByThree& three, CellColumns<T, kStep>& columns,
-                             const T* plane, const T* dy, Vec<T>* sums) {
-  Vec<T> acc[9];
-  for (int k = 0; k < 9; ++k) acc[k] = sums[k];
-  for (i64 j = 0; j < p.grid_w; j = columns.end) {
-    columns.set(p, three.left, j);
-    const auto add = [&](auto kBlock, i64 i) {
-      const SourceRows<T, kBlockRows<kStep, kBlock.value>> rows(p, plane, i * kStep + three.top);
-      for_vectors<T>(columns.end - j, [&](i64 x, i64 lanes) {
-        const LaneMask<T> there = lanes_between<T>(0, lanes);
-        const i64 at = j + x, next = i + kBlock.value;
-        touch_rows<kStep * kBlock.value, false>(plane + (next + 1) * kStep * p.src_w + at * kStep, p.src_w);
-        touch_rows<kBlock.value, false>(dy + next * p.grid_w + at, p.grid_w);
-        Vec<T> d[kBlock.value];
-#pragma GCC unroll 8
-        for (int q = 0; q < kBlock.value; ++q) d[q] = load_lanes(dy + (i + q) * p.grid_w + at, there);
-        for_three_by_three<T, kStep, kBlock.value>(rows, columns.vectors[x / kLanes<T>],
-                                                   [&](int q, int k, Vec<T> cells) { acc[k] += d[q] * cells; });
-      });
-    };
-    i64 i = 0;
-    for (; i + kTall <= p.grid_h; i += kTall) add(std::integral_constant<int, kTall>{}, i);
-    for (; i < p.grid_h; ++i) add(std::integral_constant<int, 1>{}, i);
+void three_by_three_products(const Conv2dPass& p, const ThreeByThree& three, const T* plane, const T* dy,
+                             Vec<T>* sums) {
+  const i64 height = p.grid_h, width = p.grid_w, block = block_rows(height, width);
+  for (i64 i = 0; i < height; i += block) {
+    for_vectors<T>(width, [&](i64 j, i64 lanes) {
+      const ThreeColumns<T, kStep> columns(j * kStep + three.left, p.src_w, lanes);
+      const auto down = [&](auto kWhole) {
+        const RowsDown<T, kStep, kWhole.value> source(p, columns, plane, i * kStep + three.top, kStep * block);
+        products_down(source, min(block, height - i), dy + i * width + j, width, block, lanes_between<T>(0, lanes),
+                      sums);
+      };
+      columns.whole ? down(std::true_type{}) : down(std::false_type{});
+    });
   }
-  for (int k = 0; k < 9; ++k) sums[k] = acc[k];
 }
 
 }  // namespace
