@@ -10,7 +10,6 @@
 namespace jadro {
 namespace {
 
-constexpr i64 kShallow = 192;         // depth of a product whose tiles the microkernel stores
 constexpr i64 kNearBytes = 64 << 10;  // of a block that all filters may read in turn: results then go out row by row
 constexpr i64 kTouchDepth = 64;       // of a product that leaves memory the time to answer meanwhile
 
@@ -227,9 +226,8 @@ void conv2d_block(const Conv2dProduct<T>* phases, i64 count, i64 group, Range ce
   const Conv2dTiles<T> tiles(planes, p, tile_cells(phases[0]), operands[0].direct(), turned);
   const T* const src = phases[0].src + group * p.in * p.src_plane();
   const Conv2dStore<T> sink(phases[0], group);
-  // Shallow products, to neighbouring pixels, cells along the vectors: a tile's way through a buffer is a part of them.
-  const bool ends =
-      count == 1 && p.channels >= p.in && p.depth() <= kShallow && p.dst_step_w == 1 && !turned && sink.ends();
+  // In one pass, to neighbouring pixels, cells along the vectors: no tile needs a buffer.
+  const bool ends = count == 1 && p.channels >= p.in && p.dst_step_w == 1 && !turned && sink.ends();
   for (i64 c0 = 0; c0 < p.in; c0 += p.channels) {
     const i64 channels = min(p.channels, p.in - c0);
     const bool first = c0 == 0, last = c0 + channels == p.in;
@@ -237,14 +235,16 @@ void conv2d_block(const Conv2dProduct<T>* phases, i64 count, i64 group, Range ce
     const T* const image = planes.of(src, {c0, c0 + channels}, operands[0].planes());
     for (i64 f = 0; f < count; ++f) operands[f].load({c0, c0 + channels}, planes, image, tiles);
     alignas(64) T finished[kConv2dPhases * kMr * kNr<T>];
+    TileEnd<T> there{};
     const auto take = [&](i64 r) {
+      if (ends) there = sink.end(rows.start(r));
       for (i64 f = 0; f < count; ++f) operands[f].take_filters(rows.start(r), rows.size(r));
     };
     const auto multiply = [&](i64 r, i64 number, i64 width, i64 begin, i64 end) {
       const i64 m = rows.start(r), height = rows.size(r);
       for (i64 i = begin; touches && i < end; ++i) sink.touch(m, height, tiles.joined[i]);
       if (ends && begin + 1 == end && tiles.joined[begin].count == kNr<T>) {
-        const TileEnd<T> there = sink.end(m, tiles.joined[begin]);
+        sink.aim(m, tiles.joined[begin], there);
         return operands[0].multiply(height, width, tiles.joined[begin], nullptr, &there);
       }
       for (i64 f = 0; f < count; ++f) {

@@ -14,12 +14,17 @@ namespace {
 template <class T>
 class Conv2dStore {
  public:
-  Conv2dStore(const Conv2dProduct<T>& product, i64 group_number) : a(product), group(group_number) {}
+  Conv2dStore(const Conv2dProduct<T>& product, i64 group_number)
+      : a(product),
+        group(group_number),
+        plane(product.pass.dst_plane()),
+        image(product.pass.groups * product.pass.out * plane),
+        start(group * product.pass.out * plane) {}
 
   // Asks for the cache lines of a tile before the product that fills it.
   JADRO_INLINE void touch(i64 m, i64 rows, const Run& run) const {
     if (a.past_caches) return;
-    const i64 bytes = run.count * a.pass.dst_step_w * static_cast<i64>(sizeof(T)), step = plane();
+    const i64 bytes = run.count * a.pass.dst_step_w * static_cast<i64>(sizeof(T)), step = plane;
     const T* dst = a.dst + start_of(m, run);
     for (i64 r = 0; r < rows; ++r, dst += step) {
       for (i64 line = 0; line < bytes; line += 64) __builtin_prefetch(reinterpret_cast<const char*>(dst) + line, 1);
@@ -31,31 +36,37 @@ class Conv2dStore {
     const Rectifier<T>& r = a.epilogue.rectifier;
     return !r.on || (!r.slope && r.most == std::numeric_limits<T>::infinity());
   }
-  // How it stores that of channels [m, ...).
-  JADRO_INLINE TileEnd<T> end(i64 m, const Run& run) const {
+  // How it stores those of channels [m, ...), but where,
+  TileEnd<T> end(i64 m) const {
     static constexpr T kNone = 0, kOne = 1;
     const Conv2dEpilogue<T>& e = a.epilogue;
-    const i64 start = start_of(m, run), channel = group * a.pass.out + m;
-    const bool past = goes_past(start, run.count);
-    return {a.dst + start,
-            plane(),
-            e.add ? e.add + start : nullptr,
-            plane(),
+    const i64 channel = group * a.pass.out + m;
+    return {nullptr,
+            plane,
+            nullptr,
+            plane,
             e.scale ? e.scale + channel : &kOne,
             e.bias ? e.bias + channel : &kNone,
             e.scale != nullptr,
             e.bias != nullptr,
             e.rectifier.on ? T(0) : -std::numeric_limits<T>::infinity(),
-            past};
+            false};
+  }
+  // and where that of a run goes.
+  JADRO_INLINE void aim(i64 m, const Run& run, TileEnd<T>& end) const {
+    const i64 start = start_of(m, run);
+    end.dst = a.dst + start;
+    end.add = a.epilogue.add ? a.epilogue.add + start : nullptr;
+    end.past_caches = goes_past(start, run.count);
   }
 
   // Rows of `pitch` elements, results for run.count neighbouring pixels.
   __attribute__((noinline)) void operator()(const T* tile, i64 pitch, i64 m, i64 rows, const Run& run) const {
-    const i64 start = start_of(m, run), count = run.count;
-    if (goes_past(start, count)) {
-      store_rows(tile, pitch, m, rows, start, count, [](T* p, Vec<T> v, i64) { stream(p, v); });
+    const i64 at = start_of(m, run), count = run.count;
+    if (goes_past(at, count)) {
+      store_rows(tile, pitch, m, rows, at, count, [](T* p, Vec<T> v, i64) { stream(p, v); });
     } else {
-      store_rows(tile, pitch, m, rows, start, count, [](T* p, Vec<T> v, i64 n) { store_n(p, v, n); });
+      store_rows(tile, pitch, m, rows, at, count, [](T* p, Vec<T> v, i64 n) { store_n(p, v, n); });
     }
   }
 
@@ -67,26 +78,23 @@ class Conv2dStore {
   }
 
  private:
-  i64 plane() const { return a.pass.dst_plane(); }
-  i64 start_of(i64 m, const Run& run) const {
-    return ((run.n * a.pass.groups + group) * a.pass.out + m) * plane() + run.pixel;
-  }
-  bool goes_past(i64 start, i64 count) const {
-    return a.past_caches && count % kLanes<T> == 0 && plane() % kLanes<T> == 0 &&
-           reinterpret_cast<std::uintptr_t>(a.dst + start) % kVectorBytes == 0;
+  i64 start_of(i64 m, const Run& run) const { return run.n * image + start + m * plane + run.pixel; }
+  bool goes_past(i64 at, i64 count) const {
+    return a.past_caches && count % kLanes<T> == 0 && plane % kLanes<T> == 0 &&
+           reinterpret_cast<std::uintptr_t>(a.dst + at) % kVectorBytes == 0;
   }
 
   // What all rows share stands in locals: stores may change anything else.
   template <class Put>
-  JADRO_INLINE void store_rows(const T* tile, i64 pitch, i64 m, i64 rows, i64 start, i64 count, Put put) const {
+  JADRO_INLINE void store_rows(const T* tile, i64 pitch, i64 m, i64 rows, i64 at, i64 count, Put put) const {
     const Conv2dEpilogue<T> e = a.epilogue;
     const T none = 0, one = 1;
-    const i64 step = plane();
+    const i64 step = plane;
     i64 channel = group * a.pass.out + m;
     const T *bias = e.bias ? e.bias + channel : &none, *scale = e.scale ? e.scale + channel : &one;
     const i64 next_bias = e.bias != nullptr, next_scale = e.scale != nullptr;
-    T* dst = a.dst + start;
-    const T* add = e.add ? e.add + start : nullptr;
+    T* dst = a.dst + at;
+    const T* add = e.add ? e.add + at : nullptr;
     for (i64 r = 0; r < rows; ++r, dst += step, tile += pitch, bias += next_bias, scale += next_scale, ++channel) {
       for_vectors<T>(count, [&](i64 i, i64 n) {
         Vec<T> v = load(tile + i) * *scale + *bias;
@@ -97,7 +105,7 @@ class Conv2dStore {
   }
 
   const Conv2dProduct<T>& a;
-  const i64 group;
+  const i64 group, plane, image, start;  // elements of a plane, of an image, before the group
 };
 
 // wide[rows][kNr * kCount] = the columns of kCount tiles in turn.

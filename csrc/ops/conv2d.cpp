@@ -135,6 +135,15 @@ bool cells_as_rows(const Conv2dPass& p, i64 lanes) {
          9 * filled > 10 * p.cells();
 }
 
+// Whether results go past the caches: they are large, and the rows of a tile, each of another plane, do not meet at the
+// same place of a page.
+template <class T>
+bool stores_past(const Conv2dPass& p, i64 tile_rows) {
+  constexpr i64 kPage = 4096;
+  const i64 bytes = p.dst_plane() * static_cast<i64>(sizeof(T)), apart = std::min(bytes & -bytes, kPage);
+  return past_caches<T>(p.n * p.groups * p.out * p.dst_plane(), kFarResult) && tile_rows * apart <= kPage;
+}
+
 // The products of the phases of a row, or of one pass, on the engine.
 template <class T>
 void multiply(const char* op, const Conv2d& s, const std::vector<Conv2dPass>& phases, const T* src, const T* w, T* dst,
@@ -158,8 +167,8 @@ void multiply(const char* op, const Conv2d& s, const std::vector<Conv2dPass>& ph
   std::vector<Conv2dProduct<T>> products;
   T* to = packed.data();
   for (i64 f = 0; f < count; ++f, to += p.groups * phases[f - 1].packed_size(width)) {
-    const bool past = past_caches<T>(p.n * p.groups * p.out * p.dst_plane(), kFarResult);
-    products.push_back({phases[f], src, ahead ? to : w, dst, epilogue, direct, past, ahead, turned});
+    products.push_back(
+        {phases[f], src, ahead ? to : w, dst, epilogue, direct, stores_past<T>(p, k.tile_rows), ahead, turned});
   }
   // Without packed filters every part of them repeats the packing of the cells.
   const i64 wanted = threads == 1 ? 1 : ahead ? 2 * threads : threads;
