@@ -276,37 +276,56 @@ void gemm_block(const Gemm<T>& g, Range m, Range n, T* scratch) {
 }
 
 // Rows of A that are multiplied without packing B: it would cost more than the product. Dot products read B again for
-// each of them, near the core. So would that of a product of so few terms.
-constexpr i64 kThinRows = 4, kDotRows = 12, kThinTerms = 4;
+// every three of them, near the core. So would that of a product of so few terms.
+constexpr i64 kThinRows = 4, kDotRows = 32, kThinTerms = 4;
+constexpr int kDotsDown = 3;  // rows and columns of A B whose dot products are added up together: 8 to 12 vectors
+template <class T, int kRows>
+constexpr int kDotsAcross = kLanes<T> < (kRows == 1 ? 8 : 4) ? kLanes<T>
+                            : kRows == 1                     ? 8
+                                                             : 4;
 
-// C's columns j .. j + count, at most kLanes, of row m: products of a row of A with columns of B that are contiguous,
-// and that come from afar for the first row.
-template <class T, bool kFirst>
-JADRO_INLINE void dots(const Gemm<T>& g, i64 m, i64 j, i64 count) {
-  constexpr int kN = kLanes<T>;
-  const T* const a = g.a + m * g.a_row;
-  const T* b[kN];
-  for (int i = 0; i < kN; ++i) b[i] = g.b + (j + min(i, count - 1)) * g.b_col;
-  Vec<T> part[kN] = {};
-  i64 p = 0;
-  for (; p + kN <= g.k; p += kN) {
-    const Vec<T> ap = load(a + p);
-#pragma GCC unroll 16
-    for (int i = 0; i < kN; ++i) {
-      if (kFirst) __builtin_prefetch(b[i] + p + kN * g.b_col);  // the next columns: too many runs for the hardware
-      part[i] += ap * load(b[i] + p);
+// parts[r * kLanes + c] += the products of row r of a with column c of b, at most `count`, in the lanes that they were
+// read in.
+template <class T, int kRows>
+JADRO_INLINE void add_dots(const Gemm<T>& g, const T* a, const T* b, i64 count, Vec<T>* parts) {
+  constexpr int kN = kLanes<T>, kColumns = kDotsAcross<T, kRows>;
+  const T* column[kColumns];
+#pragma GCC unroll 8
+  for (int c = 0; c < kColumns; ++c) column[c] = b + min(c, count - 1) * g.b_col;
+  const auto add = [&](auto read, i64 p) {
+    Vec<T> row[kRows];
+#pragma GCC unroll 4
+    for (int r = 0; r < kRows; ++r) row[r] = read(a + r * g.a_row + p);
+#pragma GCC unroll 8
+    for (int c = 0; c < kColumns; ++c) {
+      const Vec<T> terms = read(column[c] + p);
+#pragma GCC unroll 4
+      for (int r = 0; r < kRows; ++r) parts[r * kN + c] += row[r] * terms;
     }
+  };
+  i64 p = 0;
+  for (; p + kN <= g.k; p += kN) add([](const T* from) { return load(from); }, p);
+  if (p < g.k) add([&](const T* from) { return load_part(from, g.k - p); }, p);
+}
+
+// C's columns j .. j + count, at most kLanes, of rows m .. m + kRows, where columns of B are contiguous.
+template <class T, int kRows>
+void dots(const Gemm<T>& g, i64 m, i64 j, i64 count) {
+  constexpr int kN = kLanes<T>, kColumns = kDotsAcross<T, kRows>;
+  Vec<T> parts[kRows * kN] = {};
+#pragma GCC unroll 8
+  for (int c = 0; c < kN; c += kColumns) {
+    if (c > 0 && c >= count) break;
+    add_dots<T, kRows>(g, g.a + m * g.a_row, g.b + (j + c) * g.b_col, count - c, parts + c);
   }
-  if (p < g.k) {
-    const Vec<T> ap = load_n(a + p, g.k - p);
-#pragma GCC unroll 16
-    for (int i = 0; i < kN; ++i) part[i] += ap * load_n(b[i] + p, g.k - p);
+#pragma GCC unroll 4
+  for (i64 r = 0; r < kRows; ++r) {
+    Vec<T> sum = sum_each<T>(parts + r * kN);
+    T* const c = g.c + (m + r) * g.c_row + j;
+    if (g.bias) sum += load_n(g.bias + j, count);
+    if (g.accumulate) sum += load_n(c, count);
+    store_n(c, sum, count);
   }
-  Vec<T> sum = sum_each<T>(part);
-  T* const c = g.c + m * g.c_row + j;
-  if (g.bias) sum += load_n(g.bias + j, count);
-  if (g.accumulate) sum += load_n(c, count);
-  store_n(c, sum, count);
 }
 
 // C's columns j .. j + count of a row, kThinVectors vectors of them where Whole: sums of rows of B, weighted with a.
@@ -343,8 +362,9 @@ void gemm_thin(const Gemm<T>& g, Range columns) {
   if (g.b_row == 1 && g.a_col == 1 && !(g.k == 1 && g.b_col == 1)) {
     for (i64 j = columns.begin; j < columns.end; j += kLanes<T>) {
       const i64 count = min(kLanes<T>, columns.end - j);
-      dots<T, true>(g, 0, j, count);
-      for (i64 m = 1; m < g.m; ++m) dots<T, false>(g, m, j, count);
+      i64 m = 0;
+      for (; m + kDotsDown <= g.m; m += kDotsDown) dots<T, kDotsDown>(g, m, j, count);
+      if (m < g.m) (g.m - m == 1 ? dots<T, 1> : dots<T, 2>)(g, m, j, count);
     }
     return;
   }
