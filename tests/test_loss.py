@@ -66,6 +66,10 @@ CASES = [
         "gaussian_nll_loss", "GaussianNLLLoss", (X, Y, P[:, :1]), {},
         lambda x, y, v: 0.5 * (np.log(v) + (x - y) ** 2 / v),
     ),
+    (
+        "gaussian_nll_loss", "GaussianNLLLoss", (X, Y, P[:1]), {},
+        lambda x, y, v: 0.5 * (np.log(v) + (x - y) ** 2 / v),
+    ),
     ("poisson_nll_loss", "PoissonNLLLoss", (X, Q), {}, lambda x, t: np.exp(x) - t * x),
     ("poisson_nll_loss", "PoissonNLLLoss", (P, Q), {"log_input": False}, lambda x, t: x - t * np.log(x + 1e-8)),
     (

@@ -170,7 +170,8 @@ def gaussian_nll_loss(
 ) -> Tensor:
     """(log v + (x - target)^2 / v) / 2 of means x, v = max(var, eps) (Nix and Weigend 1994).
 
-    var: a number, or a tensor of x's shape, of that without its last axis, or with 1 there. full: also log(2 pi) / 2.
+    var: a number, or a tensor of x's shape, of that without its last axis, or with 1 in one place. full: also
+    log(2 pi) / 2.
     The gradient of var passes where eps is larger too. ValueError for another shape, eps <= 0, or a
     negative var.
     """
@@ -179,8 +180,9 @@ def gaussian_nll_loss(
     var = as_tensor(var).to(x.dtype)
     if var.ndim and var.shape == x.shape[:-1] != x.shape:
         var = var.unsqueeze(-1)
-    if var.ndim and var.shape not in (x.shape, (*x.shape[:-1], 1)):
-        raise ValueError(f"{call}: var has shape {var.shape}, expected {x.shape}, {x.shape[:-1]} or 1 as its last size")
+    differ = [n for n, m in zip(var.shape, x.shape, strict=False) if n != m]
+    if var.ndim and (var.ndim != x.ndim or differ not in ([], [1])):
+        raise ValueError(f"{call}: var has shape {var.shape}, expected {x.shape}, {x.shape[:-1]} or 1 as one size")
     if not eps > 0:
         raise ValueError(f"{call}: eps is {eps}, expected more than 0")
     if isinstance(var.data, np.ndarray) and (var.data < 0).any():
