@@ -171,8 +171,7 @@ def gaussian_nll_loss(
     """(log v + (x - target)^2 / v) / 2 of means x, v = max(var, eps) (Nix and Weigend 1994).
 
     var: a number, or a tensor of x's shape, of that without its last axis, or with 1 in one place. full: also
-    log(2 pi) / 2.
-    The gradient of var passes where eps is larger too. ValueError for another shape, eps <= 0, or a
+    log(2 pi) / 2. The gradient of var passes where eps is larger too. ValueError for another shape, eps <= 0, or a
     negative var.
     """
     call = "gaussian_nll_loss"
