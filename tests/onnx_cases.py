@@ -2,6 +2,7 @@
 
 import collections
 import functools
+import pathlib
 import warnings
 
 import numpy as np
@@ -23,6 +24,20 @@ def node_cases():
             node = case.model.graph.node[0]
             found[node.op_type if not node.domain else f"{node.domain}:{node.op_type}"].append(case)
     return dict(found)
+
+
+@functools.lru_cache(None)
+def stored_models():
+    """Folders of the models that the package onnx keeps as files, most of them PyTorch's layers, by name."""
+    data = pathlib.Path(onnx.__file__).parent / "backend/test/data"
+    kinds = "pytorch-converted", "pytorch-operator", "simple"
+    return {path.parent.name: path.parent for kind in kinds for path in data.glob(f"{kind}/*/model.onnx")}
+
+
+def stored_arrays(folder, kind):
+    """The arrays input_0.pb, input_1.pb, .. or output_0.pb, .. of a folder."""
+    paths = [folder / f"{kind}_{i}.pb" for i in range(len(list(folder.glob(f"{kind}_*.pb"))))]
+    return arrays_of([onnx.TensorProto.FromString(path.read_bytes()) for path in paths])
 
 
 def arrays_of(values):

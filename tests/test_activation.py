@@ -156,3 +156,10 @@ def test_prelu_gives_the_gradients_that_are_wanted(x, w):
 def test_unknown_function_is_named():
     with pytest.raises(ValueError, match=r"activation.*swish"):
         _core.activation_forward("swish", np.zeros(3), np.zeros(3))
+
+
+def test_integers_are_taken_as_float32():
+    x = np.array([0, 1, 2])
+    np.testing.assert_allclose(jadro.tanh(x).data, np.tanh(x).astype(np.float32), rtol=1e-6)
+    np.testing.assert_allclose(F.sigmoid(x > 0).data, 1 / (1 + np.exp(-np.float32([0, 1, 1]))), rtol=1e-6)
+    np.testing.assert_allclose(F.softmin(x, 0, dtype="float64").data, F.softmax(-x.astype(float), 0).data)

@@ -61,6 +61,32 @@ def test_orthogonal(shape):
     np.testing.assert_allclose(gram, 4 * np.eye(len(gram)), atol=1e-14)
 
 
+@pytest.mark.parametrize(("mean", "std", "a", "b"), [(0, 1, -2, 2), (1, 0.02, -2, 2), (0, 1, 3, 9), (2, 5, 1.9, 2)])
+def test_truncated_normal(mean, std, a, b):
+    values = drawn(init.trunc_normal_, mean=mean, std=std, a=a, b=b)
+    assert a <= values.min() < values.max() <= b
+    x = np.linspace(max(a, mean - 9 * std), min(b, mean + 9 * std), 100001)
+    density = np.exp(-(((x - mean) / std) ** 2) / 2)
+    density /= density.sum()
+    expected = (x * density).sum()
+    deviation = math.sqrt(((x - expected) ** 2 * density).sum())
+    assert abs(values.mean() - expected) < 5 * deviation / math.sqrt(N)
+    assert values.std() == pytest.approx(deviation, rel=0.02)
+
+
+def test_sparse():
+    values = drawn(init.sparse_, sparsity=0.25, std=2.0)
+    assert ((values == 0).sum(0) == 100).all()
+    assert values[values != 0].std() == pytest.approx(2.0, rel=0.02)
+
+
+@pytest.mark.parametrize(("shape", "groups"), [((4, 6, 3), 1), ((6, 2, 3, 4), 2), ((6, 4, 1, 2, 3), 3)])
+def test_dirac_equals_pytorch(shape, groups):
+    torch = pytest.importorskip("torch")
+    wanted = torch.nn.init.dirac_(torch.empty(shape), groups)
+    np.testing.assert_array_equal(drawn(init.dirac_, shape, groups=groups), wanted.numpy())
+
+
 def test_constants():
     np.testing.assert_array_equal(drawn(init.eye_, (2, 3)), np.eye(2, 3))
     assert (drawn(init.ones_) == 1).all()
@@ -125,6 +151,18 @@ def test_defaults_are_those_of_pytorch(name, args):
 
 
 @pytest.mark.parametrize(
+    "layer", [nn.LayerNorm(3), nn.GroupNorm(1, 3, bias=False), nn.RMSNorm(3), nn.BatchNorm1d(3), nn.PReLU(3, 0.5)]
+)
+def test_layers_are_as_new_again(layer):
+    new = {name: value.numpy().copy() for name, value in layer.state_dict().items()}
+    for value in layer.state_dict().values():
+        value.fill_(7)
+    layer.reset_parameters()
+    for name, value in layer.state_dict().items():
+        np.testing.assert_array_equal(value.numpy(), new[name])
+
+
+@pytest.mark.parametrize(
     "call",
     [
         lambda: init.xavier_uniform_(jadro.zeros(3)),
@@ -135,6 +173,10 @@ def test_defaults_are_those_of_pytorch(name, args):
         lambda: init.eye_(jadro.zeros(3)),
         lambda: init.uniform_(jadro.zeros(3), 1, 0),
         lambda: init.normal_(jadro.zeros(3), std=-1),
+        lambda: init.trunc_normal_(jadro.zeros(3), a=1, b=1),
+        lambda: init.dirac_(jadro.zeros(3, 3)),
+        lambda: init.dirac_(jadro.zeros(3, 3, 3), groups=2),
+        lambda: init.sparse_(jadro.zeros(3, 3), 2),
     ],
 )
 def test_bad_values(call):

@@ -134,6 +134,26 @@ def test_equals_pytorch(name, args, options, shapes):
     assert_same(ours, theirs, *[normal(*shape) for shape in shapes], twice="Norm" in name)
 
 
+@pytest.mark.parametrize(
+    "options", [{"max_norm": 1.0}, {"max_norm": 0.7, "norm_type": 1.0, "padding_idx": 1}, {"scale_grad_by_freq": True}]
+)
+def test_embedding_options_equal_pytorch(options):
+    torch = pytest.importorskip("torch")
+    ids = np.array([[0, 5, 1], [4, 1, 1]])
+    mine, theirs = nn.Embedding(6, 3, **options), torch.nn.Embedding(6, 3, **options)
+    mine.load_state_dict(theirs.state_dict())
+    y, wanted = mine(ids), theirs(torch.tensor(ids))
+    np.testing.assert_allclose(y.data, wanted.detach(), rtol=1e-6)
+    np.testing.assert_allclose(mine.weight.data, theirs.weight.detach(), rtol=1e-6)
+    (y**2).sum().backward()
+    (wanted**2).sum().backward()
+    np.testing.assert_allclose(mine.weight.grad.data, theirs.weight.grad, rtol=1e-5)
+    (recorded,) = jadro.grad((mine(ids) ** 2).sum(), [mine.weight], create_graph=True)
+    np.testing.assert_allclose(recorded.data, theirs.weight.grad, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"embedding: x reaches from 9 to 9, expected 0\.\.5"):
+        mine(np.array([9]))
+
+
 @pytest.mark.parametrize("padding_idx", [None, 2, -1])
 def test_embedding_equals_pytorch(padding_idx):
     torch = pytest.importorskip("torch")

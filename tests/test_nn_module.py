@@ -1,4 +1,4 @@
-"""Module: registration, walking, states, moving, hooks, copies, containers."""
+"""Module: registration, walking, states, moving, copies, containers."""
 
 import copy
 import pickle
@@ -285,37 +285,6 @@ def test_gradients_and_freezing():
     assert net.scale.grad is not None
 
 
-# --- hooks ------------------------------------------------------------------------------------------------------------
-def test_hooks_see_and_change_what_passes():
-    layer, seen = nn.Identity(), []
-    first = layer.register_forward_pre_hook(lambda m, args: seen.append(args))
-    second = layer.register_forward_pre_hook(lambda m, args: args[0] + 1)
-    third = layer.register_forward_hook(lambda m, args, y: seen.append((args, y)))
-    fourth = layer.register_forward_hook(lambda m, args, y: y * 10)
-    assert layer(1) == 20
-    assert seen == [(1,), ((2,), 2)]
-    second.remove()
-    second.remove()
-    assert layer(1) == 10
-    for handle in (first, third, fourth):
-        handle.remove()
-    assert layer(1) == 1
-    with layer.register_forward_hook(lambda m, args, y: 7):
-        assert layer(1) == 7
-    assert layer(1) == 1
-
-
-def test_hooks_with_keyword_arguments():
-    class Scale(nn.Module):
-        def forward(self, x, by=1):
-            return x * by
-
-    layer = Scale()
-    layer.register_forward_pre_hook(lambda m, args, kwargs: (args, {"by": kwargs["by"] + 1}), with_kwargs=True)
-    layer.register_forward_hook(lambda m, args, kwargs, y: (y, kwargs), with_kwargs=True)
-    assert layer(5, by=2) == (15, {"by": 3})
-
-
 # --- copies -----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("how", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=["deepcopy", "pickle"])
 def test_copies_are_equal_and_apart(how):
@@ -369,6 +338,24 @@ def test_sequential():
         net[3]
     with pytest.raises(TypeError):
         nn.Sequential(nn.ReLU(), 3)
+
+
+def test_lists_join_repeat_and_lose_members():
+    a, b, c = nn.ReLU(), nn.Tanh(), nn.Sigmoid()
+    net = nn.Sequential(a, b)
+    assert list(net.insert(0, c)) == [c, a, b]
+    assert net.pop(0) is c
+    assert net.pop() is b
+    more = [b]
+    assert list(net + nn.Sequential(b)) == list(nn.ModuleList([a]) + more) == [a, b]
+    net += [b]
+    assert list(net) == [a, b]
+    assert list(2 * net) == list(net * 2) == [a, b, a, b]
+    with pytest.raises(ValueError, match="Sequential: times is 0, expected at least 1"):
+        net * 0
+    with pytest.raises(TypeError):
+        net.insert(0, 3)
+    assert list(net) == [a, b]
 
 
 def test_module_list():

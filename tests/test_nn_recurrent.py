@@ -75,6 +75,19 @@ def test_without_a_batch_equals_pytorch(kind, options):
     assert_same(ours, theirs, kind, normal(T, I), states)
 
 
+@pytest.mark.parametrize("kind", ["RNN", "LSTM", "GRU"])
+def test_a_batch_of_nobody(kind):
+    layer, x = getattr(nn, kind)(3, 4, num_layers=2), jadro.zeros(5, 0, 3).requires_grad_()
+    h = jadro.zeros(2, 0, 4)
+    y, state = layer(x, (h, h) if kind == "LSTM" else h)
+    assert y.shape == (5, 0, 4)
+    assert (state[0] if kind == "LSTM" else state).shape == (2, 0, 4)
+    (dx,) = jadro.grad(layer(x)[0].sum(), [x], create_graph=True)
+    assert dx.shape == x.shape
+    with pytest.raises(ValueError, match=r"state h has shape \(2, 1, 4\), expected \(2, 0, 4\)"):
+        layer(x, [jadro.zeros(2, 1, 4)] * 2 if kind == "LSTM" else jadro.zeros(2, 1, 4))
+
+
 def test_relu_equals_pytorch():
     torch = pytest.importorskip("torch")
     theirs = torch.nn.RNN(I, H, 2, "relu")

@@ -24,7 +24,7 @@ def random_grads():
     return [rng.normal(size=shape) * 3 for shape in SHAPES]
 
 
-@pytest.mark.parametrize("norm_type", [1.0, 2.0, 3.0, math.inf])
+@pytest.mark.parametrize("norm_type", [0.5, 1.0, 2, 3.0, math.inf, "inf"])
 @pytest.mark.parametrize("max_norm", [0.0, 0.5, 5.0, 1e6])
 def test_clip_grad_norm_equals_pytorch(max_norm, norm_type, dtype):
     torch = pytest.importorskip("torch")

@@ -1,10 +1,11 @@
-"""Every case that the package onnx has of ONNX's operators; and the gradients of those that jadro computes itself."""
+"""Every case and model that the package onnx has of ONNX's operators; and the gradients of those that jadro computes
+itself."""
 
 import warnings
 
 import numpy as np
 import pytest
-from onnx_cases import arrays_of, node_cases
+from onnx_cases import arrays_of, node_cases, stored_arrays, stored_models
 
 import jadro
 
@@ -70,6 +71,26 @@ def test_operator(name):
                     assert_same(y, wanted, case)
                 except AssertionError as error:
                     raise AssertionError(f"{case.name}: {error}") from error
+
+
+@pytest.mark.parametrize("name", sorted(stored_models()))
+def test_stored_model(name):
+    folder = stored_models()[name]
+    if name.startswith("test_gradient_of"):
+        with pytest.raises(ValueError, match=r"no way to compute ai\.onnx\.preview\.training:Gradient"):
+            load(folder / "model.onnx")
+        return
+    model = load(folder / "model.onnx")
+    assert set(model.reference) <= {"StringNormalizer"}
+    for data in folder.glob("test_data_set_*"):
+        with jadro.no_grad():
+            found = model(*stored_arrays(data, "input"))
+        wanted = stored_arrays(data, "output")
+        for y, z in zip(found if isinstance(found, tuple) else (found,), wanted, strict=True):
+            if z.dtype.kind == "O":
+                assert np.asarray(y).tolist() == z.tolist()
+            else:
+                np.testing.assert_allclose(np.asarray(y), z, rtol=1e-3, atol=1e-6)
 
 
 # Operators whose results, or whose cases' inputs, are no floats; and cases that sit on a kink.

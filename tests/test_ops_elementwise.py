@@ -170,8 +170,9 @@ def test_where_and_masked_fill():
     assert (x.masked_fill(mask, -np.inf).data[mask] == -np.inf).all()
     with pytest.raises(TypeError, match="where: condition has dtype float64"):
         jadro.where(a, a, b)
-    with pytest.raises(ValueError, match="masked_fill: mask has shape"):
-        b.masked_fill(mask, 0)
+    np.testing.assert_array_equal(b.masked_fill(mask, 0).data, np.where(mask, 0, b.data))
+    with pytest.raises(ValueError, match=r"masked_fill: shapes \(3, 4\) and \(5,\) cannot be broadcast together"):
+        leaf((5,)).masked_fill(mask, 0)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int64"])

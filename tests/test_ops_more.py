@@ -234,6 +234,7 @@ def test_parameters_in_containers():
         (lambda x: x.scatter(1, jadro.tensor([[0]]), x, reduce="max"), "scatter: reduce is 'max'"),
         (lambda x: x[:, :0].median(1), r"median: x has shape \(2, 0\)"),
         (lambda x: (x + 2).bernoulli(), r"bernoulli: probabilities are 2\.0\.\.2\.0, expected 0\.\.1"),
+        (lambda x: x.abs().multinomial(-1), "multinomial: num_samples is -1, expected at least 1"),
         (lambda x: x.multinomial(1), r"multinomial: x has shape \(2, 3\), expected weights >= 0"),
         (lambda x: (x + 1).multinomial(4), "multinomial: .* 4 > 0"),
         (lambda x: x.roll((1, 1), 0), r"roll: shifts is \(1, 1\) and dims is 0"),

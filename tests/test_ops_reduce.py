@@ -190,12 +190,36 @@ def test_softmax_neither_overflows_nor_loses_small_numbers():
     assert jadro.zeros(0, 3).softmax(0).shape == (0, 3)
 
 
+@pytest.mark.parametrize("call", [jadro.sum, jadro.prod, lambda x, **o: jadro.cumsum(x, 0, **o), None])
+def test_integers_are_summed_as_int64_or_as_asked(call):
+    call = call or (lambda x, **options: jadro.cumprod(x, 0, **options))
+    for dtype in ("bool", "uint8", "int32", "int64"):
+        x = jadro.tensor([1, 1, 1], dtype=dtype)
+        assert call(x).dtype == np.int64
+        assert call(x, dtype=np.int32).dtype == np.int32
+        assert call(x[0], dtype=np.uint8).dtype == np.uint8 if call is not jadro.prod else True
+    assert jadro.tensor([200, 100], dtype="uint8").sum().item() == 300
+
+
+def test_a_number_is_sorted_as_a_row_of_one():
+    x = jadro.tensor(3.0, requires_grad=True)
+    for values, places in (x.sort(), x.topk(1), x.kthvalue(1), x.median(0)):
+        assert (values.shape, values.item(), places.shape, places.item()) == ((), 3.0, (), 0)
+    assert x.argsort(0).shape == x.cumprod(-1).shape == ()
+    x.sort().values.backward()
+    assert x.grad.item() == 1.0
+    with pytest.raises(ValueError, match=r"sort: dim is 1, expected -1\.\.0"):
+        x.sort(1)
+
+
 def test_products_and_running_sums():
     x = leaf(3, 4)
     np.testing.assert_allclose(x.prod().item(), x.data.prod(), rtol=1e-13)
     np.testing.assert_allclose(x.prod(1, keepdim=True).data, x.data.prod(1, keepdims=True), rtol=1e-13)
     gradcheck(lambda x: x.prod(0), [x])
     gradcheck(lambda x: x.prod(), [jadro.tensor([1.0, 0.0, 3.0], dtype="float64", requires_grad=True)])
+    gradgradcheck(lambda x: x.prod(0), [x])
+    gradgradcheck(lambda x: x.prod(), [jadro.tensor([1.0, 0.0, 3.0, 0.0], dtype="float64", requires_grad=True)])
     gradcheck(lambda x: x.cumsum(1), [x])
     np.testing.assert_array_equal(x.cumsum(0).data, x.data.cumsum(0))
 

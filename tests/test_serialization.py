@@ -68,6 +68,17 @@ def test_nested_structures_survive(tmp_path):
     assert_same(jadro.load(tmp_path / "x"), NESTED)
 
 
+def test_bfloat16(tmp_path):
+    dtype = pytest.importorskip("ml_dtypes").bfloat16
+    jadro.save({"w": np.arange(3).astype(dtype)}, tmp_path / "own")
+    assert jadro.load(tmp_path / "own")["w"].dtype == dtype
+    torch, others = pytest.importorskip("torch"), pytest.importorskip("safetensors.torch")
+    others.save_file({"weight": torch.tensor([[1.0, 2.5]]).bfloat16()}, tmp_path / "theirs")
+    layer = nn.Linear(2, 1, bias=False)
+    layer.load_state_dict(jadro.load(tmp_path / "theirs"))
+    assert layer.weight.tolist() == [[1.0, 2.5]]
+
+
 @pytest.mark.parametrize("array", ARRAYS, ids=lambda a: f"{a.dtype.str}{a.shape}")
 def test_arrays_survive(array, tmp_path):
     path = tmp_path / "x"

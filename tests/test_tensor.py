@@ -77,6 +77,22 @@ def test_dlpack_goes_both_ways_with_torch():
     assert jadro.as_tensor(theirs).tolist() == [7, 1, 2, 3]
     with pytest.raises(TypeError, match="from_dlpack: data is a list"):
         jadro.from_dlpack([1])
+    for data in (torch.ones(2, dtype=torch.bfloat16), torch.ones(2, requires_grad=True)):
+        with pytest.raises(TypeError, match=r"from_dlpack: data is a Tensor of torch\.\w+, which cannot be shared: "):
+            jadro.as_tensor(data)
+
+
+@pytest.mark.parametrize(
+    ("data", "dtype", "wanted"),
+    [
+        ([[1, 2], [3]], None, "one array"),
+        ([300], "uint8", "an array of uint8"),
+        (["a"], "float32", "an array of float32"),
+    ],
+)
+def test_lists_that_are_no_array(data, dtype, wanted):
+    with pytest.raises(ValueError, match=f"tensor: data does not fit {wanted}: "):
+        jadro.tensor(data, dtype)
 
 
 def test_properties():

@@ -21,19 +21,9 @@ from .tensor import Tensor, wrap
 
 _KEY = "jadro"  # of the structure in the metadata
 _DTYPES = (
-    "bool",
-    "uint8",
-    "int8",
-    "uint16",
-    "int16",
-    "uint32",
-    "int32",
-    "uint64",
-    "int64",
-    "float16",
-    "float32",
+    "bool", "uint8", "int8", "uint16", "int16", "uint32", "int32", "uint64", "int64", "bfloat16", "float16", "float32",
     "float64",
-)
+)  # fmt: skip
 
 
 def save(obj: Any, path: str | os.PathLike[str]) -> None:
@@ -81,11 +71,14 @@ def _flush_directory(path: str) -> None:
 def load(path: str | os.PathLike[str]) -> Any:
     """What `save` wrote to `path`; Tensors come back on the CPU and do not require gradients.
 
-    A safetensors file written by others gives a dict of Tensors. Raises FileNotFoundError where there is no file, and
-    ValueError, naming the path and the reason, where it is damaged, cut off or of another kind.
+    A safetensors file written by others gives a dict of Tensors. bfloat16 needs the package ml_dtypes, which names it.
+    Raises FileNotFoundError where there is no file, and ValueError, naming the path and the reason, where it is
+    damaged, cut off or of another kind.
     """
     from safetensors import SafetensorError, safe_open
 
+    with contextlib.suppress(ImportError):
+        import ml_dtypes  # noqa: F401  (NumPy then knows bfloat16 by its name)
     with open(path, "rb"):  # the system's own words where there is no file, or no right to read it
         pass
     try:

@@ -236,10 +236,18 @@ def wrap(data: Array) -> Tensor:
 
 def _from_python(data: Any) -> np.ndarray:
     """Lists, tuples and numbers as an array: Python floats are float32, integers int64."""
-    array = np.array(data)
+    array = _array(data)
     if array.dtype == np.float64 and not _holds_float64(data):
         return array.astype(np.float32)
     return array
+
+
+def _array(data: Any, dtype: Any = None) -> np.ndarray:
+    try:
+        return np.array(data, dtype)
+    except (OverflowError, ValueError) as error:
+        wanted = "one array" if dtype is None else f"an array of {np.dtype(dtype)}"
+        raise ValueError(f"tensor: data does not fit {wanted}: {error}") from None
 
 
 def _holds_float64(data: Any) -> bool:
@@ -254,10 +262,11 @@ def tensor(data: Any, dtype: Any = None, device: Any = None, requires_grad: bool
 
     data: numbers, nested lists, an array, a Tensor, or anything with DLPack. Python floats become float32, integers
     int64, arrays keep their dtype. dtype: anything `numpy.dtype` takes. device: "cpu", "cuda" or "cuda:<index>"; None
-    leaves the data where it is. Raises TypeError for data that is not numeric, RuntimeError for a missing device.
+    leaves the data where it is. Raises TypeError for data that is not numeric, ValueError for lists of unlike lengths
+    and numbers that dtype cannot hold, RuntimeError for a missing device.
     """
     if dtype is not None and isinstance(data, (int, float, list, tuple)):
-        array = np.array(data, dtype)  # not by way of float32
+        array = _array(data, dtype)  # not by way of float32
         check_half("tensor", array.dtype, "cpu" if device is None else backend.parse_device(device))
     else:
         array = as_tensor(data).data
@@ -291,12 +300,19 @@ def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
 def from_dlpack(data: Any) -> Tensor:
     """A Tensor that shares the memory of `data`, an object with `__dlpack__`; CUDA memory stays on its device.
 
-    Raises TypeError where `data` has no `__dlpack__`, RuntimeError for CUDA memory without CuPy.
+    Raises TypeError where `data` has no `__dlpack__` or cannot be shared (it has a dtype that NumPy lacks, or requires
+    a gradient in PyTorch), RuntimeError for CUDA memory without CuPy.
     """
     if not hasattr(data, "__dlpack__"):
         raise TypeError(f"from_dlpack: data is a {type(data).__name__}, expected an object with __dlpack__")
     on_cuda = int(data.__dlpack_device__()[0]) == 2  # kDLCUDA
-    return Tensor(backend.cupy().from_dlpack(data) if on_cuda else np.from_dlpack(data))
+    if on_cuda:
+        return Tensor(backend.cupy().from_dlpack(data))
+    try:
+        return Tensor(np.from_dlpack(data))
+    except (BufferError, RuntimeError) as error:
+        kind = f"{type(data).__name__} of {getattr(data, 'dtype', 'unknown dtype')}"
+        raise TypeError(f"from_dlpack: data is a {kind}, which cannot be shared: {error}") from None
 
 
 def check_half(call: str, dtype: np.dtype, device: str) -> None:

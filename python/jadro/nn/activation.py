@@ -11,6 +11,7 @@ from ..ops.creation import full
 from ..tensor import Tensor, as_tensor
 from . import functional as F
 from .checks import integer
+from .init import constant_
 from .module import Module, Options, Parameter
 
 
@@ -87,8 +88,12 @@ class PReLU(Options):
 
     def __init__(self, num_parameters: int = 1, init: float = 0.25, device: Any = None, dtype: Any = None) -> None:
         super().__init__()
-        self.num_parameters = integer("PReLU", "num_parameters", num_parameters)
-        self.weight = Parameter(full((num_parameters,), float(init), dtype=dtype, device=device))
+        self.num_parameters, self.init = integer("PReLU", "num_parameters", num_parameters), float(init)
+        self.weight = Parameter(full((num_parameters,), self.init, dtype=dtype, device=device))
+
+    def reset_parameters(self) -> None:
+        """As new: `init` everywhere."""
+        constant_(self.weight, self.init)
 
     def forward(self, x: Any) -> Tensor:
         return F.prelu(x, self.weight)

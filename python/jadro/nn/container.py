@@ -8,6 +8,7 @@ from typing import Any, TypeVar, overload
 
 from ..tensor import Tensor
 from . import fuse
+from .checks import integer
 from .module import Module, Parameter
 
 C = TypeVar("C", bound="_Numbered")
@@ -103,11 +104,27 @@ class _Numbered(_Holder):
             self.append(member)
         return self
 
-    def insert(self, index: int, member: Any) -> None:
+    def insert(self: C, index: int, member: Any) -> C:
         """As list.insert: the members from `index` on move up by one."""
-        members = list(self)
+        members = list(self.append(member))[:-1]
         members.insert(index, member)
         self._renumber(members)
+        return self
+
+    def pop(self, index: int = -1) -> Any:
+        """Takes member `index` out and returns it."""
+        member = self[index]
+        del self[index]
+        return member
+
+    def __add__(self: C, other: Iterable[Any]) -> C:
+        """The members of both, in a new one."""
+        if not isinstance(other, Iterable):
+            return NotImplemented
+        return type(self)().extend(self).extend(other)
+
+    def __iadd__(self: C, other: Iterable[Any]) -> C:
+        return self.extend(other)
 
 
 class Sequential(_Numbered):
@@ -123,6 +140,12 @@ class Sequential(_Numbered):
                 self.add_module(name, module)
         else:
             super().__init__(modules)
+
+    def __mul__(self, times: int) -> Sequential:
+        """The same modules `times` over, in a new one."""
+        return Sequential(*list(self) * integer("Sequential", "times", times))
+
+    __rmul__ = __mul__
 
     def forward(self, x: Any) -> Any:
         return fuse.run(list(self), x)

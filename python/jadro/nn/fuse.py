@@ -31,7 +31,8 @@ STAGES: dict[type, Callable[[Any, Any, Tensor | None, Rectifier | None], Any]] =
 
 def plain(module: Module) -> bool:
     """Whether calling the module is its class's forward and nothing else."""
-    return not (module._forward_pre_hooks or module._forward_hooks or "forward" in module.__dict__)
+    hooks = module._forward_pre_hooks or module._forward_hooks or module._backward_hooks
+    return not (hooks or "forward" in module.__dict__)
 
 
 def run(modules: Sequence[Module], x: Any, add: Tensor | None = None, rectifier: Rectifier | None = None) -> Any:

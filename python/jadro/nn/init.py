@@ -41,6 +41,23 @@ def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0) -> Tensor:
     return _write(tensor, random.normal(tensor.shape, _draw_dtype(tensor)) * std + mean)
 
 
+def trunc_normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0) -> Tensor:
+    """Normal, of what lies in [a, b]: uniform numbers x, kept with probability density(x) / its maximum there."""
+    if not (std > 0 and a < b):
+        raise ValueError(f"trunc_normal_: std is {std}, a is {a} and b is {b}, expected std > 0 and a < b")
+    low, high = (a - mean) / std, (b - mean) / std
+    mode = min(max(low, 0.0), high)
+    low, high = max(low, mode - 8), min(high, mode + 8)  # 1e-15 of the density is farther away
+    values = np.empty(tensor.numel())
+    left = np.arange(values.size)
+    while left.size:
+        x, u = random.uniform((2, left.size), np.float64)
+        x = low + (high - low) * x
+        kept = u < np.exp((mode * mode - x * x) / 2)
+        values[left[kept]], left = x[kept], left[~kept]
+    return _write(tensor, np.clip(values * std + mean, a, b).reshape(tensor.shape))
+
+
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """val everywhere."""
     return _write(tensor, np.full(tensor.shape, val, tensor.dtype))
@@ -62,6 +79,29 @@ def eye_(tensor: Tensor) -> Tensor:
         raise ValueError(f"eye_: tensor has shape {tensor.shape}, expected two axes")
     rows, columns = tensor.shape
     return _write(tensor, np.eye(rows, columns))
+
+
+def dirac_(tensor: Tensor, groups: int = 1) -> Tensor:
+    """The weight [out, in, ...] of a convolution that passes its channels through, in each of `groups`; 0 elsewhere."""
+    if not 3 <= tensor.ndim <= 5 or tensor.shape[0] % groups:
+        raise ValueError(f"dirac_: tensor has shape {tensor.shape}, expected 3 to 5 axes, the first {groups} times n")
+    values = np.zeros(tensor.shape)
+    centre = tuple(n // 2 for n in tensor.shape[2:])
+    out = tensor.shape[0] // groups
+    for i in range(min(out, tensor.shape[1])):
+        place: tuple[Any, ...] = (slice(i, None, out), i, *centre)  # in every group
+        values[place] = 1
+    return _write(tensor, values)
+
+
+def sparse_(tensor: Tensor, sparsity: float, std: float = 0.01) -> Tensor:
+    """Normal, with ceil(sparsity * rows) zeros in each column of a matrix (Martens 2010)."""
+    if tensor.ndim != 2 or not 0 <= sparsity <= 1:
+        raise ValueError(f"sparse_: tensor has shape {tensor.shape} and sparsity is {sparsity}, expected [N, M], 0..1")
+    values = random.normal(tensor.shape, np.float64) * std
+    order = np.argsort(random.uniform(tensor.shape, np.float64), axis=0)
+    np.put_along_axis(values, order[: math.ceil(sparsity * tensor.shape[0])], 0.0, axis=0)
+    return _write(tensor, values)
 
 
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:

@@ -82,29 +82,33 @@ class Bilinear(Module):
 class Embedding(Module):
     """y = weight[x]. x: integers of any shape in 0..num_embeddings-1, y: [*x.shape, embedding_dim].
 
-    padding_idx: a row that starts as zeros and gets no gradient; negative counts from the end. Parameter: weight
-    [num_embeddings, embedding_dim], from N(0, 1).
+    padding_idx: a row that starts as zeros and gets no gradient; negative counts from the end. max_norm, norm_type,
+    scale_grad_by_freq: see F.embedding. Parameter: weight [num_embeddings, embedding_dim], from N(0, 1).
     """
 
     def __init__(
-        self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, device: Any = None,
-        dtype: Any = None,
+        self, num_embeddings: int, embedding_dim: int, padding_idx: int | None = None, max_norm: float | None = None,
+        norm_type: float = 2.0, scale_grad_by_freq: bool = False, device: Any = None, dtype: Any = None,
     ) -> None:  # fmt: skip
         super().__init__()
         self.num_embeddings = integer("Embedding", "num_embeddings", num_embeddings, 0)
         self.embedding_dim = integer("Embedding", "embedding_dim", embedding_dim, 0)
         self.padding_idx = _row("Embedding", padding_idx, num_embeddings)
+        self.max_norm, self.norm_type, self.scale_grad_by_freq = max_norm, norm_type, scale_grad_by_freq
         self.weight = Parameter(empty(num_embeddings, embedding_dim, device=device, dtype=dtype))
         self.reset_parameters()
 
     @classmethod
-    def from_pretrained(cls, embeddings: Any, freeze: bool = True, padding_idx: int | None = None) -> Embedding:
+    def from_pretrained(
+        cls, embeddings: Any, freeze: bool = True, padding_idx: int | None = None, max_norm: float | None = None,
+        norm_type: float = 2.0, scale_grad_by_freq: bool = False,
+    ) -> Embedding:  # fmt: skip
         """A layer with the weight `embeddings` [num_embeddings, embedding_dim], shared; trained only if not
         `freeze`."""
         weight = Parameter(as_tensor(embeddings).detach(), requires_grad=not freeze)
         if weight.ndim != 2:
             raise ValueError(f"from_pretrained: embeddings has shape {weight.shape}, expected two axes")
-        layer = cls(0, 0)
+        layer = cls(0, 0, None, max_norm, norm_type, scale_grad_by_freq)
         layer.weight, (layer.num_embeddings, layer.embedding_dim) = weight, weight.shape
         layer.padding_idx = _row("from_pretrained", padding_idx, layer.num_embeddings)
         return layer
@@ -117,11 +121,13 @@ class Embedding(Module):
                 self.weight[self.padding_idx] = 0.0
 
     def forward(self, x: Any) -> Tensor:
-        return F.embedding(x, self.weight, self.padding_idx)
+        options = self.padding_idx, self.max_norm, self.norm_type, self.scale_grad_by_freq
+        return F.embedding(x, self.weight, *options)
 
     def extra_repr(self) -> str:
         padding = "" if self.padding_idx is None else f", padding_idx={self.padding_idx}"
-        return f"{self.num_embeddings}, {self.embedding_dim}{padding}"
+        bound = "" if self.max_norm is None else f", max_norm={self.max_norm}"
+        return f"{self.num_embeddings}, {self.embedding_dim}{padding}{bound}"
 
 
 def _row(call: str, padding_idx: int | None, entries: int) -> int | None:

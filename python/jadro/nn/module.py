@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
@@ -11,10 +10,10 @@ import numpy as np
 from .. import backend
 from ..autograd import no_grad
 from ..tensor import Tensor, as_tensor
+from . import hooks
+from .hooks import RemovableHandle
 
 M = TypeVar("M", bound="Module")
-
-_hook_ids = itertools.count()
 
 
 class Parameter(Tensor):
@@ -43,23 +42,6 @@ class LoadResult(NamedTuple):
     unexpected_keys: list[str]
 
 
-class RemovableHandle:
-    """Takes a hook away again: by `remove()`, or at the end of a `with` block."""
-
-    def __init__(self, hooks: dict[int, Any]) -> None:
-        self._hooks = hooks
-        self.id = next(_hook_ids)
-
-    def remove(self) -> None:
-        self._hooks.pop(self.id, None)
-
-    def __enter__(self) -> RemovableHandle:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.remove()
-
-
 class Module:
     """The base of all layers and networks. A subclass calls `super().__init__()`, assigns parameters and modules to
     attributes and defines `forward`.
@@ -78,6 +60,7 @@ class Module:
         self._non_persistent: set[str] = set()
         self._forward_pre_hooks: dict[int, tuple[Callable, bool]] = {}
         self._forward_hooks: dict[int, tuple[Callable, bool]] = {}
+        self._backward_hooks: dict[int, tuple[Callable, bool]] = {}
 
     # --- calling ------------------------------------------------------------------------------------------------------
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -85,7 +68,7 @@ class Module:
         raise TypeError(f"{type(self).__name__}: forward is not defined")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if not (self._forward_pre_hooks or self._forward_hooks):
+        if not (self._forward_pre_hooks or self._forward_hooks or self._backward_hooks):
             return self.forward(*args, **kwargs)
         for hook, with_kwargs in tuple(self._forward_pre_hooks.values()):
             if with_kwargs:
@@ -94,21 +77,36 @@ class Module:
             changed = hook(self, args)
             if changed is not None:
                 args = changed if isinstance(changed, tuple) else (changed,)
-        output = self.forward(*args, **kwargs)
+        backward = hooks.Backward(self, tuple(self._backward_hooks.values())) if self._backward_hooks else None
+        output = self.forward(*(args if backward is None else backward.inputs(args)), **kwargs)
         for hook, with_kwargs in tuple(self._forward_hooks.values()):
             changed = hook(self, args, kwargs, output) if with_kwargs else hook(self, args, output)
             output = output if changed is None else changed
-        return output
+        return output if backward is None else backward.outputs(output)
 
-    def register_forward_pre_hook(self, hook: Callable, *, with_kwargs: bool = False) -> RemovableHandle:
+    def register_forward_pre_hook(
+        self, hook: Callable, *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHandle:
         """Calls `hook(module, args)` before forward; what it returns, if not None, replaces args. With `with_kwargs`
-        it is `hook(module, args, kwargs)`, returning both or None."""
-        return _add_hook(self._forward_pre_hooks, hook, with_kwargs)
+        it is `hook(module, args, kwargs)`, returning both or None. prepend: before the hooks that are there."""
+        return hooks.add(self._forward_pre_hooks, hook, with_kwargs, prepend)
 
-    def register_forward_hook(self, hook: Callable, *, with_kwargs: bool = False) -> RemovableHandle:
+    def register_forward_hook(
+        self, hook: Callable, *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHandle:
         """Calls `hook(module, args, output)` after forward; what it returns, if not None, replaces the output. With
-        `with_kwargs` it is `hook(module, args, kwargs, output)`."""
-        return _add_hook(self._forward_hooks, hook, with_kwargs)
+        `with_kwargs` it is `hook(module, args, kwargs, output)`. prepend: before the hooks that are there."""
+        return hooks.add(self._forward_hooks, hook, with_kwargs, prepend)
+
+    def register_full_backward_pre_hook(self, hook: Callable, prepend: bool = False) -> RemovableHandle:
+        """Calls `hook(module, grad_output)` before the module's backward, with a tuple of the gradients of what forward
+        returned (of its Tensors, not of tuples in a tuple); what it returns, if not None, replaces them."""
+        return hooks.add(self._backward_hooks, hook, True, prepend)
+
+    def register_full_backward_hook(self, hook: Callable, prepend: bool = False) -> RemovableHandle:
+        """Calls `hook(module, grad_input, grad_output)` after the module's backward, with tuples of the gradients of
+        the positional arguments and of the outputs; what it returns, if not None, replaces grad_input."""
+        return hooks.add(self._backward_hooks, hook, False, prepend)
 
     # --- attributes ---------------------------------------------------------------------------------------------------
     def __setattr__(self, name: str, value: Any) -> None:
@@ -417,12 +415,6 @@ class Module:
 
 def _join(path: str, name: str) -> str:
     return f"{path}.{name}" if path else name
-
-
-def _add_hook(hooks: dict[int, tuple[Callable, bool]], hook: Callable, with_kwargs: bool) -> RemovableHandle:
-    handle = RemovableHandle(hooks)
-    hooks[handle.id] = (hook, with_kwargs)
-    return handle
 
 
 def _fitting(value: Any, target: Tensor) -> Tensor:

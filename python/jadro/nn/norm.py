@@ -16,7 +16,16 @@ from .checks import integer
 from .module import Module, Options, Parameter
 
 
-class _Norm(Module):
+class _Affine(Module):
+    """Has a weight that starts as ones and a bias that starts as zeros, or None for them."""
+
+    def reset_parameters(self) -> None:
+        """As new: weight 1, bias 0."""
+        for name, parameter in self.named_parameters():
+            init.constant_(parameter, float(name == "weight"))
+
+
+class _Norm(_Affine):
     """weight [C] and, unless `bias` is False, bias [C] where affine; running_mean [C], running_var [C] and
     num_batches_tracked where tracked."""
 
@@ -54,10 +63,7 @@ class _Norm(Module):
     def reset_parameters(self) -> None:
         """As new: weight 1, bias 0 and the running statistics."""
         self.reset_running_stats()
-        if self.weight is not None:
-            init.ones_(self.weight)
-        if self.bias is not None:
-            init.zeros_(self.bias)
+        super().reset_parameters()
 
     def _check(self, x: Tensor) -> None:
         if x.ndim not in self._ranks:
@@ -165,7 +171,7 @@ def _last_sizes(call: str, normalized_shape: Any) -> tuple[int, ...]:
     return sizes
 
 
-class LayerNorm(Module):
+class LayerNorm(_Affine):
     """Layer normalisation over the last axes, of sizes `normalized_shape` (an int or several).
 
     Parameters: weight and bias of that shape, unless elementwise_affine, or for the bias `bias`, is False.
@@ -189,7 +195,7 @@ class LayerNorm(Module):
         return f"{self.normalized_shape}, eps={self.eps}, elementwise_affine={self.elementwise_affine}"
 
 
-class RMSNorm(Module):
+class RMSNorm(_Affine):
     """Normalisation by the root of the mean square over the last axes, of sizes `normalized_shape` (an int or several).
 
     eps: None is the dtype's rounding. Parameter: weight of that shape, unless elementwise_affine is False.
@@ -224,7 +230,7 @@ class LocalResponseNorm(Options):
         return F.local_response_norm(x, self.size, self.alpha, self.beta, self.k)
 
 
-class GroupNorm(Module):
+class GroupNorm(_Affine):
     """Normalisation of each row's channels in `num_groups` groups. x: [N, num_channels, ...].
 
     Parameters: weight and, unless `bias` is False, bias [num_channels] where affine. Raises ValueError where num_groups

@@ -168,15 +168,14 @@ class _Layer(_Weights):
         """h and, of an LSTM, c, as Tensors with a batch axis; None stays. batch None: there is no such axis."""
         if states[0] is None and states[-1] is None:
             return [None] * len(states)
-        lead = (self.num_layers * (2 if self.bidirectional else 1),)
+        lead, rows = (self.num_layers * (2 if self.bidirectional else 1),), 1 if batch is None else batch
         found: list[Tensor | None] = []
         for name, state, width in zip("hc", states, (self._out, self.hidden_size), strict=False):
-            flat, whole = (*lead, width), (*lead, batch or 1, width)
+            flat, whole = (*lead, width), (*lead, rows, width)
             shared = what == "reset_state" and state is not None and len(np.shape(state)) == 2
             state = self._check_state(name, state, flat if batch is None or shared else whole, what)
             if state is not None and state.ndim == 2:
-                state = state.unsqueeze(1)
-                state = state.expand(*lead, batch or 1, width)
+                state = state.unsqueeze(1).expand(*lead, rows, width)
             found.append(state)
         return found
 

@@ -51,17 +51,19 @@ def _clip(grads: list[Tensor], scale: float, bound: float) -> None:
 
 
 def clip_grad_norm_(
-    parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float = 2.0, error_if_nonfinite: bool = False
-) -> Tensor:
+    parameters: Tensor | Iterable[Tensor], max_norm: float, norm_type: float | str = 2.0,
+    error_if_nonfinite: bool = False,
+) -> Tensor:  # fmt: skip
     """Scales all gradients by max_norm / (norm + 1e-6) where their common norm exceeds max_norm; returns the norm
     before.
 
-    norm_type: 2, another positive number, or infinity for the largest element. error_if_nonfinite: raise ValueError
-    for a norm that is NaN or infinite, before any gradient has changed; otherwise the gradients take what the
-    arithmetic gives.
+    norm_type: 2, another positive number, or infinity ("inf" too) for the largest element. error_if_nonfinite: raise
+    ValueError for a norm that is NaN or infinite, before any gradient has changed; otherwise the gradients take what
+    the arithmetic gives.
     """
     if not max_norm >= 0:
         raise ValueError(f"clip_grad_norm_: max_norm is {max_norm}, expected at least 0")
+    norm_type = float(norm_type)
     if not norm_type > 0:
         raise ValueError(f"clip_grad_norm_: norm_type is {norm_type}, expected a positive number")
     grads = _with_grad(parameters)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -11,8 +11,9 @@ from .. import backend
 from ..autograd import Elementary, Function, Node
 from ..backend import Array, seen
 from ..tensor import Tensor, as_tensor, wrap
-from .common import axis_index, check_float, remembered, tensors
+from .common import FLOAT32, axis_index, check_float, remembered, tensors
 from .elementwise import Abs, Exp, Where, clamp, constant, where
+from .reduce import floating
 from .shape import chunk
 from .softmax import softmax
 from .windows import Sizes
@@ -21,9 +22,14 @@ from .windows import Sizes
 class Activation(Function):
     """y = f(x), the f of the Function's name. Every gradient is a function of y, so y is all that is kept."""
 
+    takes_integers: ClassVar[bool] = True  # as float32
+
     @staticmethod
     def forward(ctx: Node, x: Array) -> Array:
-        check_float(ctx.fn.name, "x", x)
+        if x.dtype is not FLOAT32:
+            if ctx.fn.takes_integers and x.dtype.kind in "iub":
+                x = x.astype(FLOAT32)
+            check_float(ctx.fn.name, "x", x)
         y = backend.empty_like(x)
         backend.kernel(x, "activation_forward")(ctx.fn.name, backend.contiguous(x), y)
         ctx.save(y)
@@ -38,6 +44,8 @@ class Activation(Function):
 
 class Relu(Activation):
     """y = max(x, 0), NaN stays NaN; dx = dy where y > 0"""
+
+    takes_integers = False
 
     @classmethod
     def backward_graph(cls, ctx: Node, dy: Tensor) -> Tensor:
@@ -266,12 +274,12 @@ def relu(x: Any, inplace: bool = False) -> Tensor:
 
 
 def tanh(x: Any) -> Tensor:
-    """The hyperbolic tangent elementwise. TypeError where x is not floating."""
+    """The hyperbolic tangent elementwise; integers and booleans are taken as float32."""
     return Tanh.apply(as_tensor(x))
 
 
 def sigmoid(x: Any) -> Tensor:
-    """1 / (1 + exp(-x)) elementwise. TypeError where x is not floating."""
+    """1 / (1 + exp(-x)) elementwise; integers and booleans are taken as float32."""
     return Sigmoid.apply(as_tensor(x))
 
 
@@ -413,7 +421,7 @@ def threshold(x: Any, threshold: float, value: float, inplace: bool = False) -> 
 
 def softmin(x: Any, dim: int = -1, dtype: Any = None) -> Tensor:
     """softmax(-x); x is taken in `dtype` where one is given."""
-    return softmax(-_floats("softmin", x), dim, dtype)
+    return softmax(-(_floats("softmin", x) if dtype is None else floating(x, dtype)), dim)
 
 
 def glu(x: Any, dim: int = -1) -> Tensor:

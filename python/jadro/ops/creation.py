@@ -167,8 +167,10 @@ def bernoulli(x: Any, p: Any = None) -> Tensor:
 
 def multinomial(x: Any, num_samples: int, replacement: bool = False) -> Tensor:
     """`num_samples` places drawn by the weights x, [C] or [N, C], a row each: int64; without `replacement` no place
-    twice. ValueError for weights that are negative, not finite, or too few above 0."""
+    twice. ValueError for weights that are negative, not finite, or too few above 0, and for no samples."""
     x = as_tensor(x)
+    if num_samples < 1:
+        raise ValueError(f"multinomial: num_samples is {num_samples}, expected at least 1")
     rows = backend.to_device(x.data, "cpu").astype(np.float64).reshape(-1, *x.shape[-1:])
     least = 1 if replacement else num_samples
     if x.ndim > 2 or not (rows >= 0).all() or not np.isfinite(rows).all() or ((rows > 0).sum(-1) < least).any():

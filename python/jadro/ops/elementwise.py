@@ -437,10 +437,9 @@ def where(condition: Any, a: Any, b: Any) -> Tensor:
 
 
 def masked_fill(x: Tensor, mask: Any, value: Any) -> Tensor:
-    """x with `value` where `mask` is true; mask is broadcast to x."""
+    """x with `value` where `mask` is true; the two are broadcast together."""
     x, mask = as_tensor(x), as_tensor(mask)
-    if np.broadcast_shapes(x.shape, mask.shape) != x.shape:
-        raise ValueError(f"masked_fill: mask has shape {mask.shape}, which cannot be broadcast to {x.shape}")
+    check_broadcast("masked_fill", mask, x)
     return where(mask, as_tensor(value).to(x.dtype) if isinstance(value, Tensor) else x.dtype.type(value), x)
 
 

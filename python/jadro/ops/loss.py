@@ -71,16 +71,33 @@ def _weighted(losses: Tensor, weight: Any, reduction: str) -> Tensor:
     return reduce(losses if weight is None else losses * as_tensor(weight), reduction)
 
 
-def mse_loss(x: Any, target: Any, reduction: str = "mean") -> Tensor:
-    """(x - target)^2."""
+def _weight_of(call: str, x: Tensor, weight: Any) -> Tensor:
+    """The weights of all losses; ValueError where their shape is not that of x."""
+    weight = as_tensor(weight)
+    if weight.shape != x.shape:
+        raise ValueError(f"{call}: weight has shape {weight.shape}, expected {x.shape}, that of x")
+    return weight
+
+
+def _averaged(call: str, x: Tensor, losses: Tensor, weight: Any, reduction: str) -> Tensor:
+    """The losses times `weight`, None for 1; their mean is their sum over that of the weights."""
+    if weight is None:
+        return reduce(losses, reduction)
+    weight = _weight_of(call, x, weight)
+    total = reduce(losses * weight, "sum" if reduction == "mean" else reduction)
+    return total / weight.sum() if reduction == "mean" else total
+
+
+def mse_loss(x: Any, target: Any, reduction: str = "mean", weight: Any = None) -> Tensor:
+    """(x - target)^2 weight, the mean that of the weights; weight: of x's shape, else ValueError."""
     x, target = _pair("mse_loss", x, target, reduction)
-    return reduce((x - target).square(), reduction)
+    return _averaged("mse_loss", x, (x - target).square(), weight, reduction)
 
 
-def l1_loss(x: Any, target: Any, reduction: str = "mean") -> Tensor:
-    """|x - target|."""
+def l1_loss(x: Any, target: Any, reduction: str = "mean", weight: Any = None) -> Tensor:
+    """|x - target| weight, the mean that of the weights; weight: of x's shape, else ValueError."""
     x, target = _pair("l1_loss", x, target, reduction)
-    return reduce((x - target).abs(), reduction)
+    return _averaged("l1_loss", x, (x - target).abs(), weight, reduction)
 
 
 def smooth_l1_loss(x: Any, target: Any, reduction: str = "mean", beta: float = 1.0) -> Tensor:
@@ -94,14 +111,16 @@ def smooth_l1_loss(x: Any, target: Any, reduction: str = "mean", beta: float = 1
     return reduce(where(distance < beta, distance.square() * (0.5 / beta), distance - 0.5 * beta), reduction)
 
 
-def huber_loss(x: Any, target: Any, reduction: str = "mean", delta: float = 1.0) -> Tensor:
-    """d^2 / 2 where d = |x - target| <= delta, else delta (d - delta / 2) (Huber 1964). ValueError unless delta > 0."""
+def huber_loss(x: Any, target: Any, reduction: str = "mean", delta: float = 1.0, weight: Any = None) -> Tensor:
+    """d^2 / 2 where d = |x - target| <= delta, else delta (d - delta / 2) (Huber 1964), times `weight`, of x's shape.
+    ValueError for another shape, and unless delta > 0."""
     x, target = _pair("huber_loss", x, target, reduction)
     if not delta > 0:
         raise ValueError(f"huber_loss: delta is {delta}, expected more than 0")
     distance = (x - target).abs()
     near = clamp(distance, None, delta)
-    return reduce(near * (distance - 0.5 * near), reduction)
+    losses = near * (distance - 0.5 * near)
+    return reduce(losses if weight is None else losses * _weight_of("huber_loss", x, weight), reduction)
 
 
 class BinaryCrossEntropy(Elementary):
@@ -170,8 +189,8 @@ def gaussian_nll_loss(
 ) -> Tensor:
     """(log v + (x - target)^2 / v) / 2 of means x, v = max(var, eps) (Nix and Weigend 1994).
 
-    var: a number, or a tensor of x's shape, of that without its last axis, or with 1 there. full: also log(2 pi) / 2.
-    The gradient of var passes where eps is larger too. ValueError for another shape, eps <= 0, or a
+    var: a number, or a tensor of x's shape, of that without its last axis, or with 1 in one place. full: also
+    log(2 pi) / 2. The gradient of var passes where eps is larger too. ValueError for another shape, eps <= 0, or a
     negative var.
     """
     call = "gaussian_nll_loss"
@@ -179,8 +198,9 @@ def gaussian_nll_loss(
     var = as_tensor(var).to(x.dtype)
     if var.ndim and var.shape == x.shape[:-1] != x.shape:
         var = var.unsqueeze(-1)
-    if var.ndim and var.shape not in (x.shape, (*x.shape[:-1], 1)):
-        raise ValueError(f"{call}: var has shape {var.shape}, expected {x.shape}, {x.shape[:-1]} or 1 as its last size")
+    differ = [n for n, m in zip(var.shape, x.shape, strict=False) if n != m]
+    if var.ndim and (var.ndim != x.ndim or differ not in ([], [1])):
+        raise ValueError(f"{call}: var has shape {var.shape}, expected {x.shape}, {x.shape[:-1]} or 1 as one size")
     if not eps > 0:
         raise ValueError(f"{call}: eps is {eps}, expected more than 0")
     if isinstance(var.data, np.ndarray) and (var.data < 0).any():

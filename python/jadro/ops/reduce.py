@@ -4,6 +4,7 @@ names."""
 from __future__ import annotations
 
 import builtins
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ from .common import FLOAT32, INT64, axis_index, axis_tuple, cast
 from .compare import isnan
 from .elementwise import Exp, Log, Where, abs, maximum, minimum, sqrt, where
 from .index import take_along
-from .shape import Expand, Reshape, cat, narrow, select, squeeze
+from .shape import Expand, Reshape, cat, flip, narrow, select, squeeze
 
 
 def _kept(shape: tuple[int, ...], axes: tuple[int, ...] | None) -> tuple[int, ...]:
@@ -107,6 +108,17 @@ class Prod(Function):
         np.cumprod(x[:0:-1], axis=0, out=after[-2::-1])
         return dy * np.moveaxis(before * after, 0, ctx.axis)
 
+    @classmethod
+    def backward_graph(cls, ctx: Node, dy: Tensor) -> Tensor:
+        x, axis = ctx.saved[0], ctx.axis
+        return dy * _before(x, axis) * flip(_before(flip(x, axis), axis), axis) if x.data.size else dy * x
+
+
+def _before(x: Tensor, axis: int) -> Tensor:
+    """The product of all elements before each."""
+    one = wrap(np.ones_like(x.data, shape=_kept(x.shape, (axis,))))
+    return cat([one, cumprod(narrow(x, axis, 0, x.shape[axis] - 1), axis)], axis)
+
 
 class Cumsum(Elementary):
     @staticmethod
@@ -135,9 +147,18 @@ class Extremes(NamedTuple):
 
 
 def sum(x: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None, dtype: Any = None) -> Tensor:
-    """The sum over `dim` (an int or several; None: all axes). Booleans and integers are summed as int64."""
-    x = as_tensor(x) if dtype is None else cast(as_tensor(x), dtype)
-    return Sum.apply(x, axes=axis_tuple("sum", x.data.ndim, dim, axis), keepdim=keepdim)
+    """The sum over `dim` (an int or several; None: all axes), in `dtype`; booleans and integers are summed as int64."""
+    x = _added(x, dtype)
+    y = Sum.apply(x, axes=axis_tuple("sum", x.data.ndim, dim, axis), keepdim=keepdim)
+    return y if dtype is None else cast(y, dtype)
+
+
+def _added(x: Any, dtype: Any) -> Tensor:
+    """x in `dtype`; where that is None, unsigned integers as int64, as NumPy takes the others."""
+    x = as_tensor(x)
+    if dtype is not None:
+        return cast(x, dtype)
+    return cast(x, INT64) if x.data.dtype.kind == "u" else x
 
 
 def _count(x: Tensor, axes: tuple[int, ...] | None) -> int:
@@ -283,28 +304,44 @@ def norm(x: Tensor, p: float | str = 2.0, dim: Any = None, keepdim: bool = False
 
 
 def prod(x: Tensor, dim: int | None = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
-    """The product of all elements, or along an axis."""
-    x = as_tensor(x) if dtype is None else cast(as_tensor(x), dtype)
+    """The product of all elements, or along an axis, in `dtype`; of booleans and integers in int64."""
+    x = _added(x, dtype)
     if not x.data.ndim and dim in (0, -1):
         dim = None
+    place = 0 if dim is None else axis_index("prod", dim, x.data.ndim)
+    y = Prod.apply(x if dim is not None else Reshape.apply(x, shape=(x.data.size,)), axis=place)
+    y = y if dtype is None else cast(y, dtype)
     if dim is None:
-        y = Prod.apply(Reshape.apply(x, shape=(-1,) if x.data.size else (0,)), axis=0)
         return Reshape.apply(y, shape=(1,) * x.data.ndim if keepdim else ())
-    place = axis_index("prod", dim, x.data.ndim)
-    y = Prod.apply(x, axis=place)
     return y if keepdim else squeeze(y, place)
 
 
 def cumsum(x: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
-    """The running sum along an axis."""
-    x = as_tensor(x) if dtype is None else cast(as_tensor(x), dtype)
+    """The running sum along an axis, in `dtype`; of booleans and integers in int64."""
+    x = _added(x, dtype)
     if not x.data.ndim and dim in (0, -1):
-        return cast(x, x.data.cumsum().dtype)
-    return Cumsum.apply(x, axis=axis_index("cumsum", dim, x.data.ndim))
+        y = cast(x, x.data.cumsum().dtype)
+    else:
+        y = Cumsum.apply(x, axis=axis_index("cumsum", dim, x.data.ndim))
+    return y if dtype is None else cast(y, dtype)
 
 
+def _alone_too(run: Callable[..., Any]) -> Callable[..., Any]:
+    """`run`, which takes a tensor without axes as one of a single element along one axis."""
+
+    @functools.wraps(run)
+    def wide(x: Tensor, *args: Any, **options: Any) -> Any:
+        if x.data.ndim:
+            return run(x, *args, **options)
+        y = run(Reshape.apply(x, shape=(1,)), *args, **options)
+        return Extremes(*(part.reshape(()) for part in y)) if isinstance(y, tuple) else y.reshape(())
+
+    return wide
+
+
+@_alone_too
 def cumprod(x: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
-    """The running product along an axis, in log2 of its size steps."""
+    """The running product along an axis, in log2 of its size steps, in `dtype`; of booleans and integers in int64."""
     x = as_tensor(x) if dtype is None else cast(as_tensor(x), dtype)
     x = cast(x, INT64) if x.data.dtype.kind in "iub" and dtype is None else x
     axis, step = axis_index("cumprod", dim, x.data.ndim), 1
@@ -344,6 +381,7 @@ def count_nonzero(x: Tensor, dim: Any = None) -> Tensor:
     return sum(wrap(np.asarray(as_tensor(x).data != 0)), dim)
 
 
+@_alone_too
 def argsort(x: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Tensor:
     """The places of the elements in order along an axis; equal ones stay in order, NaN counts as the largest."""
     axis = axis_index("argsort", dim, x.data.ndim)
@@ -353,6 +391,7 @@ def argsort(x: Tensor, dim: int = -1, descending: bool = False, stable: bool = F
     return wrap(x.shape[axis] - 1 - order if descending else order)
 
 
+@_alone_too
 def sort(x: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Extremes:
     """(values, indices) in the order of argsort."""
     axis = axis_index("sort", dim, x.data.ndim)
@@ -360,6 +399,7 @@ def sort(x: Tensor, dim: int = -1, descending: bool = False, stable: bool = Fals
     return Extremes(take_along(x, indices, axis), indices)
 
 
+@_alone_too
 def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Extremes:
     """(values, indices) of the k largest, or smallest, elements along an axis, in order. ValueError where there are not
     k."""
@@ -370,6 +410,7 @@ def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = 
     return Extremes(take_along(x, indices, axis), indices)
 
 
+@_alone_too
 def kthvalue(x: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Extremes:
     """(values, indices) of the k-th smallest elements along an axis, k from 1. ValueError where there are not k."""
     axis = axis_index("kthvalue", dim, x.data.ndim)
@@ -378,6 +419,7 @@ def kthvalue(x: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Extreme
     return Extremes(*(narrow(y, axis, k - 1, 1) if keepdim else select(y, axis, k - 1) for y in sort(x, axis)))
 
 
+@_alone_too
 def median(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
     """The median of all elements, or (values, indices) along an axis; the lower one of two, NaN where there is one.
 

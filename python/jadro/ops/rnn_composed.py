@@ -159,7 +159,7 @@ def _direction(
     steps, batch, inputs = x.shape
     affines, step = make_step(cell, p)
     flat = x.reshape(steps * batch, inputs)
-    a = [Steps.apply(f(flat).reshape(steps, batch, -1)) for f in affines]
+    a = [Steps.apply(y.reshape(steps, batch, y.shape[1])) for y in (f(flat) for f in affines)]
     here, anew = rows.here(steps), rows.anew(reverse)
     hs: list[Any] = [None] * steps
     cs: list[Any] = [None] * steps

@@ -13,7 +13,7 @@ class Adagrad(Optimizer):
     """s = s + g^2; p = p - lr / (1 + (t - 1) lr_decay) g / (sqrt(s) + eps) (Duchi et al. 2011).
 
     g is the gradient, with maximize its negative, plus weight_decay p, t counts steps from 1, s starts at
-    initial_accumulator_value.
+    initial_accumulator_value. Raises ValueError for options out of range.
     """
 
     def __init__(

@@ -14,7 +14,7 @@ class RMSprop(Optimizer):
 
     g is the gradient, with maximize its negative, plus weight_decay p. momentum: b = momentum b + d takes the place of
     d. centered: v less the square of the running mean of g takes the place of v, which makes it an estimate of the
-    variance (Graves 2013).
+    variance (Graves 2013). Raises ValueError for options out of range.
     """
 
     def __init__(

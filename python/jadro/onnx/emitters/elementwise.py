@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from ...ops import activation as a
+from ...ops import analytic, linear, matmul, reduce, softmax
 from ...ops import elementwise as e
-from ...ops import linear, matmul, reduce, softmax
 from ...ops.common import Cast, Move
 from ..package import package
 from .registry import EMITTERS, Builder, emits
@@ -27,9 +28,11 @@ EMITTERS.update(
         e.Cos: _plain("Cos"), e.Abs: _plain("Abs"), e.Where: _plain("Where"), a.Relu: _plain("Relu"),
         a.Tanh: _plain("Tanh"), a.Sigmoid: _plain("Sigmoid"), a.Gelu: _plain("Gelu"),
         a.GeluTanh: _plain("Gelu", approximate="tanh"), matmul.MatMul: _plain("MatMul"),
-        a.Softsign: _plain("Softsign"),
+        a.Softsign: _plain("Softsign"), analytic.Erf: _plain("Erf"), analytic.Fmod: _plain("Mod", fmod=1),
     }
 )  # fmt: skip
+
+_LOGARITHMS = {"log2": math.log(2), "log10": math.log(10)}
 
 
 def _one(g: Builder, x: Any, value: float = 1.0) -> str:
@@ -53,6 +56,15 @@ def expm1(g: Builder, x: Any) -> str:
 @emits(e.Log1p)
 def log1p(g: Builder, x: Any) -> str:
     return g.node("Log", g.node("Add", g.name(x), _one(g, x)))
+
+
+@emits(analytic.Analytic)
+def analytic_(g: Builder, x: Any, *, name: str) -> str:
+    if name in _LOGARITHMS:
+        return g.node("Div", g.node("Log", g.name(x)), _one(g, x, _LOGARITHMS[name]))
+    if name == "exp2":
+        return g.node("Pow", _one(g, x, 2.0), g.name(x))
+    return g.node(name.capitalize(), g.name(x))
 
 
 @emits(e.Clamp)
@@ -141,7 +153,7 @@ def norm(g: Builder, x: Any, *, axes: Any, keepdim: bool) -> str:
 
 @emits(reduce.Prod)
 def prod(g: Builder, x: Any, *, axis: int) -> str:
-    return _reduced(g, "ReduceProd", g.name(x), (axis,), False)
+    return _reduced(g, "ReduceProd", g.name(x), (axis,), True)
 
 
 @emits(reduce.Cumsum)

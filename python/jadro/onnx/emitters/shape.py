@@ -42,7 +42,7 @@ def pad_(g: Builder, x: Any, *, shape: Any, inside: Any, value: float) -> str:
 
 
 @emits(embedding.Embedding)
-def embedding_(g: Builder, weight: Any, *, ids: Any, padding: int) -> str:
+def embedding_(g: Builder, weight: Any, *, ids: Any, padding: int, scale: Any) -> str:
     return g.node("Gather", g.name(weight), g.name(ids), axis=0)
 
 

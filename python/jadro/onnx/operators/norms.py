@@ -18,11 +18,16 @@ from .registry import beside, is_float, number, operator
 @operator("BatchNormalization")
 def batch_normalization(
     x: Any, scale: Any, bias: Any, mean: Any, var: Any, epsilon: float = 1e-5, momentum: float = 0.9,
-    training_mode: int = 0, spatial: int = 1, *, outputs: int = 1, training: bool = False,
+    training_mode: int = 0, spatial: int = 1, is_test: int = 1, *, outputs: int = 1, training: bool = False,
 ) -> Any:  # fmt: skip
     """In training mode the module's moments follow the batches', as in PyTorch; `training_mode` gives the new ones as
-    outputs, with the biased variance, and writes nothing."""
-    if not spatial or not is_float(x, scale, bias, mean, var) or len({t.dtype for t in (x, scale, mean)}) > 1:
+    outputs, with the biased variance, and writes nothing. is_test: of opset 6."""
+    if (
+        not spatial
+        or not is_test
+        or not is_float(x, scale, bias, mean, var)
+        or len({t.dtype for t in (x, scale, mean)}) > 1
+    ):
         return NotImplemented
     if not training_mode:
         return F.batch_norm(x, mean, var, scale, bias, training, 1 - momentum, epsilon)

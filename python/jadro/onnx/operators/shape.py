@@ -254,8 +254,9 @@ def mat_mul(a: Any, b: Any) -> Any:
 @operator("Gemm")
 def gemm(
     a: Any, b: Any, c: Any = None, alpha: float = 1.0, beta: float = 1.0, transA: int = 0, transB: int = 0,
+    broadcast: int = 1,
 ) -> Any:  # fmt: skip
-    """alpha A B + beta C, the matrices turned where `trans` says so."""
+    """alpha A B + beta C, the matrices turned where `trans` says so. broadcast: of opset 6, where C may have to."""
     if not is_float(a, b):
         return NotImplemented
     plain = alpha == 1 and (c is None or (beta == 1 and c.shape == (b.shape[0 if transB else 1],)))
