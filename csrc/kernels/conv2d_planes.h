@@ -63,9 +63,10 @@ void split_rows(const T* plane, i64 width, i64 rows, const Columns& c, i64 pitch
       if (f < c.phases) store_n(to + f * c.phase, cells, count);
     });
   };
-  for (i64 k = 0; k < c.length; k += kLanes<T>) {
-    if (k == begin * kLanes<T>) k = end * kLanes<T>;
-    if (k >= c.length) break;
+  for (i64 next = 0; next < c.length; next += kLanes<T>) {
+    if (next == begin * kLanes<T>) next = end * kLanes<T>;
+    if (next >= c.length) break;
+    const i64 k = max(0, min(next, c.length - kLanes<T>));  // the last reaches back: no store is partial
     const i64 x = c.left + kStep * k, count = min(kLanes<T>, c.length - k);
     LaneMask<T> inside[kStep];
 #pragma GCC unroll 4
