@@ -10,8 +10,8 @@
 namespace jadro {
 namespace {
 
-constexpr i64 kNearBytes = 64 << 10;  // of a block that all filters may read in turn: results then go out row by row
-constexpr i64 kTouchDepth = 64;       // of a product that leaves memory the time to answer meanwhile
+constexpr i64 kNearBytes = 256 << 10;  // of a block that all filters may read in turn: results then go out row by row
+constexpr i64 kTouchDepth = 64;        // of a product that leaves memory the time to answer meanwhile
 
 // Scratch of one block: the offset of every (channel, tap) of a pass, the planes, the packed operands, sums of tiles
 // between the passes, and a panel of filters that were not packed before.
@@ -109,6 +109,7 @@ JADRO_INLINE void set_offsets(const Conv2dPass& p, const Planes& planes, i64 cha
 template <class T>
 struct Conv2dTiles {
   Run runs[kMaxCells], joined[kMaxCells];
+  i64 whole[kMaxCells];  // tiles of one run each, from a joined run on, that are neighbours in the image
   i64 run_count = 0, joined_count = 0;
   i64 width;
   bool one_run;  // a tile is a run, its columns read in place
@@ -126,6 +127,11 @@ struct Conv2dTiles {
         joined[joined_count++] = run;
       }
     });
+    for (i64 i = joined_count - 1; i >= 0; --i) {
+      const bool goes_on =
+          i + 1 < joined_count && joined[i + 1].n == joined[i].n && joined[i + 1].pixel == joined[i].pixel + kNr<T>;
+      whole[i] = joined[i].count < kNr<T> ? 0 : goes_on ? 1 + whole[i + 1] : 1;
+    }
   }
 
   // f(tile number, cells, begin, end) for the runs [begin, end) of the image in each tile.
@@ -240,12 +246,16 @@ void conv2d_block(const Conv2dProduct<T>* phases, i64 count, i64 group, Range ce
       if (ends) there = sink.end(rows.start(r));
       for (i64 f = 0; f < count; ++f) operands[f].take_filters(rows.start(r), rows.size(r));
     };
-    const auto multiply = [&](i64 r, i64 number, i64 width, i64 begin, i64 end) {
+    // A tile; those after it too, as many as may be, where they are neighbours and stored by the microkernel. Returns
+    // the run after them.
+    const auto multiply = [&](i64 r, i64 most, i64 number, i64 width, i64 begin, i64 end) {
       const i64 m = rows.start(r), height = rows.size(r);
       for (i64 i = begin; touches && i < end; ++i) sink.touch(m, height, tiles.joined[i]);
-      if (ends && begin + 1 == end && tiles.joined[begin].count == kNr<T>) {
-        sink.aim(m, tiles.joined[begin], there);
-        return operands[0].multiply(height, width, tiles.joined[begin], nullptr, &there);
+      if (ends && tiles.whole[begin] > 0) {
+        const i64 some = touches ? 1 : min(most, tiles.whole[begin]);
+        sink.aim(m, tiles.joined[begin], some, there);
+        operands[0].multiply(height, width, tiles.joined[begin], nullptr, &there);
+        return begin + some;
       }
       for (i64 f = 0; f < count; ++f) {
         T* const sum = operands[f].sums() + (number * rows.count() + r) * kMr * kNr<T>;
@@ -258,16 +268,21 @@ void conv2d_block(const Conv2dProduct<T>* phases, i64 count, i64 group, Range ce
       } else if (last) {
         store_phases(sink, p, finished, count, m, height, tiles.joined, begin, end);
       }
+      return end;
     };
-    const i64 bytes = channels * max(planes.size(), p.taps * (cells.end - cells.begin)) * static_cast<i64>(sizeof(T));
+    const i64 copied = reads_in_place(p) ? 0 : planes.size(), packed = p.taps * (cells.end - cells.begin);
+    const i64 bytes = channels * max(copied, packed) * static_cast<i64>(sizeof(T));
     if (phases[0].packed && bytes > kNearBytes) {
       tiles.for_each([&](i64 number, i64 width, i64 begin, i64 end) {
-        for (i64 r = panels.begin; r < panels.end; ++r) take(r), multiply(r, number, width, begin, end);
+        for (i64 r = panels.begin; r < panels.end; ++r) take(r), multiply(r, 1, number, width, begin, end);
       });
     } else {
       for (i64 r = panels.begin; r < panels.end; ++r) {
         take(r);
-        tiles.for_each([&](i64 number, i64 width, i64 begin, i64 end) { multiply(r, number, width, begin, end); });
+        i64 next = 0;
+        tiles.for_each([&](i64 number, i64 width, i64 begin, i64 end) {
+          if (begin == next) next = multiply(r, kMaxCells, number, width, begin, end);
+        });
       }
     }
   }

@@ -50,14 +50,18 @@ class Conv2dStore {
             e.scale != nullptr,
             e.bias != nullptr,
             e.rectifier.on ? T(0) : -std::numeric_limits<T>::infinity(),
-            false};
+            false,
+            1,
+            nullptr,
+            sizeof(Run) / sizeof(i64)};
   }
-  // and where that of a run goes.
-  JADRO_INLINE void aim(i64 m, const Run& run, TileEnd<T>& end) const {
-    const i64 start = start_of(m, run);
-    end.dst = a.dst + start;
-    end.add = a.epilogue.add ? a.epilogue.add + start : nullptr;
-    end.past_caches = goes_past(start, run.count);
+  // and where those of `tiles` runs go.
+  JADRO_INLINE void aim(i64 m, const Run& run, i64 tiles, TileEnd<T>& end) const {
+    const i64 at = start_of(m, run);
+    end.dst = a.dst + at;
+    end.add = a.epilogue.add ? a.epilogue.add + at : nullptr;
+    end.past_caches = goes_past(at, run.count);
+    end.tiles = tiles, end.bases = &run.base;
   }
 
   // Rows of `pitch` elements, results for run.count neighbouring pixels.

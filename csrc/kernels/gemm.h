@@ -230,9 +230,19 @@ __attribute__((noinline)) void multiply_panels(const PackedRows<T>& a, const T* 
       for (i64 r = 0; r < a.rows.size(p); ++r) {
         for (i64 i = 0; i < kNr<T>; i += kLine) __builtin_prefetch(to + r * c_row + i, 1);
       }
-      const TileEnd<T> end{
-          to,   c_row, add ? to : of_columns, add ? c_row : 0, &kOne, &kNone, 0, 0, -std::numeric_limits<T>::infinity(),
-          false};
+      const TileEnd<T> end{to,
+                           c_row,
+                           add ? to : of_columns,
+                           add ? c_row : 0,
+                           &kOne,
+                           &kNone,
+                           0,
+                           0,
+                           -std::numeric_limits<T>::infinity(),
+                           false,
+                           1,
+                           nullptr,
+                           0};
       const bool ends = width == kNr<T> && !(bias && add);
       a.multiply(p, width)(k, a.panel(p), a.rows.size(p), b, nullptr, tile, ends ? &end : nullptr);
       if (!ends) store_tile(tile, a.rows.size(p), width, of_columns, add, to, c_row);

@@ -5,8 +5,10 @@
 namespace jadro {
 namespace {
 
+// Tile number t.
 template <class T, int MR, int NV, class Put>
-JADRO_INLINE void finish(TileEnd<T> end, const Vec<T> (&acc)[MR][NV], Put put) {
+JADRO_INLINE void finish(TileEnd<T> end, i64 t, const Vec<T> (&acc)[MR][NV], Put put) {
+  end.dst += t * kNr<T>, end.add += end.add ? t * kNr<T> : 0;
 #pragma GCC unroll 16
   for (int r = 0; r < MR; ++r) {
     const T scale = *end.scale, bias = *end.bias;
@@ -22,47 +24,53 @@ JADRO_INLINE void finish(TileEnd<T> end, const Vec<T> (&acc)[MR][NV], Put put) {
 }
 
 template <class T, int MR, int NV, Operands kOperands>
-void micro(i64 k, const T* __restrict a, i64 a_step, const T* __restrict b, const i64* __restrict offsets,
+void micro(i64 k, const T* __restrict first_a, i64 a_step, const T* __restrict first_b, const i64* __restrict offsets,
            T* __restrict tile, const TileEnd<T>* end) {
-  constexpr bool kPast = kOperands == Operands::kPlain || kOperands == Operands::kGatheredB;
+  constexpr bool kGatheredB = kOperands == Operands::kGatheredB, kPast = kOperands == Operands::kPlain || kGatheredB;
   constexpr bool kEnds = NV == kNv && (kPast || kOperands == Operands::kBlockedA);
   constexpr bool kFar = kOperands == Operands::kBlockedAFarB;
   constexpr bool kBlocked = kOperands == Operands::kBlockedA || kOperands == Operands::kBlockedAFarB;
   constexpr i64 kRow = kBlocked ? kLanes<T> : 1, kAhead = 48 * kNr<T>;
-  Vec<T> acc[MR][NV] = {};
-  for (i64 block = 0; block < k; block += kBlocked ? kLanes<T> : k) {
-    const i64 last = kBlocked ? min(k, block + kLanes<T>) : k;
+  for (i64 t = 0;;) {
+    const T *a = first_a, *b = first_b;
+    if (kEnds && t > 0) b += kGatheredB ? end->bases[t * end->bases_step] - end->bases[0] : t * k * kNr<T>;
+    Vec<T> acc[MR][NV] = {};
+    for (i64 block = 0; block < k; block += kBlocked ? kLanes<T> : k) {
+      const i64 last = kBlocked ? min(k, block + kLanes<T>) : k;
 #pragma GCC unroll 2
-    for (i64 p = block; p < last; ++p) {
-      const T* const source = kOperands == Operands::kGatheredB ? b + offsets[p] : b + p * kNr<T>;
-      const T* const column = kOperands == Operands::kGatheredA ? a + offsets[p] : a;
-      Vec<T> row[NV];
+      for (i64 p = block; p < last; ++p) {
+        const T* const source = kGatheredB ? b + offsets[p] : b + p * kNr<T>;
+        const T* const column = kOperands == Operands::kGatheredA ? a + offsets[p] : a;
+        Vec<T> row[NV];
 #pragma GCC unroll 4
-      for (int v = 0; v < NV; ++v) {
-        row[v] = load(source + v * kLanes<T>);
-        if (kFar) __builtin_prefetch(source + kAhead + v * kLanes<T>);
-      }
+        for (int v = 0; v < NV; ++v) {
+          row[v] = load(source + v * kLanes<T>);
+          if (kFar) __builtin_prefetch(source + kAhead + v * kLanes<T>);
+        }
 #pragma GCC unroll 16
-      for (int r = 0; r < MR; ++r) {
+        for (int r = 0; r < MR; ++r) {
 #pragma GCC unroll 4
-        for (int v = 0; v < NV; ++v) acc[r][v] += column[r * kRow] * row[v];
+          for (int v = 0; v < NV; ++v) acc[r][v] += column[r * kRow] * row[v];
+        }
+        a += kOperands == Operands::kGatheredA ? 0 : kBlocked ? 1 : a_step;
       }
-      a += kOperands == Operands::kGatheredA ? 0 : kBlocked ? 1 : a_step;
+      if (kBlocked) a += (MR - 1) * kLanes<T>;
     }
-    if (kBlocked) a += (MR - 1) * kLanes<T>;
-  }
-  if (kEnds && end) {
-    if (kPast && end->past_caches) {
-      finish(*end, acc, [](T* p, Vec<T> v) { stream(p, v); });
-    } else {
-      finish(*end, acc, [](T* p, Vec<T> v) { store(p, v); });
+    if (kEnds && end) {
+      if (kPast && end->past_caches) {
+        finish(*end, t, acc, [](T* p, Vec<T> v) { stream(p, v); });
+      } else {
+        finish(*end, t, acc, [](T* p, Vec<T> v) { store(p, v); });
+      }
+      if (++t < end->tiles) continue;
+      return;
+    }
+#pragma GCC unroll 16
+    for (int r = 0; r < MR; ++r) {
+#pragma GCC unroll 4
+      for (int v = 0; v < NV; ++v) store(tile + r * kNr<T> + v * kLanes<T>, acc[r][v]);
     }
     return;
-  }
-#pragma GCC unroll 16
-  for (int r = 0; r < MR; ++r) {
-#pragma GCC unroll 4
-    for (int v = 0; v < NV; ++v) store(tile + r * kNr<T> + v * kLanes<T>, acc[r][v]);
   }
 }
 
