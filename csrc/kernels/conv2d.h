@@ -221,72 +221,107 @@ class Conv2dOperands {
 // Row panels [panels] of the cells [cells], at most kMaxCells, of one group. With count > 1 the products are the phases
 // of a row, in order, on one grid: they differ by the columns of their taps, and share the planes.
 template <class T>
-void conv2d_block(const Conv2dProduct<T>* phases, i64 count, i64 group, Range cells, Range panels, T* scratch) {
-  const Conv2dPass& p = phases[0].pass;
-  const bool turned = phases[0].cells_are_rows;
-  const ChannelPanels<T> rows(p.out, turned);
-  const auto operands_of = [&](i64 f) { return Conv2dOperands<T>(phases[min(f, count - 1)], group, cells); };
-  Conv2dOperands<T> operands[kConv2dPhases] = {operands_of(0), operands_of(1), operands_of(2), operands_of(3)};
-  for (i64 f = 0; f < count; ++f) scratch = operands[f].place(scratch);
-  const Planes planes(p, cells);
-  const Conv2dTiles<T> tiles(planes, p, tile_cells(phases[0]), operands[0].direct(), turned);
-  const T* const src = phases[0].src + group * p.in * p.src_plane();
-  const Conv2dStore<T> sink(phases[0], group);
-  // In one pass, to neighbouring pixels, cells along the vectors: no tile needs a buffer.
-  const bool ends = count == 1 && p.channels >= p.in && p.dst_step_w == 1 && !turned && sink.ends();
-  for (i64 c0 = 0; c0 < p.in; c0 += p.channels) {
-    const i64 channels = min(p.channels, p.in - c0);
-    const bool first = c0 == 0, last = c0 + channels == p.in;
-    const bool touches = last && channels * p.taps >= kTouchDepth;
-    const T* const image = planes.of(src, {c0, c0 + channels}, operands[0].planes());
-    for (i64 f = 0; f < count; ++f) operands[f].load({c0, c0 + channels}, planes, image, tiles);
-    alignas(64) T finished[kConv2dPhases * kMr * kNr<T>];
-    TileEnd<T> there{};
-    const auto take = [&](i64 r) {
-      if (ends) there = sink.end(rows.start(r));
-      for (i64 f = 0; f < count; ++f) operands[f].take_filters(rows.start(r), rows.size(r));
-    };
-    // A tile; those after it too, as many as may be, where they are neighbours and stored by the microkernel. Returns
-    // the run after them.
-    const auto multiply = [&](i64 r, i64 most, i64 number, i64 width, i64 begin, i64 end) {
-      const i64 m = rows.start(r), height = rows.size(r);
-      for (i64 i = begin; touches && i < end; ++i) sink.touch(m, height, tiles.joined[i]);
-      if (ends && tiles.whole[begin] > 0) {
-        const i64 some = touches ? 1 : min(most, tiles.whole[begin]);
-        sink.aim(m, tiles.joined[begin], some, there);
-        operands[0].multiply(height, width, tiles.joined[begin], nullptr, &there);
-        return begin + some;
-      }
-      for (i64 f = 0; f < count; ++f) {
-        T* const sum = operands[f].sums() + (number * rows.count() + r) * kMr * kNr<T>;
-        T* const done = finished + f * kMr * kNr<T>;
-        operands[f].multiply(height, width, tiles.joined[begin], first && !last ? sum : done, nullptr);
-        if (!first) add_tile(last ? sum : done, turned ? width : height, last ? done : sum);
-      }
-      if (last && turned) {
-        store_turned(sink, finished, width, m, height, tiles.joined, begin, end);
-      } else if (last) {
-        store_phases(sink, p, finished, count, m, height, tiles.joined, begin, end);
-      }
-      return end;
-    };
-    const i64 copied = reads_in_place(p) ? 0 : planes.size(), packed = p.taps * (cells.end - cells.begin);
-    const i64 bytes = channels * max(copied, packed) * static_cast<i64>(sizeof(T));
-    if (phases[0].packed && bytes > kNearBytes) {
-      tiles.for_each([&](i64 number, i64 width, i64 begin, i64 end) {
-        for (i64 r = panels.begin; r < panels.end; ++r) take(r), multiply(r, 1, number, width, begin, end);
+class Conv2dBlock {
+ public:
+  Conv2dBlock(const Conv2dProduct<T>* phases, i64 count, i64 group, Range cells, Range panels, T* scratch)
+      : a_(phases[0]),
+        p_(a_.pass),
+        count_(count),
+        cells_(cells.end - cells.begin),
+        panels_(panels),
+        rows_(p_.out, a_.cells_are_rows),
+        operands_{{phases[0], group, cells},
+                  {phases[min(1, count - 1)], group, cells},
+                  {phases[min(2, count - 1)], group, cells},
+                  {phases[min(3, count - 1)], group, cells}},
+        planes_(p_, cells),
+        tiles_(planes_, p_, tile_cells(a_), operands_[0].direct(), a_.cells_are_rows),
+        sink_(a_, group),
+        src_(a_.src + group * p_.in * p_.src_plane()),
+        ends_(count == 1 && p_.channels >= p_.in && p_.dst_step_w == 1 && !a_.cells_are_rows && sink_.ends()) {
+    static_assert(kConv2dPhases == 4);
+    for (i64 f = 0; f < count; ++f) scratch = operands_[f].place(scratch);
+  }
+
+  // All channels, as many in one pass as the planes and panels have room for.
+  void run() {
+    for (i64 c = 0; c < p_.in; c += p_.channels) {
+      const Range channels{c, min(p_.in, c + p_.channels)};
+      const i64 depth = (channels.end - channels.begin) * p_.taps;
+      first_ = c == 0, last_ = channels.end == p_.in, touches_ = last_ && depth >= kTouchDepth;
+      const T* const image = planes_.of(src_, channels, operands_[0].planes());
+      for (i64 f = 0; f < count_; ++f) operands_[f].load(channels, planes_, image, tiles_);
+      const i64 copied = reads_in_place(p_) ? 0 : (channels.end - channels.begin) * planes_.size();
+      const bool near = max(copied, depth * cells_) * static_cast<i64>(sizeof(T)) <= kNearBytes;
+      near || !a_.packed ? multiply_by_panels() : multiply_by_tiles();
+    }
+    if (a_.past_caches) stream_fence();
+  }
+
+ private:
+  void multiply_by_panels() {
+    for (i64 r = panels_.begin; r < panels_.end; ++r) {
+      take(r);
+      i64 next = 0;
+      tiles_.for_each([&](i64 number, i64 width, i64 begin, i64 end) {
+        if (begin == next) next = multiply(r, kMaxCells, number, width, begin, end);
       });
-    } else {
-      for (i64 r = panels.begin; r < panels.end; ++r) {
-        take(r);
-        i64 next = 0;
-        tiles.for_each([&](i64 number, i64 width, i64 begin, i64 end) {
-          if (begin == next) next = multiply(r, kMaxCells, number, width, begin, end);
-        });
-      }
     }
   }
-  if (phases[0].past_caches) stream_fence();
+  void multiply_by_tiles() {
+    tiles_.for_each([&](i64 number, i64 width, i64 begin, i64 end) {
+      for (i64 r = panels_.begin; r < panels_.end; ++r) take(r), multiply(r, 1, number, width, begin, end);
+    });
+  }
+
+  void take(i64 r) {
+    if (ends_) end_ = sink_.end(rows_.start(r));
+    for (i64 f = 0; f < count_; ++f) operands_[f].take_filters(rows_.start(r), rows_.size(r));
+  }
+
+  // A tile; those after it too, `most` at most, where they are neighbours and stored by the microkernel. Returns the run
+  // after them.
+  i64 multiply(i64 r, i64 most, i64 number, i64 width, i64 begin, i64 end) {
+    const i64 m = rows_.start(r), height = rows_.size(r);
+    for (i64 i = begin; touches_ && i < end; ++i) sink_.touch(m, height, tiles_.joined[i]);
+    if (ends_ && tiles_.whole[begin] > 0) {
+      const i64 some = touches_ ? 1 : min(most, tiles_.whole[begin]);
+      sink_.aim(m, tiles_.joined[begin], some, end_);
+      operands_[0].multiply(height, width, tiles_.joined[begin], nullptr, &end_);
+      return begin + some;
+    }
+    for (i64 f = 0; f < count_; ++f) {
+      T* const sum = operands_[f].sums() + (number * rows_.count() + r) * kMr * kNr<T>;
+      T* const done = finished_ + f * kMr * kNr<T>;
+      operands_[f].multiply(height, width, tiles_.joined[begin], first_ && !last_ ? sum : done, nullptr);
+      if (!first_) add_tile(last_ ? sum : done, a_.cells_are_rows ? width : height, last_ ? done : sum);
+    }
+    if (last_ && a_.cells_are_rows) {
+      store_turned(sink_, finished_, width, m, height, tiles_.joined, begin, end);
+    } else if (last_) {
+      store_phases(sink_, p_, finished_, count_, m, height, tiles_.joined, begin, end);
+    }
+    return end;
+  }
+
+  const Conv2dProduct<T>& a_;
+  const Conv2dPass& p_;
+  const i64 count_, cells_;
+  const Range panels_;
+  const ChannelPanels<T> rows_;
+  Conv2dOperands<T> operands_[kConv2dPhases];
+  const Planes planes_;
+  const Conv2dTiles<T> tiles_;
+  const Conv2dStore<T> sink_;
+  const T* const src_;
+  const bool ends_;  // in one pass, to neighbouring pixels, cells along the vectors: whole tiles need no buffer
+  bool first_, last_, touches_;  // of a pass
+  TileEnd<T> end_;
+  alignas(64) T finished_[kConv2dPhases * kMr * kNr<T>];
+};
+template <class T>
+void conv2d_block(const Conv2dProduct<T>* phases, i64 count, i64 group, Range cells, Range panels, T* scratch) {
+  Conv2dBlock<T>(phases, count, group, cells, panels, scratch).run();
 }
 
 // --- the gradient of the weight: dw = dy columns^T, cells are the depth of the product -------------------------------

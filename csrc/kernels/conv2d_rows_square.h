@@ -7,22 +7,26 @@
 namespace jadro {
 namespace {
 
-// Which lanes of kVectors vectors of cells, from cell `begin` on, see a pixel through each of K columns of taps.
+// kVectors vectors of cells, from cell `begin` of a row on, the row's last reaching back over the one before: the first
+// cell of each, and which lanes see a pixel through each of K columns of taps.
 template <class T, int K>
 struct SquareColumns {
   static constexpr i64 kVectors = 8;
-  i64 begin = 0, end = 0;
+  i64 begin = 0, end = 0, count = 0, lanes = 0;
+  i64 cell[kVectors];
   LaneMask<T> inside[kVectors][K];
 
   void set(const Conv2dPass& p, i64 left, i64 j) {
     if (j == begin && end > 0) return;
     begin = j, end = min(p.grid_w, j + kVectors * kLanes<T>);
-    for_vectors<T>(end - j, [&](i64 i, i64 lanes) {
+    count = ceil_div(end - begin, kLanes<T>), lanes = min(kLanes<T>, p.grid_w);
+    for (i64 v = 0; v < count; ++v) {
+      cell[v] = min(j + v * kLanes<T>, p.grid_w - lanes);
       for (i64 c = 0; c < K; ++c) {
-        const i64 x = j + i + left + c;
-        inside[i / kLanes<T>][c] = lanes_between<T>(-x, min(p.src_w - x, lanes));
+        const i64 x = cell[v] + left + c;
+        inside[v][c] = lanes_between<T>(-x, min(p.src_w - x, lanes));
       }
-    });
+    }
   }
 };
 
@@ -43,9 +47,10 @@ void conv2d_square(const Conv2dProduct<T>& a, const Square<K>& square, Range ite
       columns.set(p, square.left, j);
       for (i64 i = 0; i < height; i += kBlock) {
         const SourceRows<T, kRows> rows(p, plane, i + square.top);
-        for_vectors<T>(columns.end - j, [&](i64 x, i64 lanes) {
-          const LaneMask<T>* const inside = columns.inside[x / kLanes<T>];
-          touch_rows<kBlock, false>(plane + (i + kBlock + K / 2) * p.src_w + j + x, p.src_w);
+        for (i64 v = 0; v < columns.count; ++v) {
+          const LaneMask<T>* const inside = columns.inside[v];
+          const i64 x = columns.cell[v];
+          touch_rows<kBlock, false>(plane + (i + kBlock + K / 2) * p.src_w + x, p.src_w);
           Vec<T> acc[kBlock] = {};
           for (int c = 0; c < K; ++c) {
             Vec<T> tap[K];
@@ -53,7 +58,7 @@ void conv2d_square(const Conv2dProduct<T>& a, const Square<K>& square, Range ite
             for (int k = 0; k < K; ++k) tap[k] = broadcast(taps[k * K + c]);
 #pragma GCC unroll 16
             for (int r = 0; r < kRows; ++r) {
-              const Vec<T> cells = load_lanes(rows(r, j + x + square.left + c), inside[c]);
+              const Vec<T> cells = load_lanes(rows(r, x + square.left + c), inside[c]);
 #pragma GCC unroll 8
               for (int q = 0; q < kBlock; ++q) {
                 if (q <= r && r < q + K) acc[q] += tap[r - q] * cells;
@@ -61,8 +66,8 @@ void conv2d_square(const Conv2dProduct<T>& a, const Square<K>& square, Range ite
             }
           }
 #pragma GCC unroll 8
-          for (int q = 0; q < kBlock; ++q) put((i + q) * width + j + x, acc[q], i + q < height ? lanes : 0);
-        });
+          for (int q = 0; q < kBlock; ++q) put((i + q) * width + x, acc[q], i + q < height ? columns.lanes : 0);
+        }
       }
     }
   }
