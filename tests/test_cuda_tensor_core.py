@@ -22,7 +22,8 @@ from jadro.testing.cases.base import FLOOR_ULPS, NAIVE_RUNS, widen
 
 KINDS = ["float16", "bfloat16", "tf32"]
 PLAIN = [case for case in conv2d.CASES if case.algorithm != "winograd"]
-# Past the tile, several slices of the depth, rows on 16 bytes and not, the large tile.
+# Past the tile, several slices of the depth, lines on 16 bytes, on 4 and on 2, the large tiles; operands that lie along
+# the depth and across it.
 PRODUCTS = [
     gemm.GemmCase("packed", 70, 75, 96, trans_b=True, bias=True),
     gemm.GemmCase("packed_tail", 65, 66, 72, trans_b=True, accumulate=True),
@@ -30,6 +31,19 @@ PRODUCTS = [
     gemm.GemmCase("loose_large", 260, 150, 33),
     gemm.GemmCase("sliced", 20, 30, 1100, trans_a=True),
     gemm.GemmCase("sliced_packed", 20, 30, 1104, trans_b=True, bias=True),
+    gemm.GemmCase("across_b", 70, 72, 96, bias=True),
+    gemm.GemmCase("across_b_wide", 63, 248, 40, accumulate=True),
+    gemm.GemmCase("across_b_large", 250, 256, 72),
+    gemm.GemmCase("across_both", 72, 80, 45, trans_a=True, accumulate=True),
+    gemm.GemmCase("across_both_wide", 56, 240, 33, trans_a=True),
+    gemm.GemmCase("across_both_large", 248, 256, 40, trans_a=True, bias=True),
+    gemm.GemmCase("across_both_sliced", 24, 32, 1100, trans_a=True),
+    gemm.GemmCase("across_a", 72, 70, 96, trans_a=True, trans_b=True),
+    gemm.GemmCase("words", 66, 70, 34, trans_b=True),
+    gemm.GemmCase("words_across_b", 66, 70, 34, bias=True),
+    gemm.GemmCase("words_across_both", 66, 70, 34, trans_a=True),
+    gemm.GemmCase("packs_and_words", 66, 70, 48),
+    gemm.GemmCase("loose_across_both", 65, 67, 35, trans_a=True),
 ]
 # Copies with the channels last: channels that do and do not fill pieces of 16 bytes, tiles of every shape that end
 # early, few channels of results, columns that lie on 16 bytes and not, phases of a stride with few taps or none, slices
@@ -135,7 +149,7 @@ def test_convolutions_without_rounding(case, dtype, device):
 
 
 @pytest.mark.parametrize("kind", [*KINDS, "float32"])
-@pytest.mark.parametrize("case", [gemm.CASES[0], PRODUCTS[0], PRODUCTS[4], PLAIN[0], *PIECES], ids=str)
+@pytest.mark.parametrize("case", [gemm.CASES[0], *PRODUCTS, PLAIN[0], *PIECES], ids=str)
 def test_the_order_of_threads_changes_no_bit(case, kind, device):
     if device.name == "cuda":
         pytest.skip("a GPU has an order of its own")

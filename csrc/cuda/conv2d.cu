@@ -52,13 +52,25 @@ constexpr i64 kFewChannels = 4;  // of a group: too few for a tile
 
 bool has_few_channels(const Conv2d& s) { return s.ic / s.groups <= kFewChannels && s.oc / s.groups <= kFewChannels; }
 
+// A product of single elements, which 16-bit floats do not have.
+template <class T, class A, class B, class C>
+cudaError_t multiply_elements(const Product& p, const A& a, const B& b, const C& c, void* scratch,
+                              cudaStream_t stream) {
+  if constexpr (sizeof(T) > 2) return multiply_exactly<T>(p, a, b, c, scratch, stream);
+  return cudaErrorInvalidValue;
+}
+template <class T>
+bool has_product(const Conv2d& s) {
+  return sizeof(T) > 2 || pieces_fit<T>(s);
+}
+
 // How the passes of a problem are computed.
 enum class Way { kProduct, kDirect, kNarrow };
 
 // Passes from groups of `in` to groups of `out` channels.
 template <class T>
 Way way_of(const Conv2d& s, Conv2dAlgorithm algorithm, i64 taps, i64 in, i64 out, i64 cells) {
-  if (algorithm == Conv2dAlgorithm::kDirect) return Way::kDirect;
+  if (algorithm == Conv2dAlgorithm::kDirect || !has_product<T>(s)) return Way::kDirect;
   if (algorithm == Conv2dAlgorithm::kIm2col) return Way::kProduct;
   if (has_few_channels(s)) return Way::kDirect;
   return is_narrow<T>(taps, in, out, cells, s.groups) ? Way::kNarrow : Way::kProduct;
@@ -82,8 +94,9 @@ Way data_way(const Conv2d& s, Conv2dAlgorithm algorithm) {
 }
 
 // The gradient of the weights has a direct form for few channels only.
+template <class T>
 bool weight_is_direct(const Conv2d& s, Conv2dAlgorithm algorithm) {
-  return has_few_channels(s) && algorithm != Conv2dAlgorithm::kIm2col;
+  return (has_few_channels(s) && algorithm != Conv2dAlgorithm::kIm2col) || !has_product<T>(s);
 }
 
 int narrow(i64 size) { return static_cast<int>(size); }
@@ -167,7 +180,7 @@ cudaError_t run_pass(const Conv2dPass& p, const T* src, const T* w, T* dst, cons
   if (way == Way::kNarrow) return run_narrow(columns, filters, stored, stream);
   if (way == Way::kProduct) {
     const Product product = product_of(p.out, p.cells(), p.depth(), p.groups, false);
-    return multiply<T>(product, filters, columns, stored, nullptr, stream);
+    return multiply_elements<T>(product, filters, columns, stored, nullptr, stream);
   }
   if (is_depthwise(p)) return run_depthwise(p, src, w, stored, stream);
   const Grid grid = grid_over(p.groups * p.out, p.cells());
@@ -286,7 +299,7 @@ i64 conv2d_data_scratch(const Conv2d& s, Conv2dAlgorithm algorithm) {
 template <class T>
 i64 conv2d_weight_scratch(const Conv2d& s, Conv2dAlgorithm algorithm) {
   const i64 bias = bias_scratch(s.n, s.oc, y_pixels(s)) * static_cast<i64>(sizeof(Sum<T>));
-  if (weight_is_direct(s, algorithm)) {
+  if (weight_is_direct<T>(s, algorithm)) {
     return std::max(bias, depthwise_scratch(forward_pass(s)) * static_cast<i64>(sizeof(Sum<T>)));
   }
   const i64 bytes = std::max(bias, product_scratch<T>(weight_product(s)));
@@ -329,8 +342,8 @@ cudaError_t weight_gradient(const Conv2d& s, const Conv2dPass& p, const T* dy, c
       return run_weight_pieces(s, p, dy, x, dw, scratch, stream);
     }
   }
-  return multiply<T>(weight_product(s), Conv2dResults<T>{p, dy}, Conv2dTransposedColumns<T>{{p, x}},
-                     StoredWeights<T>{dw, p.out, p.depth()}, scratch, stream);
+  return multiply_elements<T>(weight_product(s), Conv2dResults<T>{p, dy}, Conv2dTransposedColumns<T>{{p, x}},
+                              StoredWeights<T>{dw, p.out, p.depth()}, scratch, stream);
 }
 
 template <class T>
@@ -340,7 +353,7 @@ cudaError_t conv2d_backward_weight(const Conv2d& s, const T* dy, const T* x, T* 
   const i64 row_size = p.depth();
   constexpr std::size_t kShared = kThreads / 32 * sizeof(Sum<T>);
   cudaError_t error;
-  if (weight_is_direct(s, algorithm)) {
+  if (weight_is_direct<T>(s, algorithm)) {
     Sum<T>* const sums = static_cast<Sum<T>*>(scratch);
     if (depthwise_scratch(p) > 0) return depthwise_weight_gradient(p, x, dy, dw, db, sums, stream);
     const Conv2dTransposedColumns<T> columns{{p, x}};

@@ -3,6 +3,7 @@
 
 #include "cuda/channels_last.h"
 #include "cuda/conv2d_results.h"
+#include "cuda/multiply_lines.h"
 #include "cuda/multiply_pieces_exact.h"
 
 namespace jadro::cuda {
@@ -63,7 +64,7 @@ cudaError_t run_pieces(const Conv2dPass& p, const T* w, const Stored<T>& stored,
                        cudaStream_t stream) {
   const i64 channels = padded_channels<T>(p.in), row_size = channels * p.d.taps * p.h.taps * p.w.taps;
   const i64 size = p.groups * p.out * row_size;
-  Packed<T> filters{copies.filters, p.out, row_size, p.out * row_size};
+  Lines<T, true> filters{copies.filters, p.out, row_size, p.out * row_size};
   if (channels == p.in && row_size == channels && p.filters_in_order() && on_packs(w)) {
     filters.data = w;  // one tap: they are so already
   } else if (size > 0) {

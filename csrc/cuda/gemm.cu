@@ -1,8 +1,6 @@
-// Matrix products of operands with any strides.
-#include <utility>
-
+// Matrix products of operands with any strides; on tensor cores, with a stride of 1 along one of the axes.
 #include "cuda/gemm.h"
-#include "cuda/multiply_pieces.h"
+#include "cuda/multiply_lines.h"
 
 namespace jadro::cuda {
 namespace {
@@ -36,6 +34,14 @@ struct Rows {
   }
 };
 
+// f(lines) of rows of A or columns of B, `along` apart, whose elements are `deep` apart.
+template <class T, class F>
+cudaError_t with_lines(const T* data, i64 count, i64 along, i64 deep, F f) {
+  if (deep == 1) return f(lines_of<T, true>(data, count, along));
+  if (along == 1) return f(lines_of<T, false>(data, count, deep));
+  return cudaErrorInvalidValue;
+}
+
 }  // namespace
 
 template <class T>
@@ -48,14 +54,18 @@ cudaError_t gemm(const Gemm<T, Result>& g, void* scratch, cudaStream_t stream) {
   const Product p = product_of(g.m, g.n, g.k, 1, scratch != nullptr);
   const Rows<Result> c{g.c, g.c_row, g.bias, g.accumulate};
   if constexpr (!std::is_same_v<T, double>) {
-    const bool along = g.a_col == 1 && g.b_row == 1;
-    if (uses_tensor_cores<T>() && along && can_be_packed(g.a, g.a_row, 0) && can_be_packed(g.b, g.b_col, 0)) {
-      return multiply_pieces_on_tensor_cores<T>(p, Packed<T>{g.a, g.m, g.a_row, 0}, Packed<T>{g.b, g.n, g.b_col, 0}, c,
-                                                scratch, stream);
+    if (uses_tensor_cores<T>()) {
+      return with_lines(g.a, g.m, g.a_row, g.a_col, [&](const auto& a) {
+        return with_lines(g.b, g.n, g.b_col, g.b_row,
+                          [&](const auto& b) { return multiply_lines(p, a, b, c, scratch, stream); });
+      });
     }
   }
-  const Strided<T> a{g.a, g.m, g.a_row, g.a_col, g.a_col == 1}, b{g.b, g.n, g.b_col, g.b_row, g.b_row == 1};
-  return multiply<T>(p, a, b, c, scratch, stream);
+  if constexpr (sizeof(T) > 2) {
+    const Strided<T> a{g.a, g.m, g.a_row, g.a_col, g.a_col == 1}, b{g.b, g.n, g.b_col, g.b_row, g.b_row == 1};
+    return multiply_exactly<T>(p, a, b, c, scratch, stream);
+  }
+  return cudaErrorInvalidValue;
 }
 
 void allow_tf32(bool allowed) { tf32_allowed = allowed; }

@@ -238,9 +238,10 @@ cudaError_t add_slices(const Product& p, const C& c, const Slices<T>& slices, cu
                 c, slices);
 }
 
-// In the arithmetic of T itself.
+// In the arithmetic of T itself, float or double.
 template <class T, class A, class B, class C>
 cudaError_t multiply_exactly(const Product& p, const A& a, const B& b, const C& c, void* scratch, cudaStream_t stream) {
+  if (p.rows == 0 || p.columns == 0 || p.batches == 0) return cudaSuccess;
   const Slices<T> slices{static_cast<T*>(scratch), p.rows, p.columns, p.slices};
   constexpr int kLarge = sizeof(T) == 4 ? 128 : 64;
   const cudaError_t error = wants_large_tile(p, kLarge) ? multiply_with<T, kLarge>(p, a, b, c, slices, stream)

@@ -1,4 +1,5 @@
-// The tile on tensor cores for operands that lie in memory in pieces of 16 bytes.
+// The tile on tensor cores, of 16-bit floats and, where that is asked for, of float32 as TF32; sums are float32.
+// Operands lie in memory in pieces of 16 bytes.
 //
 // Such an operand has place(index) and step(k, end), and piece(place, step), which is where 16 bytes of it lie and how
 // many of them count. deep: a piece runs along the depth, and a slice stands in shared memory by rows of A, or columns
@@ -6,14 +7,43 @@
 // has slack, so that what a warp reads at once lies in different banks.
 //
 // Slices go through kStages buffers, copied behind the threads' backs: while one is multiplied, the next ones are on
-// their way. Results pass through shared memory, so that neighbouring threads write neighbouring columns.
+// their way. Eight warps, two by four, share the tile out. Results pass through shared memory, so that neighbouring
+// threads write neighbouring columns.
 #pragma once
 
-#include "cuda/multiply_tensor.h"
+#include <atomic>
+
+#include "cuda/multiply.h"
 
 namespace jadro::cuda {
 
-constexpr int kStages = 4;
+// Whether products of float32 may round their operands to TF32, 10 bits of the mantissa.
+inline std::atomic<bool> tf32_allowed{false};
+
+template <class T>
+bool uses_tensor_cores() {
+  if constexpr (std::is_same_v<T, float>) return tf32_allowed;
+  return sizeof(T) == 2;
+}
+
+constexpr int kStages = 4, kWordDepth = 16;  // buffers; words of the depth in each
+
+template <class T>
+constexpr int kTensorDepth = kWordDepth * 4 / static_cast<int>(sizeof(T));
+
+template <int kTileRows, int kTileColumns>
+struct WarpTile {
+  static constexpr int kRows = kTileRows / 2, kColumns = kTileColumns / 4, kDown = kRows / 16, kAlong = kColumns / 8;
+  int row, column, g, w;  // of the warp in the tile, and of the lane in a fragment
+
+  __device__ WarpTile() {
+    const int t = static_cast<int>(threadIdx.x), warp = t / 32;
+    row = warp / 4 * kRows;
+    column = warp % 4 * kColumns;
+    g = t % 32 / 4;
+    w = t % 4;
+  }
+};
 
 template <class T>
 constexpr int kPieceSize = 16 / static_cast<int>(sizeof(T));
@@ -23,33 +53,9 @@ struct Piece {
   const T* from;
   int bytes;
 };
-
-// Rows of A, or columns of B, that are contiguous along the depth and begin on 16 bytes.
 template <class T>
-struct Packed {
-  static constexpr bool deep = true;
-  const T* data;
-  i64 count, row_size, batch;
-
-  struct Step {
-    i64 k;
-    int bytes;
-  };
-  __device__ void select(i64 index) { data += index * batch; }
-  __device__ i64 place(i64 index) const { return index < count ? index * row_size : -1; }
-  __device__ Step step(i64 k, i64 end) const {
-    const i64 left = min(end - k, static_cast<i64>(kPieceSize<T>));
-    return {k, left > 0 ? static_cast<int>(left) * static_cast<int>(sizeof(T)) : 0};
-  }
-  __device__ Piece<T> piece(i64 place, const Step& step) const {
-    return place >= 0 && step.bytes > 0 ? Piece<T>{data + place + step.k, step.bytes} : Piece<T>{data, 0};
-  }
-};
-
-// Whether rows that are `row_size` apart all begin on 16 bytes.
-template <class T>
-bool can_be_packed(const T* data, i64 row_size, i64 batch) {
-  return on_packs(data) && row_size % kPieceSize<T> == 0 && batch % kPieceSize<T> == 0;
+__device__ void copy_piece(T* shared, const Piece<T>& piece) {
+  copy_async<16>(shared, piece.from, piece.bytes);
 }
 
 // A slice of kTile rows, or columns, in shared memory, and how the block shares its pieces out.
@@ -95,9 +101,7 @@ struct PieceFetcher {
   }
   __device__ void fetch(i64 k0, i64 end, T* buffer) const {
     T* const to = buffer + first * Tile::kRow + element;
-    each(k0, end, [&](int i, const Piece<T>& piece) {
-      copy_async(to + i * Tile::kApart * Tile::kRow, piece.from, piece.bytes);
-    });
+    each(k0, end, [&](int i, const auto& piece) { copy_piece(to + i * Tile::kApart * Tile::kRow, piece); });
   }
 };
 

@@ -53,8 +53,9 @@ inline u32 word_at(const void* p) {
   return word;
 }
 
-inline void copy_async(void* shared, const void* from, int bytes) {
-  std::memset(shared, 0, 16);
+template <int kBytes>
+void copy_async(void* shared, const void* from, int bytes) {
+  std::memset(shared, 0, kBytes);
   std::memcpy(shared, from, static_cast<std::size_t>(bytes));
 }
 inline void commit_copies() {}
@@ -103,11 +104,17 @@ __device__ inline void tensor_product(float (&c)[4], const u32 (&a)[4], const u3
 
 __device__ inline u32 word_at(const void* p) { return *static_cast<const u32*>(p); }
 
-// 16 bytes to shared memory without passing through registers: the first `bytes` of them from memory, the others 0.
-// Both ends lie on 16 bytes.
+// 16 bytes, or 4, to shared memory without passing through registers: the first `bytes` of them from memory, the others
+// 0. Both ends lie on as many bytes.
+template <int kBytes>
 __device__ inline void copy_async(void* shared, const void* from, int bytes) {
   const u32 to = static_cast<u32>(__cvta_generic_to_shared(shared));
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
+  if constexpr (kBytes == 16) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from), "r"(bytes) : "memory");
+  } else {
+    asm volatile("cp.async.ca.shared.global [%0], [%1], %3, %2;" ::"r"(to), "l"(from), "r"(bytes), "n"(kBytes)
+                 : "memory");
+  }
 }
 // The copies since the last call are a group.
 __device__ inline void commit_copies() { asm volatile("cp.async.commit_group;" ::: "memory"); }
