@@ -153,12 +153,13 @@ PyObject* watch(PyObject*, PyObject* told) {
 }
 
 void setup(const py::type& tensor, py::object scalar, py::object asarray, py::object add, py::object fit,
-           py::object errstate, py::object quiet_var, py::object quiet_value) {
+           py::object hooked, py::object errstate, py::object quiet_var, py::object quiet_value) {
   tape.tensor = reinterpret_cast<PyTypeObject*>(py::object(tensor).release().ptr());
   tape.scalar = std::move(scalar);
   tape.asarray = std::move(asarray);
   tape.add = std::move(add);
   tape.fit = std::move(fit);
+  tape.hooked = std::move(hooked);
   tape.errstate = std::move(errstate);
   tape.quiet_var = std::move(quiet_var);
   tape.quiet_value = std::move(quiet_value);
@@ -226,7 +227,7 @@ void bind_tape(py::module_& m) {
   for (const auto& [slot, text] : names) *slot = PyUnicode_InternFromString(text);
   if (PyModule_AddFunctions(m.ptr(), functions) != 0) throw py::error_already_set();
   m.def("tape_setup", &setup, py::arg("tensor"), py::arg("scalar"), py::arg("asarray"), py::arg("add"), py::arg("fit"),
-        py::arg("errstate"), py::arg("quiet_var"), py::arg("quiet_value"));
+        py::arg("hooked"), py::arg("errstate"), py::arg("quiet_var"), py::arg("quiet_value"));
 }
 
 }  // namespace jadro

@@ -17,6 +17,7 @@ import numpy as np
 from . import _core
 from ._core import is_grad_enabled
 from .backend import Array, compute
+from .hooks import hooked
 from .tensor import Tensor, as_tensor, wrap
 
 __all__ = ["Elementary", "Function", "Node", "backward", "enable_grad", "grad", "is_grad_enabled", "no_grad"]
@@ -142,7 +143,7 @@ def _total(a: Array, b: Array) -> Array:
     return compute(np.add, a, b)
 
 
-_core.tape_setup(Tensor, np.generic, np.asarray, _total, _fit, _ignore, *_quiet())
+_core.tape_setup(Tensor, np.generic, np.asarray, _total, _fit, hooked, _ignore, *_quiet())
 
 
 def _seed(call: str, out: Tensor, grad: Any) -> Any:
