@@ -147,6 +147,11 @@ PyObject* leave_mode(PyObject*, PyObject*) {
   Py_RETURN_NONE;
 }
 
+PyObject* set_mode(PyObject*, PyObject* enabled) {
+  recording = enabled == Py_True;
+  Py_RETURN_NONE;
+}
+
 PyObject* watch(PyObject*, PyObject* told) {
   Py_XSETREF(watcher, told == Py_None ? nullptr : Py_NewRef(told));
   Py_RETURN_NONE;
@@ -187,6 +192,7 @@ PyMethodDef functions[] = {
      "is_grad_enabled() -> bool\n\nWhether operations are recorded in this thread."},
     {"enter_mode", enter_mode, METH_O, "enter_mode(enabled: bool) -> None"},
     {"leave_mode", leave_mode, METH_NOARGS, "leave_mode() -> None"},
+    {"set_mode", set_mode, METH_O, "set_mode(enabled: bool) -> None"},
     {},
 };
 

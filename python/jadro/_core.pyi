@@ -47,8 +47,7 @@ class _TensorBase:
     _node: Node | None
     _index: int
     _version: list[int]
-    @property
-    def _hooks(self) -> dict[int, Any]: ...  # of this leaf, or this output of its Node
+    _hooks: dict[int, Any]  # of this leaf, or this output of its Node
 
 class Node:
     """One recorded call, and the `ctx` that its Function's `forward` and `backward` share.
@@ -115,6 +114,8 @@ def enter_mode(enabled: bool) -> None:
     """Turns the thread's recording on or off, until `leave_mode`."""
 
 def leave_mode() -> None: ...
+def set_mode(enabled: bool) -> None:
+    """Turns the thread's recording on or off."""
 
 # --- GEMM -----------------------------------------------------------------------------------------------------------
 def gemm(
