@@ -36,6 +36,7 @@ from .ops.creation import (
     zeros,
     zeros_like,
 )
+from .ops.einsum import einsum
 from .ops.elementwise import (
     abs,
     clamp,
@@ -75,14 +76,15 @@ from .tensor import Tensor, as_tensor, from_dlpack, tensor
 
 __all__ = [
     "Function", "Tensor", "__version__", "abs", "all", "any", "arange", "argmax", "argmin", "as_tensor", "bool",
-    "cat", "clamp", "clone", "cos", "cumsum", "empty", "empty_like", "enable_grad", "exp", "eye", "flatten", "flip",
-    "float16", "float32", "float64", "from_dlpack", "full", "full_like", "gather", "get_float32_matmul_precision",
-    "get_num_threads", "grad", "inference_mode", "int32", "int64", "is_grad_enabled", "isfinite", "isinf", "isnan",
-    "linspace", "log", "log1p", "log_softmax", "logsumexp", "manual_seed", "matmul", "max", "maximum", "mean",
-    "min", "minimum", "nn", "no_grad", "ones", "ones_like", "ops", "permute", "pow", "rand", "randint", "randn",
-    "random", "randperm", "relu", "reshape", "set_float32_matmul_precision", "set_grad_enabled", "set_num_threads",
-    "show_config", "sigmoid", "sin", "softmax", "split", "sqrt", "square", "squeeze", "stack", "std", "sum", "tanh",
-    "tensor", "transpose", "uint8", "unsqueeze", "var", "verbose", "where", "zeros", "zeros_like",
+    "cat", "clamp", "clone", "cos", "cumsum", "einsum", "empty", "empty_like", "enable_grad", "exp", "eye",
+    "flatten", "flip", "float16", "float32", "float64", "from_dlpack", "full", "full_like", "gather",
+    "get_float32_matmul_precision", "get_num_threads", "grad", "inference_mode", "int32", "int64",
+    "is_grad_enabled", "isfinite", "isinf", "isnan", "linspace", "log", "log1p", "log_softmax", "logsumexp",
+    "manual_seed", "matmul", "max", "maximum", "mean", "min", "minimum", "nn", "no_grad", "ones", "ones_like",
+    "ops", "permute", "pow", "rand", "randint", "randn", "random", "randperm", "relu", "reshape",
+    "set_float32_matmul_precision", "set_grad_enabled", "set_num_threads", "show_config", "sigmoid", "sin",
+    "softmax", "split", "sqrt", "square", "squeeze", "stack", "std", "sum", "tanh", "tensor", "transpose", "uint8",
+    "unsqueeze", "var", "verbose", "where", "zeros", "zeros_like",
 ]  # fmt: skip
 
 globals().update((_name, _run) for _name, _run in functions().items() if _name not in __all__)
