@@ -116,7 +116,8 @@ def grid_sample(
             part = part * functools.reduce(operator.mul, (weight for _, weight in corner)).unsqueeze(-1)
         y = part if y is None else y + part
     if mode == "nearest" and grid.requires_grad:
-        y = y + where(np.False_, grid[..., :1], grid.dtype.type(0))
+        one = grid[..., :1]
+        y = y + where(isnan(one), one, grid.dtype.type(0))  # 0, with the gradient 0
     return y.permute(0, n + 1, *range(1, n + 1))
 
 
