@@ -21,7 +21,7 @@ INCLUDES = {
 # Each module of the package imports from its own height or below.
 HEIGHT = {
     "_core": 0, "_cuda": 0, "_version": 0,
-    "backend": 1, "tensor": 1, "autograd": 1, "random": 1, "config": 1,
+    "backend": 1, "tensor": 1, "autograd": 1, "hooks": 1, "random": 1, "config": 1,
     "ops": 2,
     "nn": 3, "optim": 3, "testing": 3,
     "data": 4, "gradient_flow": 4, "text": 4, "serialization": 4, "train": 5, "onnx": 5,

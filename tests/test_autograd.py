@@ -169,6 +169,48 @@ def test_no_grad_and_enable_grad():
     assert jadro.is_grad_enabled()
 
 
+def test_set_grad_enabled():
+    x = leaf(2)
+    jadro.set_grad_enabled(False)
+    assert not jadro.is_grad_enabled() and not (x * 2).requires_grad
+    jadro.set_grad_enabled(True)
+    for mode in (True, False):
+        with jadro.no_grad():
+            with jadro.set_grad_enabled(mode):
+                assert (x * 2).requires_grad is mode
+            assert not jadro.is_grad_enabled()
+
+        @jadro.set_grad_enabled(mode)
+        def called():
+            return x * 2
+
+        assert jadro.is_grad_enabled()
+        assert called().requires_grad is mode and called().requires_grad is mode
+        assert jadro.is_grad_enabled()
+    with pytest.raises(KeyError), jadro.set_grad_enabled(False):
+        raise KeyError
+    assert jadro.is_grad_enabled()
+
+
+def test_inference_mode():
+    x = leaf(2)
+    with jadro.inference_mode():
+        y = x * 2
+        with jadro.inference_mode(False):
+            assert (x * 2).requires_grad
+    assert not y.requires_grad and (y * x).requires_grad
+
+    @jadro.inference_mode
+    def bare():
+        return x * 2
+
+    @jadro.inference_mode()
+    def called():
+        return x * 2
+
+    assert not bare().requires_grad and not called().requires_grad and jadro.is_grad_enabled()
+
+
 def test_the_mode_belongs_to_its_thread():
     seen = []
     with jadro.no_grad():

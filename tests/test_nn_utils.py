@@ -110,3 +110,68 @@ def test_evaluating_gives_every_module_its_mode_back():
         assert not any(m.training for m in net.modules())
         raise KeyError
     assert [m.training for m in net.modules()] == [True, True, False]
+
+
+# --- sequences of unlike lengths --------------------------------------------------------------------------------------
+LENGTHS = [3, 5, 0, 1]
+
+
+def ragged(*rest):
+    rng = np.random.default_rng(0)
+    return [jadro.tensor(rng.normal(size=(n, *rest)), requires_grad=True) for n in LENGTHS]
+
+
+@pytest.mark.parametrize("side", ["right", "left"])
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("rest", [(), (2,), (2, 3)])
+def test_pad_sequence_equals_pytorch(rest, batch_first, side):
+    torch = pytest.importorskip("torch")
+    sequences = ragged(*rest)
+    theirs = [torch.tensor(s.data, requires_grad=True) for s in sequences]
+    y = utils.rnn.pad_sequence(sequences, batch_first, -1.5, side)
+    t = torch.nn.utils.rnn.pad_sequence(theirs, batch_first, -1.5, side)
+    np.testing.assert_array_equal(y.data, t.detach().numpy())
+    dy = np.random.default_rng(1).normal(size=y.shape)
+    y.backward(dy)
+    t.backward(torch.tensor(dy))
+    for s, other in zip(sequences, theirs, strict=True):
+        np.testing.assert_array_equal(s.grad.data, other.grad.numpy())
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_unpad_sequence_gives_back_what_was_padded(batch_first):
+    sequences = ragged(2)
+    padded = utils.rnn.pad_sequence(sequences, batch_first)
+    parts = utils.rnn.unpad_sequence(padded, jadro.tensor(LENGTHS), batch_first)
+    assert len(parts) == len(sequences)
+    for part, s in zip(parts, sequences, strict=True):
+        np.testing.assert_array_equal(part.data, s.data)
+    sum((part**2).sum() for part in parts).backward()
+    for s in sequences:
+        np.testing.assert_array_equal(s.grad.data, 2 * s.data)
+
+
+def test_padded_sequences_run_as_each_alone():
+    sequences, layer = ragged(2), nn.LSTM(2, 3, bidirectional=True).double()
+    y, _ = layer(utils.rnn.pad_sequence(sequences), lengths=LENGTHS)
+    for part, s in zip(utils.rnn.unpad_sequence(y, LENGTHS), sequences, strict=True):
+        if len(s):
+            np.testing.assert_allclose(part.data, layer(s)[0].data, rtol=1e-10, atol=1e-12)
+
+
+def test_sequences_that_do_not_fit():
+    pad, unpad = utils.rnn.pad_sequence, utils.rnn.unpad_sequence
+    x, y = np.zeros((3, 2)), np.zeros((3, 4))
+    for call, error, message in (
+        (lambda: pad([]), ValueError, "sequences is empty"),
+        (lambda: pad([x, y]), ValueError, r"sequences\[1\] has shape \(3, 4\), expected \(length, \*\(2,\)\)"),
+        (lambda: pad([np.float32(1)]), ValueError, r"sequences\[0\] has shape \(\)"),
+        (lambda: pad([x, x.astype(np.float32)]), TypeError, r"sequences\[1\] has dtype float32, expected float64"),
+        (lambda: pad([x], padding_side="top"), ValueError, "padding_side is 'top', expected 'left' or 'right'"),
+        (lambda: unpad(np.zeros(3), [1]), ValueError, r"padded_sequences has shape \(3,\), expected two axes"),
+        (lambda: unpad(x, [1]), ValueError, r"lengths has shape \(1,\), expected \(2,\)"),
+        (lambda: unpad(x, [1, 4]), ValueError, r"lengths reach 1\.\.4, expected 0\.\.3"),
+        (lambda: unpad(x, [1.0, 2.0]), TypeError, "lengths has dtype float32, expected integers"),
+    ):
+        with pytest.raises(error, match=message):
+            call()

@@ -147,18 +147,24 @@ PyObject* leave_mode(PyObject*, PyObject*) {
   Py_RETURN_NONE;
 }
 
+PyObject* set_mode(PyObject*, PyObject* enabled) {
+  recording = enabled == Py_True;
+  Py_RETURN_NONE;
+}
+
 PyObject* watch(PyObject*, PyObject* told) {
   Py_XSETREF(watcher, told == Py_None ? nullptr : Py_NewRef(told));
   Py_RETURN_NONE;
 }
 
 void setup(const py::type& tensor, py::object scalar, py::object asarray, py::object add, py::object fit,
-           py::object errstate, py::object quiet_var, py::object quiet_value) {
+           py::object hooked, py::object errstate, py::object quiet_var, py::object quiet_value) {
   tape.tensor = reinterpret_cast<PyTypeObject*>(py::object(tensor).release().ptr());
   tape.scalar = std::move(scalar);
   tape.asarray = std::move(asarray);
   tape.add = std::move(add);
   tape.fit = std::move(fit);
+  tape.hooked = std::move(hooked);
   tape.errstate = std::move(errstate);
   tape.quiet_var = std::move(quiet_var);
   tape.quiet_value = std::move(quiet_value);
@@ -186,6 +192,7 @@ PyMethodDef functions[] = {
      "is_grad_enabled() -> bool\n\nWhether operations are recorded in this thread."},
     {"enter_mode", enter_mode, METH_O, "enter_mode(enabled: bool) -> None"},
     {"leave_mode", leave_mode, METH_NOARGS, "leave_mode() -> None"},
+    {"set_mode", set_mode, METH_O, "set_mode(enabled: bool) -> None"},
     {},
 };
 
@@ -226,7 +233,7 @@ void bind_tape(py::module_& m) {
   for (const auto& [slot, text] : names) *slot = PyUnicode_InternFromString(text);
   if (PyModule_AddFunctions(m.ptr(), functions) != 0) throw py::error_already_set();
   m.def("tape_setup", &setup, py::arg("tensor"), py::arg("scalar"), py::arg("asarray"), py::arg("add"), py::arg("fit"),
-        py::arg("errstate"), py::arg("quiet_var"), py::arg("quiet_value"));
+        py::arg("hooked"), py::arg("errstate"), py::arg("quiet_var"), py::arg("quiet_value"));
 }
 
 }  // namespace jadro

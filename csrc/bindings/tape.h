@@ -19,6 +19,7 @@ struct TensorObject {
   PyObject *data, *grad;
   PyObject* node;     // the call that made it; NULL for a leaf
   PyObject* version;  // [writes to the memory behind data], one list for all views of it; NULL until it is asked for
+  PyObject* hooks;    // of a leaf: a dict of functions of its gradient; NULL until it is asked for
   PyObject* weakrefs;
   Py_ssize_t index;  // which output of that call
   char requires_grad;
@@ -49,6 +50,7 @@ struct Record {
   std::vector<Edge> edges;
   std::vector<Form> outputs;
   std::vector<Origin> origins;  // of the saved arrays
+  py::object hooks;             // {output: dict of functions of its gradient}; empty until it is asked for
   bool freed = false;
 };
 
@@ -65,6 +67,7 @@ struct Tape {
   PyTypeObject *tensor_base = nullptr, *node = nullptr, *tensor = nullptr;
   py::object scalar, asarray, add;    // numpy.generic, numpy.asarray, the sum of two gradients
   py::object fit;                     // the gradient of what was broadcast, summed to a shape
+  py::object hooked;                  // the gradient that a dict of hooks makes of one
   py::object quiet_var, quiet_value;  // NumPy's context variable of error handling, and "ignore all" in it
   py::object errstate;                // what to do where NumPy has no such variable
   PyObject *forward, *backward, *backward_graph, *may_warn, *is_view, *adds_waiting, *dtype, *shape, *kind, *name,
@@ -105,6 +108,7 @@ inline NodeObject* as_node(PyObject* object) { return reinterpret_cast<NodeObjec
 py::object array_of(TensorObject* tensor);    // its data
 Form form_of(PyObject* array);                // of an array or a Tensor
 py::object version_of(TensorObject* tensor);  // its version list
+py::object hooks_of(TensorObject* tensor);    // the dict of its hooks
 Edge edge_of(TensorObject* tensor);           // where its gradient goes
 py::object as_array(py::object result);       // NumPy's scalars as arrays, the rest as it is
 

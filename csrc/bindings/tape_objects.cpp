@@ -19,6 +19,7 @@ int tensor_traverse(PyObject* self, visitproc visit, void* arg) {
   Py_VISIT(t->grad);
   Py_VISIT(t->node);
   Py_VISIT(t->version);
+  Py_VISIT(t->hooks);
   return 0;
 }
 
@@ -28,6 +29,7 @@ int tensor_clear(PyObject* self) {
   Py_CLEAR(t->grad);
   Py_CLEAR(t->node);
   Py_CLEAR(t->version);
+  Py_CLEAR(t->hooks);
   return 0;
 }
 
@@ -44,6 +46,10 @@ void tensor_dealloc(PyObject* self) {
 
 PyObject* get_version(PyObject* self, void*) {
   return guarded([&] { return version_of(as_tensor(self)); });
+}
+
+PyObject* get_hooks(PyObject* self, void*) {
+  return guarded([&] { return hooks_of(as_tensor(self)); });
 }
 
 int set_version(PyObject* self, PyObject* value, void*) {
@@ -65,7 +71,8 @@ PyMemberDef tensor_members[] = {
     {"__weaklistoffset__", T_PYSSIZET, offsetof(TensorObject, weakrefs), READONLY, nullptr},
     {},
 };
-PyGetSetDef tensor_properties[] = {{"_version", get_version, set_version, nullptr, nullptr}, {}};
+PyGetSetDef tensor_properties[] = {
+    {"_version", get_version, set_version, nullptr, nullptr}, {"_hooks", get_hooks, nullptr, nullptr, nullptr}, {}};
 PyType_Slot tensor_slots[] = {
     {Py_tp_dealloc, reinterpret_cast<void*>(tensor_dealloc)},
     {Py_tp_traverse, reinterpret_cast<void*>(tensor_traverse)},
@@ -91,6 +98,7 @@ int node_traverse(PyObject* self, visitproc visit, void* arg) {
     Py_VISIT(origin.version.ptr());
     Py_VISIT(origin.input.ptr());
   }
+  Py_VISIT(node->record->hooks.ptr());
   return 0;
 }
 
@@ -253,6 +261,17 @@ py::object version_of(TensorObject* tensor) {
   return version;
 }
 
+py::object hooks_of(TensorObject* tensor) {
+  const py::object node = load(tensor, tensor->node);
+  if (!node) {
+    if (!tensor->hooks) tensor->hooks = py::dict().release().ptr();
+    return load(tensor, tensor->hooks);
+  }
+  py::object& outputs = as_node(node.ptr())->record->hooks;
+  if (!outputs) outputs = py::dict();
+  return outputs.attr("setdefault")(tensor->index, py::dict());
+}
+
 Edge edge_of(TensorObject* tensor) {
   py::object node = load(tensor, tensor->node);
   if (node) return {std::move(node), tensor->index};
@@ -333,6 +352,7 @@ void release_node(NodeObject* node) {
     node->record->freed = true;
     const std::vector<Edge> edges = std::move(node->record->edges);  // dropped once nothing points to them any more
     const std::vector<Origin> origins = std::move(node->record->origins);
+    const py::object hooks = std::move(node->record->hooks);
     node->record->edges.clear();
     node->record->origins.clear();
   }

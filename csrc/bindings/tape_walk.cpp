@@ -166,16 +166,28 @@ void Walk::visit(NodeObject* node, const std::vector<py::object>& dys) {
   if (!retain_graph_) release_node(node);
 }
 
+// The whole gradient of output `i`, or what its hooks make of it.
+void run_hooks(NodeObject* node, std::size_t i, py::object& grad) {
+  const py::object outputs = node->record->hooks;
+  PyObject* hooks = PyDict_GetItem(outputs.ptr(), py::int_(i).ptr());
+  if (hooks && grad) grad = tape.hooked(py::handle(hooks), grad);
+}
+
 void Walk::run() {
   while (!waiting_.empty()) {
     const Waiting newest = std::move(waiting_.extract(std::prev(waiting_.end())).mapped());
     std::vector<py::object> dys;
     for (std::size_t i = 0; i < newest.outputs.size(); ++i) {
       dys.push_back(newest.outputs[i].grad);
+      if (as_node(newest.node.ptr())->record->hooks) run_hooks(as_node(newest.node.ptr()), i, dys[i]);
       const auto wanted = wanted_.find({newest.node.ptr(), static_cast<Py_ssize_t>(i)});
       if (dys[i] && wanted != wanted_.end()) wanted->second = dys[i];
     }
     if (!reach_ || reach_->count(newest.node.ptr())) visit(as_node(newest.node.ptr()), dys);
+  }
+  for (auto& [leaf, pending] : leaves_) {
+    TensorObject* tensor = as_tensor(leaf.ptr());
+    if (tensor->hooks && pending.grad) pending.grad = tape.hooked(load(tensor, tensor->hooks), pending.grad);
   }
 }
 

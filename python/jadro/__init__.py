@@ -8,7 +8,7 @@ import numpy as _np
 
 from . import nn, ops, random
 from ._version import __version__
-from .autograd import Function, enable_grad, grad, is_grad_enabled, no_grad
+from .autograd import Function, enable_grad, grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .config import (
     get_float32_matmul_precision,
     get_num_threads,
@@ -36,6 +36,7 @@ from .ops.creation import (
     zeros,
     zeros_like,
 )
+from .ops.einsum import einsum
 from .ops.elementwise import (
     abs,
     clamp,
@@ -75,12 +76,13 @@ from .tensor import Tensor, as_tensor, from_dlpack, tensor
 
 __all__ = [
     "Function", "Tensor", "__version__", "abs", "all", "any", "arange", "argmax", "argmin", "as_tensor", "bool",
-    "cat", "clamp", "clone", "cos", "cumsum", "empty", "empty_like", "enable_grad", "exp", "eye", "flatten", "flip",
-    "float16", "float32", "float64", "from_dlpack", "full", "full_like", "gather", "get_float32_matmul_precision",
-    "get_num_threads", "grad", "int32", "int64", "is_grad_enabled", "isfinite", "isinf", "isnan", "linspace", "log",
-    "log1p", "log_softmax", "logsumexp", "manual_seed", "matmul", "max", "maximum", "mean", "min", "minimum", "nn",
-    "no_grad", "ones", "ones_like", "ops", "permute", "pow", "rand", "randint", "randn", "random", "randperm",
-    "relu", "reshape", "set_float32_matmul_precision", "set_num_threads", "show_config", "sigmoid", "sin",
+    "cat", "clamp", "clone", "cos", "cumsum", "einsum", "empty", "empty_like", "enable_grad", "exp", "eye",
+    "flatten", "flip", "float16", "float32", "float64", "from_dlpack", "full", "full_like", "gather",
+    "get_float32_matmul_precision", "get_num_threads", "grad", "inference_mode", "int32", "int64",
+    "is_grad_enabled", "isfinite", "isinf", "isnan", "linspace", "log", "log1p", "log_softmax", "logsumexp",
+    "manual_seed", "matmul", "max", "maximum", "mean", "min", "minimum", "nn", "no_grad", "ones", "ones_like",
+    "ops", "permute", "pow", "rand", "randint", "randn", "random", "randperm", "relu", "reshape",
+    "set_float32_matmul_precision", "set_grad_enabled", "set_num_threads", "show_config", "sigmoid", "sin",
     "softmax", "split", "sqrt", "square", "squeeze", "stack", "std", "sum", "tanh", "tensor", "transpose", "uint8",
     "unsqueeze", "var", "verbose", "where", "zeros", "zeros_like",
 ]  # fmt: skip

@@ -47,6 +47,7 @@ class _TensorBase:
     _node: Node | None
     _index: int
     _version: list[int]
+    _hooks: dict[int, Any]  # of this leaf, or this output of its Node
 
 class Node:
     """One recorded call, and the `ctx` that its Function's `forward` and `backward` share.
@@ -99,11 +100,12 @@ def compute(ufunc: np.ufunc, *xs: Any) -> Any:
 
 def tape_setup(
     tensor: type, scalar: type, asarray: Callable[[Any], Any], add: Callable[[Any, Any], Any],
-    fit: Callable[[Any, tuple[int, ...]], Any], errstate: Callable[[], Any], quiet_var: ContextVar[Any] | None,
-    quiet_value: Any,
+    fit: Callable[[Any, tuple[int, ...]], Any], hooked: Callable[[dict[int, Any], Any], Any],
+    errstate: Callable[[], Any], quiet_var: ContextVar[Any] | None, quiet_value: Any,
 ) -> None:  # fmt: skip
-    """What the tape needs of Python: the class Tensor, `numpy.generic`, `numpy.asarray`, the sum of two gradients, a
-    context manager that silences NumPy, and the context variable and value that do the same."""
+    """What the tape needs of Python: the class Tensor, `numpy.generic`, `numpy.asarray`, the sum of two gradients,
+    the one summed to a shape, the one that hooks make of it, a context manager that silences NumPy, and the context
+    variable and value that do the same."""
 
 def is_grad_enabled() -> bool:
     """Whether operations are recorded in this thread."""
@@ -112,6 +114,8 @@ def enter_mode(enabled: bool) -> None:
     """Turns the thread's recording on or off, until `leave_mode`."""
 
 def leave_mode() -> None: ...
+def set_mode(enabled: bool) -> None:
+    """Turns the thread's recording on or off."""
 
 # --- GEMM -----------------------------------------------------------------------------------------------------------
 def gemm(

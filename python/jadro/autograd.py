@@ -17,9 +17,13 @@ import numpy as np
 from . import _core
 from ._core import is_grad_enabled
 from .backend import Array, compute
+from .hooks import hooked
 from .tensor import Tensor, as_tensor, wrap
 
-__all__ = ["Elementary", "Function", "Node", "backward", "enable_grad", "grad", "is_grad_enabled", "no_grad"]
+__all__ = [
+    "Elementary", "Function", "Node", "backward", "enable_grad", "grad", "inference_mode", "is_grad_enabled", "no_grad",
+    "set_grad_enabled",
+]  # fmt: skip
 
 
 if TYPE_CHECKING:
@@ -61,6 +65,38 @@ class enable_grad(_SetGrad):
     """Operations inside are recorded, also within `no_grad`; a context manager and a decorator."""
 
     _value = True
+
+
+class set_grad_enabled(ContextDecorator):
+    """Turns recording on or off, at once; as a context manager and a decorator until the end of the block or the call.
+
+    mode: whether operations of the calling thread are recorded.
+    """
+
+    def __init__(self, mode: bool) -> None:
+        self.mode, self._before = bool(mode), is_grad_enabled()
+        _core.set_mode(self.mode)
+
+    def __call__(self, function: Callable) -> Any:
+        _core.set_mode(self._before)  # the function alone
+        return super().__call__(function)
+
+    def _recreate_cm(self) -> set_grad_enabled:
+        return type(self)(self.mode)
+
+    def __enter__(self) -> None:
+        _core.set_mode(self.mode)
+
+    def __exit__(self, *error: object) -> None:
+        _core.set_mode(self._before)
+
+
+def inference_mode(mode: Any = True) -> Any:
+    """`no_grad`, or with mode=False `enable_grad`, under PyTorch's name: a context manager and a decorator, with or
+    without brackets. Tensors that are made inside are like any others afterwards."""
+    if callable(mode):
+        return no_grad(mode)
+    return no_grad() if mode else enable_grad()
 
 
 class Function:
@@ -142,7 +178,7 @@ def _total(a: Array, b: Array) -> Array:
     return compute(np.add, a, b)
 
 
-_core.tape_setup(Tensor, np.generic, np.asarray, _total, _fit, _ignore, *_quiet())
+_core.tape_setup(Tensor, np.generic, np.asarray, _total, _fit, hooked, _ignore, *_quiet())
 
 
 def _seed(call: str, out: Tensor, grad: Any) -> Any:

@@ -32,6 +32,7 @@ class Tensor(_TensorBase):
     _node: Node | None  # the call that made this tensor; None for a leaf
     _index: int  # which output of that call
     _version: list[int]  # writes to the memory behind `data`; one counter for all views of it
+    _hooks: dict[int, Any]  # functions of the gradient, see `hooks`
 
     def __init__(self, data: Any, requires_grad: bool = False) -> None:
         self.data = data.data if isinstance(data, Tensor) else backend.as_array(data)

@@ -3,31 +3,12 @@ backward."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..autograd import Elementary, Node, is_grad_enabled
+from ..hooks import RemovableHandle
 from ..tensor import Tensor, wrap
-
-_ids = itertools.count()
-
-
-class RemovableHandle:
-    """Takes a hook away again: by `remove()`, or at the end of a `with` block."""
-
-    def __init__(self, hooks: dict[int, Any]) -> None:
-        self._hooks = hooks
-        self.id = next(_ids)
-
-    def remove(self) -> None:
-        self._hooks.pop(self.id, None)
-
-    def __enter__(self) -> RemovableHandle:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.remove()
 
 
 def add(hooks: dict[int, tuple[Callable, bool]], hook: Callable, flag: bool, prepend: bool) -> RemovableHandle:

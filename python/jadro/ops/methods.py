@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import autograd
+from .. import autograd, hooks
 from ..tensor import Tensor, as_tensor
 from . import (
     activation,
@@ -127,6 +127,7 @@ _NAMES = {
     common: "to",
     inplace: "add_ sub_ mul_ div_ pow_ copy_ fill_ zero_ clamp_ uniform_ normal_ bernoulli_",
     autograd: "backward",
+    hooks: "register_hook retain_grad",
 }
 
 _IN_PLACE = (
@@ -143,7 +144,8 @@ _ONLY_METHODS = {"view", "view_as", "reshape_as", "expand", "expand_as", "repeat
 
 def functions() -> dict[str, Callable[..., Any]]:
     """The methods that are functions of jadro too, of anything that is an array."""
-    names = " ".join(names for module, names in _NAMES.items() if module not in (common, inplace, autograd)).split()
+    others = (common, inplace, autograd, hooks)
+    names = " ".join(names for module, names in _NAMES.items() if module not in others).split()
     return {name: function(name) for name in (*names, *ALIASES, "t") if name not in _ONLY_METHODS}
 
 
@@ -170,7 +172,7 @@ def install() -> None:
         methods.update((name, getattr(module, name)) for name in names.split())
     methods.update(
         t=shape.t, type_as=common.to, where=where, element_size=lambda x: x.data.itemsize,
-        nbytes=property(lambda x: x.data.nbytes),
+        nbytes=property(lambda x: x.data.nbytes), retains_grad=property(hooks.retains_grad),
         **creation.NEW, clone=clone, contiguous=contiguous, bfloat16=bfloat16,
         float=_dtype_method("float32"), double=_dtype_method("float64"), half=_dtype_method("float16"),
         long=_dtype_method("int64"), int=_dtype_method("int32"), bool=_dtype_method("bool"),

@@ -1,4 +1,4 @@
-"""Resize and Upsample: each axis is a gather, or a small matrix of interpolation weights."""
+"""Resize and Upsample, where each axis is a gather or a small matrix of interpolation weights; grids of places."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ...ops.grid_sample import affine_grid, grid_sample
 from ...ops.interpolate import weighted
 from ...ops.matmul import matmul
 from ...ops.shape import expand, reshape
@@ -116,3 +117,19 @@ def resize(
 def upsample(x: Any, scales: Any = None, mode: str = "nearest") -> Any:
     given = scales if isinstance(scales, Tensor) else wrap(np.asarray(scales, np.float32))
     return resize(x, given, mode=mode, opset=10)
+
+
+@operator("GridSample")
+def sample(x: Any, grid: Any, align_corners: int = 0, mode: str = "linear", padding_mode: str = "zeros") -> Any:
+    mode = "bilinear" if mode == "linear" else mode
+    if x.ndim not in (4, 5) or mode not in ("bilinear", "nearest") or not is_float(x, grid) or x.dtype != grid.dtype:
+        return NotImplemented
+    return grid_sample(x, grid, mode, padding_mode, bool(align_corners))
+
+
+@operator("AffineGrid")
+def grid_of_map(theta: Any, size: Any, align_corners: int = 0) -> Any:
+    sizes = ints(size) or []
+    if not is_float(theta) or min(sizes) < 1:
+        return NotImplemented
+    return affine_grid(theta, sizes, bool(align_corners))

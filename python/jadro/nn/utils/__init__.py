@@ -1,4 +1,4 @@
-"""Gradient clipping, parameters as one vector, and evaluation mode for a while."""
+"""Gradient clipping, parameters as one vector, and evaluation mode for a while; `rnn`: sequences of unlike lengths."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import backend
-from ..ops.shape import cat
-from ..tensor import Tensor, as_tensor
-from .module import Module
+from ... import backend
+from ...ops.shape import cat
+from ...tensor import Tensor, as_tensor
+from ..module import Module
+from . import rnn as rnn
 
 
 def _with_grad(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
