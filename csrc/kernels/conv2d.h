@@ -279,8 +279,8 @@ class Conv2dBlock {
     for (i64 f = 0; f < count_; ++f) operands_[f].take_filters(rows_.start(r), rows_.size(r));
   }
 
-  // A tile; those after it too, `most` at most, where they are neighbours and stored by the microkernel. Returns the run
-  // after them.
+  // A tile; those after it too, `most` at most, where they are neighbours and stored by the microkernel. Returns the
+  // run after them.
   i64 multiply(i64 r, i64 most, i64 number, i64 width, i64 begin, i64 end) {
     const i64 m = rows_.start(r), height = rows_.size(r);
     for (i64 i = begin; touches_ && i < end; ++i) sink_.touch(m, height, tiles_.joined[i]);
