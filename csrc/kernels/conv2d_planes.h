@@ -224,9 +224,10 @@ class Planes {
   // Calls f(image, depth, first row, end of the rows) for the slices of the block, all of them the grid's.
   template <class F>
   JADRO_INLINE void for_slices(F f) const {
-    i64 image = first_slice() / p_.grid_d, depth = first_slice() % p_.grid_d;
-    for (i64 slice = first_slice(); slice <= last_slice(); ++slice) {
-      f(image, depth, first_row(slice), end_row(slice));
+    const i64 begin = first_slice(), last = last_slice(), first = first_row(begin), end = end_row(last);
+    i64 image = begin / p_.grid_d, depth = begin % p_.grid_d;
+    for (i64 slice = begin; slice <= last; ++slice) {
+      f(image, depth, slice == begin ? first : 0, slice == last ? end : p_.grid_h);
       if (++depth == p_.grid_d) depth = 0, ++image;
     }
   }
@@ -234,18 +235,23 @@ class Planes {
   template <class T>
   void fill(const T* src, Range channels, T* dst) const {
     const Columns columns{j_low_ * p_.step_w + w_min_, p_.step_w, phases_, phase_, phase_};
+    const bool asks =
+        p_.src_plane() * static_cast<i64>(sizeof(T)) > 1024;  // smaller planes are one run to the hardware
     for (i64 c = channels.begin; c < channels.end; ++c) {
       for (i64 tap = 0; tap < p_.depths; ++tap) {
         for_slices([&](i64 image, i64 depth, i64 first, i64 end) {
           const T* const volume = src + (image * p_.groups * p_.in + c) * p_.src_plane();
           const T* const plane = source_plane(p_, volume, depth * p_.step_d + p_.tap_d[tap]);
-          // Rows that follow each other: all of them, or those of one cell.
-          const bool apart = row_step_ < p_.step_h;
-          const i64 rows = apart ? halo_ : rows_of(first, end), last = apart ? end : first + 1;
+          // Rows that follow each other: all of them, where only one reaches a cell as many steps apart, or a cell's.
+          const bool apart = row_step_ < p_.step_h, single = apart && halo_ == 1;
+          const i64 rows = single ? end - first : apart ? halo_ : rows_of(first, end);
+          const i64 last = apart && !single ? end : first + 1, step = single ? p_.step_h : 1;
           for (i64 i = first; i < last; ++i, dst += rows * pitch_) {
             const i64 top = i * p_.step_h + h_min_;
-            for (i64 r = 0; plane && c + 1 < channels.end && r < rows; ++r) touch_row(plane + p_.src_plane(), top + r);
-            padded_rows(p_, plane, top, 1, rows, columns, pitch_, dst);
+            for (i64 r = 0; asks && plane && c + 1 < channels.end && r < rows; ++r) {
+              touch_row(plane + p_.src_plane(), top + r * step);
+            }
+            padded_rows(p_, plane, top, step, rows, columns, pitch_, dst);
           }
         });
       }
