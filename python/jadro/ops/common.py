@@ -94,6 +94,9 @@ def result_dtype(*arrays: Array) -> np.dtype:
 
 def promote(*tensors: Tensor) -> list[Tensor]:
     """The tensors in their common dtype."""
+    first = tensors[0].data.dtype
+    if first.isnative and all(t.data.dtype is first for t in tensors):
+        return list(tensors)
     dtype = result_dtype(*(t.data for t in tensors))
     return [cast(t, dtype) for t in tensors]
 

@@ -13,7 +13,7 @@ from .. import backend
 from ..autograd import Elementary, Node
 from ..backend import Array
 from ..tensor import Tensor, as_tensor
-from .common import axis_index, axis_tuple, flat_ints, promote
+from .common import axis_index, axis_tuple, flat_ints, promote, remembered
 
 
 class Reshape(Elementary):
@@ -221,20 +221,27 @@ def repeat(x: Tensor, *sizes: Any) -> Tensor:
     return Reshape.apply(tiled, shape=tuple(t * n for t, n in pairs))
 
 
+@remembered
+def _cat_axis(dim: int, *shapes: tuple[int, ...]) -> int:
+    place = axis_index("cat", dim, len(shapes[0]))
+    rest = shapes[0][:place] + shapes[0][place + 1 :]
+    for i, shape in enumerate(shapes):
+        if len(shape) != len(shapes[0]) or shape[:place] + shape[place + 1 :] != rest:
+            raise ValueError(f"cat: tensors[{i}] has shape {shape}, expected {shapes[0]} but for axis {place}")
+    return place
+
+
 def cat(tensors: Sequence[Any], dim: int = 0, *, axis: int | None = None) -> Tensor:
     """The tensors joined along an axis; their other sizes must agree. ValueError for none, or for shapes that do not
     fit."""
     xs = [as_tensor(t) for t in tensors]
     if not xs:
         raise ValueError("cat: tensors is empty, expected one at least")
-    if any(x.data.ndim > 1 for x in xs):  # what a result is begun with, as in PyTorch
-        xs = [x for x in xs if x.shape != (0,)]
-    place = axis_index("cat", dim if axis is None else axis, xs[0].data.ndim)
-    rest = xs[0].shape[:place] + xs[0].shape[place + 1 :]
-    for i, x in enumerate(xs):
-        if x.data.ndim != xs[0].data.ndim or x.shape[:place] + x.shape[place + 1 :] != rest:
-            raise ValueError(f"cat: tensors[{i}] has shape {x.shape}, expected {xs[0].shape} but for axis {place}")
-    return Cat.apply(*promote(*xs), axis=place)
+    shapes = [x.data.shape for x in xs]
+    if (0,) in shapes and any(len(shape) > 1 for shape in shapes):  # what a result is begun with, as in PyTorch
+        xs = [x for x in xs if x.data.shape != (0,)]
+        shapes = [x.data.shape for x in xs]
+    return Cat.apply(*promote(*xs), axis=_cat_axis(dim if axis is None else axis, *shapes))
 
 
 def stack(tensors: Sequence[Any], dim: int = 0, *, axis: int | None = None) -> Tensor:
