@@ -249,3 +249,12 @@ def test_large_results_in_kept_memory():
     np.testing.assert_array_equal(a.grad.data, np.full((300, 200), 6.0))
     with pytest.raises(ValueError, match="add: shapes"):
         a + a.T
+
+
+def test_clamp_of_many_elements():
+    x = np.random.default_rng(0).standard_normal(5000).astype("float32")
+    x[:4] = np.nan, np.inf, -np.inf, -0.0
+    for low, high in ((-0.5, 0.5), (None, 0.25), (0.1, None), (1, -1)):
+        y = x if low is None else np.maximum(x, np.float32(low))
+        y = y if high is None else np.minimum(y, np.float32(high))
+        np.testing.assert_array_equal(jadro.as_tensor(x).clamp(low, high).numpy(), y)

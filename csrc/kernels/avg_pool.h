@@ -204,6 +204,31 @@ void spread_runs(const AvgPoolAxis<T>& w, const T* g, T* places) {
   }
 }
 
+// g[ow] = the sum of the windows d, h of dy[od,oh,ow], each divided by what it counts, up to four rows at a time; whole
+// vectors are written, zeros above.
+template <class T>
+void add_shares(const AvgPool<T>& p, const T* dy, Range d, Range h, T* g) {
+  if (d.begin == d.end || h.begin == h.end) {
+    for_vectors<T>(p.w.out, [&](i64 i, i64) { store(g + i, Vec<T>{}); });
+  }
+  for (i64 z = d.begin; z < d.end; ++z) {
+    for (i64 o = h.begin; o < h.end; o += 4) {
+      const bool first = z == d.begin && o == h.begin, last = z + 1 == d.end && o + 4 >= h.end;
+      with_count(min(4, h.end - o), [&](auto kCount) {
+        const T* const from = dy + (z * p.h.out + o) * p.w.out;
+        T share[kCount.value];
+        for (int k = 0; k < kCount.value; ++k) share[k] = T(1) / (p.d.count[z] * p.h.count[o + k]);
+        for_vectors<T>(p.w.out, [&](i64 i, i64 count) {
+          Vec<T> sum = first ? Vec<T>{} : load(g + i);
+          for (int k = 0; k < kCount.value; ++k) sum += load_n(from + k * p.w.out + i, count) * share[k];
+          if (last) sum = sum / keep_part<T>(load_n(p.w.count + i, count), count, T(1));
+          store(g + i, sum);
+        });
+      });
+    }
+  }
+}
+
 // Rows of dx[planes * id * ih, iw] from dy[planes,od,oh,ow].
 template <class T>
 void avg_pool_backward(const AvgPool<T>& p, const T* dy, Range rows, T* dx, T* scratch, bool past_caches) {
@@ -221,20 +246,7 @@ void avg_pool_backward(const AvgPool<T>& p, const T* dy, Range rows, T* dx, T* s
     const Range d{p.d.first[at.d], p.d.last[at.d]}, h{p.h.first[at.h], p.h.last[at.h]};
     if (plane != seen || d.begin != seen_d.begin || d.end != seen_d.end || h.begin != seen_h.begin ||
         h.end != seen_h.end) {
-      for_vectors<T>(p.w.out, [&](i64 i, i64 count) { store_n(g + i, Vec<T>{}, count); });
-      for (i64 z = d.begin; z < d.end; ++z) {
-        for (i64 o = h.begin; o < h.end; ++o) {
-          const T* const from = dy + ((plane * p.d.out + z) * p.h.out + o) * p.w.out;
-          const T share = T(1) / (p.d.count[z] * p.h.count[o]);
-          for_vectors<T>(p.w.out, [&](i64 i, i64 count) {
-            store_n(g + i, load_n(g + i, count) + load_n(from + i, count) * share, count);
-          });
-        }
-      }
-      for_vectors<T>(p.w.out, [&](i64 i, i64 count) {
-        const Vec<T> n = keep_part<T>(load_n(p.w.count + i, count), count, T(1));
-        store_n(g + i, load_n(g + i, count) / n, count);
-      });
+      add_shares(p, dy + plane * p.d.out * p.h.out * p.w.out, d, h, g);
       if (uniform) {
         spread_columns(p.w, g, places);
       } else {
