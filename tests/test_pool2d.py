@@ -36,6 +36,23 @@ def test_each_place_of_the_window_can_win(position, backend, dtype):
     assert (backend.host(y).item(), backend.host(indices).item()) == (5, position)
 
 
+@pytest.mark.parametrize("nan", [0, 0.05])
+@pytest.mark.parametrize("size", [(9, 19), (32, 64), (31, 71)])
+def test_halves_with_ties(size, nan, backend, dtype):
+    h, w = size
+    x = rng.integers(-1, 2, (3, 2, h, w)).astype(dtype)
+    x[rng.random(x.shape) < nan] = np.nan
+    windows = x[..., : h // 2 * 2, : w // 2 * 2].reshape(3, 2, h // 2, 2, w // 2, 2).swapaxes(3, 4)
+    flat = windows.reshape(*windows.shape[:4], 4)
+    first = np.argmax(flat, -1)  # the first of the largest, or the first NaN
+    rows, columns = np.ogrid[: h // 2, : w // 2]
+    xp = backend.xp
+    y, indices = xp.empty(first.shape, dtype), xp.empty(first.shape, np.int32)
+    backend.kernel("max_pool2d_forward")(xp.asarray(x), y, indices, *HALVES)
+    np.testing.assert_array_equal(backend.host(y), np.take_along_axis(flat, first[..., None], -1)[..., 0])
+    np.testing.assert_array_equal(backend.host(indices), (2 * rows + first // 2) * w + 2 * columns + first % 2)
+
+
 def test_negative_zero_ties_with_zero(backend, dtype):
     xp = backend.xp
     x = xp.asarray(np.array([[[[-0.0, 0.0], [0.0, 0.0]]]], dtype))  # CuPy fills with 0.0 where -0.0 is assigned

@@ -2,13 +2,10 @@
 // number, padding never wins; a window without a single pixel gives -inf and index -1.
 #pragma once
 
-#include "kernels/pool_phases.h"
+#include "kernels/pool2d_pairs.h"
 
 namespace jadro {
 namespace {
-
-template <class T>
-using Int = std::conditional_t<sizeof(T) == 4, std::int32_t, i64>;
 
 // Forward keeps the rows of input under a row of output, split by phase, in a ring as high as a window, one for each of
 // the window's planes; what lies in the padding is -inf.
@@ -65,15 +62,6 @@ bool split_rows(const Pool2d& p, const PoolRing<T>& ring, const T* x, i64 slot, 
 JADRO_INLINE i64 first_inside(i64 begin, i64 step, i64 count, i64 end) {
   const i64 skipped = begin < 0 ? ceil_div(-begin, step) : 0;
   return skipped < count && begin + skipped * step < end ? begin + skipped * step : -1;
-}
-
-JADRO_INLINE void store_indices(std::int32_t* to, VecInt<float> v, i64 count) {
-  Vec<float> bits;
-  std::memcpy(&bits, &v, sizeof v);
-  store_n(reinterpret_cast<float*>(to), bits, count);
-}
-JADRO_INLINE void store_indices(std::int32_t* to, VecInt<double> v, i64 count) {
-  for (i64 i = 0; i < count; ++i) to[i] = static_cast<std::int32_t>(v[i]);
 }
 
 // Where v beats the best so far: kNan knows of NaN.
@@ -323,45 +311,9 @@ bool pool_values(const Pool2d& p, const Phases<T>& s, const T* const* rows, T* p
   return !any_lane<T>(nan);
 }
 
-// Whether all windows are 2x2, of stride 2 and inside the image, in rows of a vector at least: the commonest ones.
-template <class T>
-bool are_pairs(const Pool2d& p) {
-  const bool square = p.kd == 1 && p.kh == 2 && p.kw == 2 && p.dilation_h == 1 && p.dilation_w == 1;
-  const bool even = p.stride_d == 1 && p.stride_h == 2 && p.stride_w == 2;
-  const bool inside =
-      (p.pad_front | p.pad_top | p.pad_left) == 0 && p.od == p.id && 2 * p.oh <= p.ih && 2 * p.ow <= p.iw;
-  return square && even && inside && p.ow >= kLanes<T>;
-}
-
-// Rows of y of such windows; the last vector of a row may overlap the one before. False for a NaN.
-template <class T>
-bool pool_pairs(const Pool2d& p, const T* x, Range rows, T* y) {
-  constexpr i64 kN = kLanes<T>;
-  const VecInt<T> even = 2 * lane_numbers<T>();
-  VecInt<T> nan{};
-  for (RowCounter at(rows.begin, p.oh, 1); at.row < rows.end; at.next()) {
-    const T* const upper = x + (at.plane * p.ih + 2 * at.h) * p.iw;
-    T* const to = y + at.row * p.ow;
-    for (i64 o = 0;; o = min(o + kN, p.ow - kN)) {
-      Vec<T> best[2];
-#pragma GCC unroll 2
-      for (int k = 0; k < 2; ++k) {
-        const Vec<T> a = load(upper + 2 * o + k * kN), b = load(upper + p.iw + 2 * o + k * kN);
-        nan |= (a != a) | (b != b);
-        best[k] = maximum<T>(b, a);
-      }
-      const Vec<T> left = __builtin_shuffle(best[0], best[1], even);
-      store(to + o, maximum<T>(left, __builtin_shuffle(best[0], best[1], even + 1)));
-      if (o + kN >= p.ow) break;
-    }
-  }
-  return !any_lane<T>(nan);
-}
-
 // Rows of y without indices, at most four rows of the image in a window.
 template <class T, int kStride>
 void max_pool2d_values(const Pool2d& p, const T* x, Range rows, T* y, T* phases) {
-  if (are_pairs<T>(p) && pool_pairs(p, x, rows, y)) return;
   const PoolRing<T> ring(p);
   for (i64 i = 0; i < ring.phases.row; i += kLanes<T>) store(phases + i, broadcast(T(-__builtin_inff())));
   for (RowCounter at(rows.begin, p.oh, p.od); at.row < rows.end; at.next()) {
@@ -386,6 +338,7 @@ void max_pool2d_values(const Pool2d& p, const T* x, Range rows, T* y, T* phases)
 // Rows of y[planes * od * oh, ow] and of indices, which may be null, from x[planes,id,ih,iw].
 template <class T>
 void max_pool2d_forward(const Pool2d& p, const T* x, Range rows, T* y, std::int32_t* indices, T* scratch) {
+  if (are_pairs<T>(p) && (indices ? pool_pairs<T, true> : pool_pairs<T, false>)(p, x, rows, y, indices)) return;
   const PoolRing<T> ring(p);
   if (ring.used && !indices && p.kd * p.kh <= 4) {
     return with_stride(p.stride_w, [&](auto stride) { max_pool2d_values<T, stride.value>(p, x, rows, y, scratch); });
