@@ -37,7 +37,7 @@ def test_each_place_of_the_window_can_win(position, backend, dtype):
 
 
 @pytest.mark.parametrize("nan", [0, 0.05])
-@pytest.mark.parametrize("size", [(9, 19), (32, 64), (31, 71)])
+@pytest.mark.parametrize("size", [(2, 2), (3, 5), (7, 7), (14, 14), (9, 19), (32, 64), (31, 71)])
 def test_halves_with_ties(size, nan, backend, dtype):
     h, w = size
     x = rng.integers(-1, 2, (3, 2, h, w)).astype(dtype)

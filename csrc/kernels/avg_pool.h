@@ -96,18 +96,23 @@ JADRO_INLINE void pool_columns(const AvgPool<T>& p, const Phases<T>& s, const T*
 }
 
 // y[ow] of windows of two columns, two apart and inside: the sums of neighbours, as they are loaded; up to four rows.
+// The last vector of a row overlaps the one before; with `past` one that is longer than a row goes on behind it.
 template <class T>
-void pool_pairs(const AvgPool<T>& p, const T* x, i64 rows, T count, T* y) {
+void pool_pairs(const AvgPool<T>& p, const T* x, i64 rows, T count, bool past, T* y) {
   constexpr i64 kN = kLanes<T>;
-  const i64 n = p.w.in;
+  const i64 n = p.w.in, out = p.w.out, last = max(0, out - kN);
   const T share = T(1) / (count * p.w.count[0]);
   const VecInt<T> even = 2 * lane_numbers<T>();
   with_count(rows, [&](auto kCount) {
-    const auto pair = [&](i64 i) {
-      const Vec<T> a = add_rows<T, kCount.value>(x, n, i, n), b = add_rows<T, kCount.value>(x, n, i + kN, n);
+    const auto pair = [&](i64 i, i64 end) {
+      const Vec<T> a = add_rows<T, kCount.value>(x, n, i, end), b = add_rows<T, kCount.value>(x, n, i + kN, end);
       return (__builtin_shuffle(a, b, even) + __builtin_shuffle(a, b, even + 1)) * share;
     };
-    for_vectors<T>(p.w.out, [&](i64 o, i64 left) { store_n(y + o, pair(2 * o), left); });
+    if (out < kN && !past) return store_part(y, pair(0, n), out);
+    for (i64 o = 0;; o = min(o + kN, last)) {
+      store(y + o, pair(2 * o, 2 * (o + kN)));
+      if (o == last) return;
+    }
   });
 }
 
@@ -136,6 +141,7 @@ void avg_pool_forward(const AvgPool<T>& p, const T* x, Range rows, T* y, T* scra
   const auto split = with_stride(p.w.stride, [](auto stride) { return &split_sum<T, stride.value>; });
   const bool pairs = s.used && p.w.kernel == 2 && p.w.stride == 2 && p.w.pad == 0 && 2 * p.w.out <= p.w.in;
   if (s.used) std::memset(phases, 0, static_cast<std::size_t>(s.row) * sizeof(T));
+  const T* const end = x + p.planes * p.d.in * p.h.in * p.w.in;
   for (RowCounter at(rows.begin, p.h.out, p.d.out); at.row < rows.end; at.next()) {
     T* const means = y + at.row * p.w.out;
     const i64 oh = at.h, od = at.d;
@@ -143,7 +149,10 @@ void avg_pool_forward(const AvgPool<T>& p, const T* x, Range rows, T* y, T* scra
     const Range d{p.d.begin[od], p.d.end[od]}, h{p.h.begin[oh], p.h.end[oh]};
     const T count = p.d.count[od] * p.h.count[oh];
     if (pairs && d.end - d.begin == 1 && h.end - h.begin <= 4) {
-      pool_pairs(p, volume + (d.begin * p.h.in + h.begin) * p.w.in, h.end - h.begin, count, means);
+      const T* const from = volume + (d.begin * p.h.in + h.begin) * p.w.in;
+      const i64 high = h.end - h.begin;
+      const bool past = (rows.end - at.row) * p.w.out >= kLanes<T> && from + (high - 1) * p.w.in + 2 * kLanes<T> <= end;
+      pool_pairs(p, from, high, count, past, means);
       continue;
     }
     if (s.used) {

@@ -36,13 +36,6 @@ i64 max_pool2d_scratch(const Pool2d& p) {
   return ring.used ? ring.firsts + ring.outputs : p.ow > 1 ? 2 * whole_vectors<T>(p.iw) : 0;
 }
 
-template <class T>
-JADRO_INLINE Vec<T> load_or_lowest(const T* p, i64 count) {
-  const T lowest = -__builtin_inff();
-  if (count >= kLanes<T>) return load(p);
-  return count <= 0 ? broadcast(lowest) : keep_part<T>(load_part(p, count), count, lowest);
-}
-
 // Rows h of x[ih,iw], plane `slot` of the window, into the ring; true where one of them holds a NaN.
 template <class T, int kStride>
 bool split_rows(const Pool2d& p, const PoolRing<T>& ring, const T* x, i64 slot, Range h, T* ringed) {
