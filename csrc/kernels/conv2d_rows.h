@@ -147,7 +147,7 @@ void conv2d_rows(const Conv2dProduct<T>* phases, i64 count, Range items) {
   if (count == 4) return strided_three_by_three(phases, items);
   const Conv2dPass& p = phases[0].pass;
   const RowTaps taps[2] = {RowTaps(p), RowTaps(phases[count - 1].pass)};
-  if (const ThreeByThree three(p); three.applies) return three_by_three(phases[0], three, items);
+  if (const ThreeByThree<T> three(p); three.applies) return three_by_three(phases[0], three, items);
   if (count == 1 && conv2d_square(phases[0], items)) return;
   if (count == 1 && p.grid_h == 1 && taps[0].rows == 1 && p.tap_h[0] >= 0 && p.tap_h[0] < p.src_h) {
     return p.step_w == 1 ? conv2d_one_row<T, 1>(phases[0], items) : conv2d_one_row<T, 2>(phases[0], items);
@@ -227,7 +227,7 @@ template <class T>
 void conv2d_rows_weight(const Conv2dWeight<T>& a, Range channels) {
   const Conv2dPass& p = a.pass;
   const RowTaps taps(p);
-  const ThreeByThree three(p);
+  const ThreeByThree<T> three(p);
   for (i64 channel = channels.begin; channel < channels.end; ++channel) {
     for (i64 block = 0; block < ceil_div(taps.rows, kTapsAtOnce) * ceil_div(taps.columns, kTapsAtOnce); ++block) {
       const i64 across = ceil_div(taps.columns, kTapsAtOnce), row = block / across * kTapsAtOnce;
@@ -239,10 +239,7 @@ void conv2d_rows_weight(const Conv2dWeight<T>& a, Range channels) {
         const i64 item = n * p.groups * p.out + channel;
         const T* const plane = a.src + item / p.out * p.src_h * p.src_w;
         const T* const dy = a.dy + item * p.grid_h * p.grid_w;
-        if (three.applies) {
-          if (p.step_w == 1) three_by_three_products<T, 1>(p, three, plane, dy, sums);
-          if (p.step_w == 2) three_by_three_products<T, 2>(p, three, plane, dy, sums);
-        }
+        if (three.applies) three_by_three_products(p, three, plane, dy, sums);
         for (i64 j = 0; !three.applies && j < p.grid_w; j += kLanes<T>) {
           const auto add = p.step_w == 1 ? add_row_products_of<T, 1>(columns) : add_row_products_of<T, 2>(columns);
           add(p, taps, row, column, plane, dy, j, sums);

@@ -12,28 +12,36 @@ namespace {
 
 constexpr int kTall = kVectorBytes == 64 ? 7 : 4, kLow = 4;  // rows of a block, with the taps as many as registers hold
 
-// Taps that are K x K neighbours, from (top, left) on seen from a cell's own place: the one at place[k] of a filter
-// stands k-th of these in rows.
+// Taps that are K x K neighbours, or `apart` from each other, from (top, left) on seen from a cell's own place: the one
+// at place[k] of a filter stands k-th of these in rows.
 template <int K>
 struct Square {
   static constexpr int kTaps = K * K;
   bool applies;
-  i64 top = 0, left = 0, place[kTaps] = {}, tap[kTaps] = {};
+  i64 top = 0, left = 0, apart = 1, place[kTaps] = {}, tap[kTaps] = {};
 
-  explicit Square(const Conv2dPass& p) : applies(p.taps == kTaps && p.dst_step_h == 1 && p.dst_step_w == 1) {
+  Square(const Conv2dPass& p, i64 most_apart)
+      : applies(p.taps == kTaps && p.dst_step_h == 1 && p.dst_step_w == 1 && p.step_h == p.step_w) {
     if (!applies) return;
     top = min(p.tap_h[0], p.tap_h[kTaps - 1]), left = min(p.tap_w[0], p.tap_w[kTaps - 1]);
+    apart = (max(p.tap_h[0], p.tap_h[kTaps - 1]) - top) / (K - 1);
+    applies = apart >= 1 && apart <= most_apart;
     u64 found = 0;
-    for (i64 t = 0; t < kTaps; ++t) {
-      const i64 h = p.tap_h[t] - top, w = p.tap_w[t] - left;
-      if (h < 0 || h >= K || w < 0 || w >= K) continue;
+    for (i64 t = 0; applies && t < kTaps; ++t) {
+      const i64 h = (p.tap_h[t] - top) / apart, w = (p.tap_w[t] - left) / apart;
+      if (h < 0 || h >= K || w < 0 || w >= K || top + h * apart != p.tap_h[t] || left + w * apart != p.tap_w[t])
+        continue;
       place[h * K + w] = p.place[t], tap[h * K + w] = t;
       found |= u64{1} << (h * K + w);
     }
-    applies = found == (u64{1} << kTaps) - 1 && p.step_h == p.step_w;
+    applies = applies && found == (u64{1} << kTaps) - 1;
   }
 };
-using ThreeByThree = Square<3>;
+// Rows of zeros are as long as three columns so far apart, or of stride 2.
+template <class T>
+struct ThreeByThree : Square<3> {
+  explicit ThreeByThree(const Conv2dPass& p) : Square<3>(p, p.step_w == 1 ? kLanes<T> : 1) {}
+};
 
 template <class T>
 alignas(64) constexpr T kZeroRow[4 * kLanes<T>] = {};
@@ -57,23 +65,26 @@ class SourceRows {
   i64 columns_[kRows];
 };
 
-// Three neighbouring columns of a row for a vector of cells, the first at column x: zero outside [0, width), and in
-// cells beyond the first `lanes`.
-template <class T, int kStep>
+// Three columns of a row, `apart` from each other, for a vector of cells, the first at column x: zero outside
+// [0, width), and in cells beyond the first `lanes`.
+template <class T, int kStep, bool kApart>
 struct ThreeColumns {
-  i64 x = 0;
+  i64 x = 0, far = 1;
   bool whole = false;  // no lane is zero
   LaneMask<T> mask[3]{}, second[3]{};
 
   ThreeColumns() = default;
-  ThreeColumns(i64 first, i64 width, i64 lanes)
-      : x(first), whole(first >= 0 && lanes == kLanes<T> && width - first >= 2 + kStep * kLanes<T>) {
+  ThreeColumns(i64 first, i64 columns_apart, i64 width, i64 lanes)
+      : x(first),
+        far(columns_apart),
+        whole(first >= 0 && lanes == kLanes<T> && width - first >= 2 * apart() + kStep * kLanes<T>) {
     for (i64 c = 0; c < 3; ++c) {
-      const i64 end = min(width - x - c, kStep * lanes);
-      mask[c] = lanes_between<T>(-x - c, end);
-      second[c] = lanes_between<T>(-x - c - kLanes<T>, end - kLanes<T>);
+      const i64 column = x + c * apart(), end = min(width - column, kStep * lanes);
+      mask[c] = lanes_between<T>(-column, end);
+      second[c] = lanes_between<T>(-column - kLanes<T>, end - kLanes<T>);
     }
   }
+  JADRO_INLINE i64 apart() const { return kApart ? far : 1; }
   template <bool kWhole>
   JADRO_INLINE void load(const T* at, Vec<T>* cells) const {
     const auto lanes = [](const T* from, const LaneMask<T>& there) {
@@ -81,7 +92,7 @@ struct ThreeColumns {
     };
     if constexpr (kStep == 1) {
 #pragma GCC unroll 4
-      for (int c = 0; c < 3; ++c) cells[c] = lanes(at + c, mask[c]);
+      for (int c = 0; c < 3; ++c) cells[c] = lanes(at + c * apart(), mask[c]);
     } else {
       const VecInt<T> even = 2 * lane_numbers<T>();
       const Vec<T> a = lanes(at, mask[0]), b = lanes(at + kLanes<T>, second[0]);
@@ -97,12 +108,12 @@ template <class T>
 struct CellColumns {
   static constexpr i64 kVectors = 8;
   i64 begin = 0, end = 0;
-  ThreeColumns<T, 1> vectors[kVectors];
+  ThreeColumns<T, 1, false> vectors[kVectors];
 
   JADRO_INLINE void set(const Conv2dPass& p, i64 left, i64 j) {
     if (j == begin && end > 0) return;
     begin = j, end = min(p.grid_w, j + kVectors * kLanes<T>);
-    for_vectors<T>(end - j, [&](i64 i, i64 lanes) { vectors[i / kLanes<T>] = {j + i + left, p.src_w, lanes}; });
+    for_vectors<T>(end - j, [&](i64 i, i64 lanes) { vectors[i / kLanes<T>] = {j + i + left, 1, p.src_w, lanes}; });
   }
 };
 
@@ -139,12 +150,12 @@ JADRO_INLINE void touch_rows(const T* at, i64 pitch) {
   for (int r = 0; r < kRows; ++r) __builtin_prefetch(at + r * pitch, kWrite);
 }
 
-// The rows of a source from `first` on, zeros outside it, for a vector of columns. Each asks for the row `below` rows
-// further down.
-template <class T, int kStep, bool kWhole>
+// The rows of a source from `first` on, as far apart as the columns, zeros outside it, for a vector of columns. Each
+// asks for the row `below` rows further down.
+template <class T, int kStep, bool kApart, bool kWhole>
 class RowsDown {
  public:
-  RowsDown(const Conv2dPass& p, const ThreeColumns<T, kStep>& columns, const T* plane, i64 first, i64 below)
+  RowsDown(const Conv2dPass& p, const ThreeColumns<T, kStep, kApart>& columns, const T* plane, i64 first, i64 below)
       : columns_(columns),
         at_(plane + first * p.src_w + columns.x),
         row_(first),
@@ -157,21 +168,21 @@ class RowsDown {
     Vec<T> x[3];
     __builtin_prefetch(at_ + below_);
     columns_.template load<kWhole>(static_cast<u64>(row_) < static_cast<u64>(height_) ? at_ : kZeroRow<T>, x);
-    at_ += width_, ++row_;
+    at_ += columns_.apart() * width_, row_ += columns_.apart();
 #pragma GCC unroll 4
     for (int c = 0; c < 3; ++c) f(c, x[c]);
   }
 
  private:
-  const ThreeColumns<T, kStep> columns_;
+  const ThreeColumns<T, kStep, kApart> columns_;
   const T* at_;
   i64 row_;
   const i64 width_, height_, below_;
 };
 
 // put(sums) of `rows` rows of cells, one after the other. A row of the source is loaded once.
-template <class T, int kStep, bool kWhole, class Put>
-JADRO_INLINE void cells_down(RowsDown<T, kStep, kWhole> source, i64 rows, const Vec<T>* taps, Put put) {
+template <class T, int kStep, bool kApart, bool kWhole, class Put>
+JADRO_INLINE void cells_down(RowsDown<T, kStep, kApart, kWhole> source, i64 rows, const Vec<T>* taps, Put put) {
   Vec<T> tap[9];
 #pragma GCC unroll 16
   for (int k = 0; k < 9; ++k) tap[k] = taps[k];
@@ -222,41 +233,49 @@ JADRO_INLINE i64 block_rows(i64 height, i64 width) {
 }
 
 // The planes [items] of (image, channel); one channel comes into each group. The last vector of a row reaches back over
-// the one before.
-template <class T, int kStep>
-void three_by_three(const Conv2dProduct<T>& a, const ThreeByThree& three, Range items) {
+// the one before. Of taps apart, every so many rows are a plane of neighbours.
+template <class T, int kStep, bool kApart>
+void three_by_three(const Conv2dProduct<T>& a, const ThreeByThree<T>& three, Range items) {
   const Conv2dPass& p = a.pass;
   const i64 channels = p.groups * p.out, height = p.grid_h, width = p.dst_w;
   const i64 lanes = min(i64{kLanes<T>}, width);
-  const i64 block = block_rows(height, width);
+  const i64 block = block_rows(height, width), apart = kApart ? three.apart : 1;
   for (i64 item = items.begin; item < items.end; ++item) {
     const i64 channel = item % channels;
     const T* const plane = a.src + item / p.out * p.src_h * p.src_w;
     const PlaneStore<T> put(a, item, channel);
     Vec<T> tap[9];
     for (int k = 0; k < 9; ++k) tap[k] = broadcast(a.w[channel * p.w_out + three.place[k]]);
-    for (i64 i = 0; i < height; i += block) {
-      const i64 rows = min(block, height - i);
+    const auto rows_from = [&](i64 first, i64 end) {
+      const i64 rows = ceil_div(end - first, apart);
       for (i64 j = 0; j < width; j += kLanes<T>) {
         const i64 x = min(j, width - lanes);
-        const ThreeColumns<T, kStep> columns(x * kStep + three.left, p.src_w, lanes);
-        i64 pixel = i * width + x;
+        const ThreeColumns<T, kStep, kApart> columns(x * kStep + three.left, apart, p.src_w, lanes);
+        i64 pixel = first * width + x;
         const auto down = [&](auto kWhole) {
-          const RowsDown<T, kStep, kWhole.value> source(p, columns, plane, i * kStep + three.top, kStep * block);
+          const RowsDown<T, kStep, kApart, kWhole.value> source(p, columns, plane, first * kStep + three.top,
+                                                                kStep * block);
           cells_down(source, rows, tap, [&](Vec<T> sum) {
             __builtin_prefetch(put.at(pixel + block * width), 1);
             put(pixel, sum, lanes);
-            pixel += width;
+            pixel += apart * width;
           });
         };
         columns.whole ? down(std::true_type{}) : down(std::false_type{});
       }
+    };
+    for (i64 i = 0; i < height; i += block) {
+      const i64 end = min(i + block, height);
+      for (i64 first = i; first < min(i + apart, end); ++first) rows_from(first, end);
     }
   }
 }
 template <class T>
-void three_by_three(const Conv2dProduct<T>& a, const ThreeByThree& three, Range items) {
-  (a.pass.step_w == 1 ? three_by_three<T, 1> : three_by_three<T, 2>)(a, three, items);
+void three_by_three(const Conv2dProduct<T>& a, const ThreeByThree<T>& three, Range items) {
+  const auto f = a.pass.step_w == 2 ? three_by_three<T, 2, false>
+                 : three.apart == 1 ? three_by_three<T, 1, false>
+                                    : three_by_three<T, 1, true>;
+  f(a, three, items);
 }
 
 // --- the gradient of the data, stride 2 ------------------------------------------------------------------------------
@@ -324,7 +343,7 @@ void strided_three_by_three(const Conv2dProduct<T>* phases, Range items) {
           const i64 at = 2 * i * width + 2 * (j + x), lanes = width - 2 * (j + x);
           touch_rows<kBlock, false>(plane + (i + kBlock + 1) * src_w + j + x, src_w);
           touch_rows<2 * kBlock, true>(put.at(at + 2 * kBlock * width), width);
-          const ThreeColumns<T, 1>& c = columns.vectors[x / kN];
+          const ThreeColumns<T, 1, false>& c = columns.vectors[x / kN];
           const auto load_row = [&](int r, Vec<T>* cells) {
             for (int k = 0; k < 2; ++k) cells[k] = load_lanes(rows(r, c.x) + k, c.mask[k]);
           };
@@ -355,17 +374,18 @@ void strided_three_by_three(const Conv2dProduct<T>* phases, Range items) {
 
 // --- the gradient of the weight --------------------------------------------------------------------------------------
 
-// sums[k] += the products of `rows` rows of dy, from `dy` on and `width` apart, with x a tap on.
-template <class T, int kStep, bool kWhole>
-JADRO_INLINE void products_down(RowsDown<T, kStep, kWhole> source, i64 rows, const T* dy, i64 width, i64 below,
+// sums[k] += the products of `rows` rows of dy, from `dy` on and `pitch` apart, with x a tap on; that `below` is asked
+// for.
+template <class T, int kStep, bool kApart, bool kWhole>
+JADRO_INLINE void products_down(RowsDown<T, kStep, kApart, kWhole> source, i64 rows, const T* dy, i64 pitch, i64 below,
                                 LaneMask<T> there, Vec<T>* sums) {
   Vec<T> acc[9];
 #pragma GCC unroll 16
   for (int k = 0; k < 9; ++k) acc[k] = sums[k];
   const auto next = [&] {
     const T* const at = dy;
-    dy += width;
-    __builtin_prefetch(at + below * width);
+    dy += pitch;
+    __builtin_prefetch(at + below);
     return kWhole ? load(at) : load_lanes(at, there);
   };
   // Row r of the source meets row r of dy by the first row of taps, r - 1 by the second, r - 2 by the third.
@@ -408,21 +428,34 @@ JADRO_INLINE void products_down(RowsDown<T, kStep, kWhole> source, i64 rows, con
 }
 
 // sums[k] += the products of dy with x a tap on, over all cells of the grid.
-template <class T, int kStep>
-void three_by_three_products(const Conv2dPass& p, const ThreeByThree& three, const T* plane, const T* dy,
+template <class T, int kStep, bool kApart>
+void three_by_three_products(const Conv2dPass& p, const ThreeByThree<T>& three, const T* plane, const T* dy,
                              Vec<T>* sums) {
   const i64 height = p.grid_h, width = p.grid_w, block = block_rows(height, width);
+  const i64 apart = kApart ? three.apart : 1;
   for (i64 i = 0; i < height; i += block) {
     for_vectors<T>(width, [&](i64 j, i64 lanes) {
-      const ThreeColumns<T, kStep> columns(j * kStep + three.left, p.src_w, lanes);
-      const auto down = [&](auto kWhole) {
-        const RowsDown<T, kStep, kWhole.value> source(p, columns, plane, i * kStep + three.top, kStep * block);
-        products_down(source, min(block, height - i), dy + i * width + j, width, block, lanes_between<T>(0, lanes),
-                      sums);
-      };
-      columns.whole ? down(std::true_type{}) : down(std::false_type{});
+      const ThreeColumns<T, kStep, kApart> columns(j * kStep + three.left, apart, p.src_w, lanes);
+      for (i64 first = i; first < min(i + apart, height); ++first) {
+        const auto down = [&](auto kWhole) {
+          const RowsDown<T, kStep, kApart, kWhole.value> source(p, columns, plane, first * kStep + three.top,
+                                                                kStep * block);
+          products_down(source, ceil_div(min(i + block, height) - first, apart), dy + first * width + j, apart * width,
+                        block * width, lanes_between<T>(0, lanes), sums);
+        };
+        columns.whole ? down(std::true_type{}) : down(std::false_type{});
+      }
     });
   }
+}
+
+template <class T>
+void three_by_three_products(const Conv2dPass& p, const ThreeByThree<T>& three, const T* plane, const T* dy,
+                             Vec<T>* sums) {
+  const auto f = p.step_w == 2      ? three_by_three_products<T, 2, false>
+                 : three.apart == 1 ? three_by_three_products<T, 1, false>
+                                    : three_by_three_products<T, 1, true>;
+  f(p, three, plane, dy, sums);
 }
 
 }  // namespace

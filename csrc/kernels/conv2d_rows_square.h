@@ -77,8 +77,8 @@ void conv2d_square(const Conv2dProduct<T>& a, const Square<K>& square, Range ite
 template <class T>
 bool conv2d_square(const Conv2dProduct<T>& a, Range items) {
   if (a.pass.step_w != 1) return false;
-  if (const Square<5> five(a.pass); five.applies) return conv2d_square(a, five, items), true;
-  if (const Square<7> seven(a.pass); seven.applies) return conv2d_square(a, seven, items), true;
+  if (const Square<5> five(a.pass, 1); five.applies) return conv2d_square(a, five, items), true;
+  if (const Square<7> seven(a.pass, 1); seven.applies) return conv2d_square(a, seven, items), true;
   return false;
 }
 
