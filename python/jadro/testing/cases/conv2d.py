@@ -189,7 +189,7 @@ CASES = [
     Conv2dCase("depthwise_seven_by_seven", 1, 4, (23, 37), 8, (7, 7), padding=(3, 3, 3, 3), groups=4),
     Conv2dCase("depthwise_dilated", 2, 5, (19, 37), 5, (3, 3), padding=(2, 2, 2, 2), dilation=(2, 2), groups=5),
     Conv2dCase("depthwise_dilated_far", 1, 4, (14, 40), 4, (3, 3), padding=(5, 0, 4, 5), dilation=(5, 5), groups=4),
-    Conv2dCase("depthwise_dilated_unevenly", 1, 4, (14, 40), 4, (3, 3), padding=(1, 1, 4, 4), dilation=(1, 4), groups=4),
+    Conv2dCase("depthwise_two_dilations", 1, 4, (14, 40), 4, (3, 3), padding=(1, 1, 4, 4), dilation=(1, 4), groups=4),
     Conv2dCase("depthwise_seven_by_seven_long_rows", 1, 2, (9, 141), 2, (7, 7), padding=(5, 1, 6, 0), groups=2),
     Conv2dCase("depthwise_small_planes", 3, 19, (7, 6), 19, (5, 5), padding=(2, 2, 2, 2), groups=19),
     Conv2dCase("depthwise_small_planes_strided", 2, 18, (9, 8), 18, (4, 5), (1, 2), (1, 2, 2, 2), (2, 1), 18),
