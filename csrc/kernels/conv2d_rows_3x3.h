@@ -132,10 +132,14 @@ class PlaneStore {
   JADRO_INLINE void operator()(i64 pixel, Vec<T> v, i64 count) const {
     v = v * scale_ + bias_;
     if (add_) v += load_n(add_ + pixel, count);
-    store_n(dst_ + pixel, rectified(rectifier_, channel_, v), count);
+    v = rectified(rectifier_, channel_, v);
+    count == kLanes<T> ? store(dst_ + pixel, v) : store_rest(dst_ + pixel, v, count);
   }
 
  private:
+  // Of rows shorter than a vector, and what lies outside a block: not worth a copy of it at each call.
+  __attribute__((noinline)) static void store_rest(T* to, Vec<T> v, i64 count) { store_part(to, v, count); }
+
   T bias_, scale_;
   const T* add_;
   const Rectifier<T> rectifier_;
@@ -349,7 +353,6 @@ void strided_three_by_three(const Conv2dProduct<T>* phases, Range items) {
           };
           Vec<T> above[2], below[2];
           load_row(0, above);
-#pragma GCC unroll 8
           for (int q = 0; q < kBlock; ++q) {
             load_row(q + 1, below);
             const Vec<T>* const row = lower ? below : above;

@@ -57,11 +57,8 @@ void micro(i64 k, const T* __restrict first_a, i64 a_step, const T* __restrict f
       if (kBlocked) a += (MR - 1) * kLanes<T>;
     }
     if (kEnds && end) {
-      if (kPast && end->past_caches) {
-        finish(*end, t, acc, [](T* p, Vec<T> v) { stream(p, v); });
-      } else {
-        finish(*end, t, acc, [](T* p, Vec<T> v) { store(p, v); });
-      }
+      const bool past = kPast && end->past_caches;
+      finish(*end, t, acc, [past](T* p, Vec<T> v) { past ? stream(p, v) : store(p, v); });
       if (++t < end->tiles) continue;
       return;
     }
