@@ -53,6 +53,17 @@ def test_halves_with_ties(size, nan, backend, dtype):
     np.testing.assert_array_equal(backend.host(indices), (2 * rows + first // 2) * w + 2 * columns + first % 2)
 
 
+@pytest.mark.parametrize("width", [6, 40])
+def test_halves_of_the_slices_of_a_volume(width):
+    x = rng.integers(-2, 3, (2, 3, 4, 6, width)).astype("float32")
+    y, indices = F.max_pool3d(jadro.as_tensor(x), (1, 2, 2), return_indices=True)
+    flat = x.reshape(6, 4, 6, width)
+    each, places = F.max_pool2d(jadro.as_tensor(flat), 2, return_indices=True)
+    np.testing.assert_array_equal(y.numpy().reshape(each.shape), each.numpy())
+    of_slice = 6 * width * np.arange(4)[:, None, None]
+    np.testing.assert_array_equal(indices.numpy().reshape(places.shape), places.numpy() + of_slice)
+
+
 def test_negative_zero_ties_with_zero(backend, dtype):
     xp = backend.xp
     x = xp.asarray(np.array([[[[-0.0, 0.0], [0.0, 0.0]]]], dtype))  # CuPy fills with 0.0 where -0.0 is assigned

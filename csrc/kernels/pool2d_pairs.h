@@ -74,9 +74,9 @@ bool pool_pairs(const Pool2d& p, const T* x, Range rows, T* y, std::int32_t* ind
   const T* const end = x + p.planes * p.id * p.ih * p.iw;
   const i64 last = max(0, p.ow - kN);  // start of a row's last vector
   VecInt<T> nan{};
-  for (RowCounter at(rows.begin, p.oh, 1); at.row < rows.end; at.next()) {
-    const i64 row = 2 * at.h * p.iw;
-    const T* const upper = x + at.plane * p.ih * p.iw + row;
+  for (RowCounter at(rows.begin, p.oh, p.od); at.row < rows.end; at.next()) {
+    const i64 row = (at.d * p.ih + 2 * at.h) * p.iw;  // in its volume
+    const T* const upper = x + at.plane * p.id * p.ih * p.iw + row;
     const auto pool = [&](auto kWhole, i64 o, i64 count) {
       VecInt<T> index{};
       const Vec<T> top = max_of_pairs<T, kIndices, kWhole.value>(upper + 2 * o, p.iw, 2 * (p.ow - o), &index, &nan);
