@@ -10,8 +10,6 @@
 namespace jadro {
 namespace {
 
-constexpr int kTall = kVectorBytes == 64 ? 7 : 4, kLow = 4;  // rows of a block, with the taps as many as registers hold
-
 // Taps that are K x K neighbours, or `apart` from each other, from (top, left) on seen from a cell's own place: the one
 // at place[k] of a filter stands k-th of these in rows.
 template <int K>
@@ -318,7 +316,7 @@ struct StridedThreeByThree {
 // The planes [items] of (image, channel) from the four phases.
 template <class T>
 void strided_three_by_three(const Conv2dProduct<T>* phases, Range items) {
-  constexpr int kN = kLanes<T>, kBlock = kLow;
+  constexpr int kN = kLanes<T>, kBlock = 4;
   const Conv2dProduct<T>& a = phases[0];
   const Conv2dPass& p = a.pass;
   const StridedThreeByThree three(phases);

@@ -33,7 +33,8 @@ struct SquareColumns {
 // The planes [items] of (image, channel).
 template <class T, int K>
 void conv2d_square(const Conv2dProduct<T>& a, const Square<K>& square, Range items) {
-  constexpr int kBlock = kTall, kRows = kBlock + K - 1;
+  constexpr int kBlock = kVectorBytes == 64 ? 7 : 4;  // rows, with a column of taps as many as registers hold
+  constexpr int kRows = kBlock + K - 1;
   const Conv2dPass& p = a.pass;
   const i64 height = p.grid_h, width = p.grid_w;
   SquareColumns<T, K> columns;

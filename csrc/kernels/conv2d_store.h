@@ -41,19 +41,17 @@ class Conv2dStore {
     static constexpr T kNone = 0, kOne = 1;
     const Conv2dEpilogue<T>& e = a.epilogue;
     const i64 channel = group * a.pass.out + m;
-    return {nullptr,
-            plane,
-            nullptr,
-            plane,
-            e.scale ? e.scale + channel : &kOne,
-            e.bias ? e.bias + channel : &kNone,
-            e.scale != nullptr,
-            e.bias != nullptr,
-            e.rectifier.on ? T(0) : -std::numeric_limits<T>::infinity(),
-            false,
-            1,
-            nullptr,
-            sizeof(Run) / sizeof(i64)};
+    TileEnd<T> end{nullptr,
+                   plane,
+                   nullptr,
+                   plane,
+                   e.scale ? e.scale + channel : &kOne,
+                   e.bias ? e.bias + channel : &kNone,
+                   e.scale != nullptr,
+                   e.bias != nullptr,
+                   e.rectifier.on ? T(0) : -std::numeric_limits<T>::infinity()};
+    end.bases_step = sizeof(Run) / sizeof(i64);
+    return end;
   }
   // and where those of `tiles` runs go.
   JADRO_INLINE void aim(i64 m, const Run& run, i64 tiles, TileEnd<T>& end) const {

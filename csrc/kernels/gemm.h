@@ -230,19 +230,8 @@ __attribute__((noinline)) void multiply_panels(const PackedRows<T>& a, const T* 
       for (i64 r = 0; r < a.rows.size(p); ++r) {
         for (i64 i = 0; i < kNr<T>; i += kLine) __builtin_prefetch(to + r * c_row + i, 1);
       }
-      const TileEnd<T> end{to,
-                           c_row,
-                           add ? to : of_columns,
-                           add ? c_row : 0,
-                           &kOne,
-                           &kNone,
-                           0,
-                           0,
-                           -std::numeric_limits<T>::infinity(),
-                           false,
-                           1,
-                           nullptr,
-                           0};
+      const TileEnd<T> end{
+          to, c_row, add ? to : of_columns, add ? c_row : 0, &kOne, &kNone, 0, 0, -std::numeric_limits<T>::infinity()};
       const bool ends = width == kNr<T> && !(bias && add);
       a.multiply(p, width)(k, a.panel(p), a.rows.size(p), b, nullptr, tile, ends ? &end : nullptr);
       if (!ends) store_tile(tile, a.rows.size(p), width, of_columns, add, to, c_row);
@@ -290,15 +279,16 @@ void gemm_block(const Gemm<T>& g, Range m, Range n, T* scratch) {
 constexpr i64 kThinRows = 4, kDotRows = 32, kThinTerms = 4;
 constexpr int kDotsDown = 3;  // rows and columns of A B whose dot products are added up together: 8 to 12 vectors
 template <class T, int kRows>
-constexpr int kDotsAcross = kLanes<T> < (kRows == 1 ? 8 : 4) ? kLanes<T>
-                            : kRows == 1                     ? 8
-                                                             : 4;
+constexpr int dots_across() {
+  constexpr int kMost = kRows == 1 ? 8 : 4;
+  return kLanes<T> < kMost ? kLanes<T> : kMost;
+}
 
 // parts[r * kLanes + c] += the products of row r of a with column c of b, at most `count`, in the lanes that they were
 // read in.
 template <class T, int kRows>
 JADRO_INLINE void add_dots(const Gemm<T>& g, const T* a, const T* b, i64 count, Vec<T>* parts) {
-  constexpr int kN = kLanes<T>, kColumns = kDotsAcross<T, kRows>;
+  constexpr int kN = kLanes<T>, kColumns = dots_across<T, kRows>();
   const T* column[kColumns];
 #pragma GCC unroll 8
   for (int c = 0; c < kColumns; ++c) column[c] = b + min(c, count - 1) * g.b_col;
@@ -321,7 +311,7 @@ JADRO_INLINE void add_dots(const Gemm<T>& g, const T* a, const T* b, i64 count, 
 // C's columns j .. j + count, at most kLanes, of rows m .. m + kRows, where columns of B are contiguous.
 template <class T, int kRows>
 void dots(const Gemm<T>& g, i64 m, i64 j, i64 count) {
-  constexpr int kN = kLanes<T>, kColumns = kDotsAcross<T, kRows>;
+  constexpr int kN = kLanes<T>, kColumns = dots_across<T, kRows>();
   Vec<T> parts[kRows * kN] = {};
 #pragma GCC unroll 8
   for (int c = 0; c < kN; c += kColumns) {

@@ -19,10 +19,10 @@ struct TileEnd {  // dst[r * pitch + column] = max(least, sum scale[r] + bias[r]
   const T *scale, *bias;
   i64 scale_step, bias_step;  // 1, or 0 for the same in all rows
   T least;
-  bool past_caches;
-  i64 tiles;  // side by side in dst
-  const i64* bases;
-  i64 bases_step;
+  bool past_caches = false;
+  i64 tiles = 1;  // side by side in dst
+  const i64* bases = nullptr;
+  i64 bases_step = 0;
 };
 template <class T>
 using Micro = void (*)(i64 k, const T* a, i64 a_step, const T* b, const i64* offsets, T* tile, const TileEnd<T>* end);
