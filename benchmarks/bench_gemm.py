@@ -59,4 +59,6 @@ CASES = both(
     Linear(False, 256, 256, 256),
     Linear(False, 64, 800, 500),
     Linear(False, 1, 128, 512),
+    Linear(False, 1, 1024, 1024),
+    Linear(False, 8, 1024, 1024),
 )
