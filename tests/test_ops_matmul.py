@@ -49,6 +49,45 @@ def test_strides_are_free(dtype):
         np.testing.assert_allclose(y.data, square @ big[: a.shape[1], :7], rtol=1e-4 if dtype == "float32" else 1e-12)
 
 
+def batches(dtype="float64"):
+    """Batches of every layout: side by side, heads between rows, broadcast on either side, reversed, scattered."""
+    rng = np.random.default_rng(0)
+    a, b = (rng.integers(-4, 5, (6, 8, *shape)).astype(dtype) for shape in ((33, 20), (20, 19)))
+    heads, narrow = a.transpose(0, 2, 1, 3).copy().transpose(0, 2, 1, 3), b.swapaxes(2, 3).copy().swapaxes(2, 3)
+    return {
+        "plain": (a, b),
+        "heads": (heads, narrow),
+        "a_broadcast": (a[:1], b),
+        "b_broadcast": (a[:, :1], b[0]),
+        "rows_joined": (a, b[:1, :1]),
+        "rows_not_joined": (heads, b[:1, :1]),
+        "reversed": (a[::-1, :, ::-1], b[:, ::-1]),
+        "scattered": (a[..., ::2], b[:, :, 1::2, ::3]),
+        "rows": (a[:, :, :1], b),
+        "columns": (a, b[..., :1]),
+        "few_large": (np.tile(a[0, :3], (1, 8, 1)), np.tile(b[0, :3], (1, 1, 8))),
+    }
+
+
+@pytest.mark.parametrize("layout", batches())
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_batches_of_any_layout(layout, dtype):
+    """Integers multiply exactly in any order."""
+    a, b = batches(dtype)[layout]
+    np.testing.assert_array_equal((jadro.as_tensor(a) @ jadro.as_tensor(b)).data, np.matmul(a, b))
+
+
+@pytest.mark.parametrize("count", [3, 40])
+def test_batches_are_the_same_bits_on_any_number_of_threads(count, threads):
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((count, 70, 60)), rng.standard_normal((count, 60, 50))
+    found = []
+    for number in (1, 2, 3, 7):
+        threads(number)
+        found.append((jadro.as_tensor(a) @ jadro.as_tensor(b)).data)
+    assert all(np.array_equal(found[0], y) for y in found)
+
+
 def test_integers_and_mixed_dtypes():
     a = np.arange(6).reshape(2, 3)
     y = jadro.tensor(a) @ jadro.tensor(a.T)

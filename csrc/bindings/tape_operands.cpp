@@ -35,6 +35,8 @@ std::size_t bytes_of(PyObject* descr, Py_ssize_t rank, const Py_ssize_t* sizes) 
 
 std::size_t nbytes_of(PyObject* x) { return bytes_of(descr_of(x), array_of(x)->nd, array_of(x)->dimensions); }
 
+}  // namespace
+
 py::object empty(PyObject* descr, Py_ssize_t rank, const Py_ssize_t* sizes) {
   auto& api = py::detail::npy_api::get();
   const std::size_t bytes = bytes_of(descr, rank, sizes);
@@ -55,6 +57,8 @@ py::object empty(PyObject* descr, Py_ssize_t rank, const Py_ssize_t* sizes) {
   if (data) api.PyArray_SetBaseObject_(made.ptr(), memory.release().ptr());
   return made;
 }
+
+namespace {
 
 Shape shape_of(PyObject* sizes) {
   Shape shape;
@@ -172,10 +176,6 @@ PyObject* compute(PyObject*, PyObject* const* args, Py_ssize_t count) {
     static PyObject* const names = PyTuple_Pack(1, PyUnicode_InternFromString("out"));
     return steal(PyObject_Vectorcall(args[0], call.data(), static_cast<std::size_t>(count - 1), names));
   });
-}
-
-PyCFunction function(PyObject* (*f)(PyObject*, PyObject* const*, Py_ssize_t)) {
-  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(f));
 }
 
 PyMethodDef functions[] = {

@@ -360,11 +360,18 @@ JADRO_INLINE void weighted_rows(const Gemm<T>& g, const T* a, T* c, i64 j, i64 c
 template <class T>
 void gemm_thin(const Gemm<T>& g, Range columns) {
   if (g.b_row == 1 && g.a_col == 1 && !(g.k == 1 && g.b_col == 1)) {
+    const auto tile = [&](i64 m, i64 j) {
+      const i64 rows = g.m - m, count = min(kLanes<T>, columns.end - j);
+      (rows == 1 ? dots<T, 1> : rows == 2 ? dots<T, 2> : dots<T, kDotsDown>)(g, m, j, count);
+    };
+    if (g.m > columns.end - columns.begin) {  // the larger operand is read once
+      for (i64 m = 0; m < g.m; m += kDotsDown) {
+        for (i64 j = columns.begin; j < columns.end; j += kLanes<T>) tile(m, j);
+      }
+      return;
+    }
     for (i64 j = columns.begin; j < columns.end; j += kLanes<T>) {
-      const i64 count = min(kLanes<T>, columns.end - j);
-      i64 m = 0;
-      for (; m + kDotsDown <= g.m; m += kDotsDown) dots<T, kDotsDown>(g, m, j, count);
-      if (m < g.m) (g.m - m == 1 ? dots<T, 1> : dots<T, 2>)(g, m, j, count);
+      for (i64 m = 0; m < g.m; m += kDotsDown) tile(m, j);
     }
     return;
   }

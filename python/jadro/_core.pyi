@@ -124,6 +124,10 @@ def gemm(
 ) -> None:  # fmt: skip
     """out[M,N] = op(a)[M,K] @ op(b)[K,N] + bias[N]; with accumulate it adds to out."""
 
+def matmul(a: Array, b: Array, bias: Array | None, trans_a: bool, trans_b: bool, /) -> Array:
+    """op(a)[...,M,K] @ op(b)[...,K,N] + bias[N], a new array; a and b have any strides, their leading axes are
+    broadcast, and a may be a vector."""
+
 # --- convolution ----------------------------------------------------------------------------------------------------
 # x[n,ic,ih,iw], w[oc,ic/groups,kh,kw], b[oc], y[n,oc,oh,ow], or with an axis of depth, x[n,ic,id,ih,iw] etc. stride
 # and dilation: one an axis; padding: (before, after) of each axis, negative where cells are cut off (zeros only).

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import backend
-from .._core import gemm
+from .. import _core
 from ..autograd import Function, Node
 from ..backend import Array, contiguous, total
 from ..tensor import Tensor
@@ -28,12 +27,10 @@ class Linear(Function):
     @staticmethod
     def forward(ctx: Node, x: Array, w: Array, b: Array | None) -> Array:
         ctx.save(x, w)
-        if not isinstance(x, np.ndarray) or x.size == 0 or w.size == 0:
-            y = np.matmul(x, w.T)
-            return y if b is None else y + b
-        y = backend.empty_like(x, (*x.shape[:-1], w.shape[0]))
-        gemm(_rows(contiguous(x)), contiguous(w), _rows(y), contiguous(b), False, True)
-        return y
+        if isinstance(x, np.ndarray):
+            return _core.matmul(x, w, contiguous(b), False, True)
+        y = np.matmul(x, w.T)
+        return y if b is None else y + b
 
     @staticmethod
     def backward(ctx: Node, dy: Array) -> tuple[Array | None, ...]:

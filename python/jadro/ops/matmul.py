@@ -1,4 +1,4 @@
-"""The matrix product of any ranks, on the native GEMM where one product of two matrices is all there is."""
+"""The matrix product of any ranks, on the native GEMM for float32 and float64 on the CPU."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import backend
-from .._core import gemm
+from .. import _core
 from ..autograd import Elementary, Node
 from ..backend import Array
 from ..tensor import Tensor, as_tensor
@@ -18,25 +17,11 @@ from .shape import Permute, Reshape, expand
 _NATIVE = (np.dtype(np.float32).num, np.dtype(np.float64).num)
 
 
-def _operand(x: Array, transposed: bool) -> tuple[Array, bool]:
-    """A matrix as the kernel takes it: contiguous, perhaps transposed."""
-    flags = x.flags
-    if flags.c_contiguous or not flags.f_contiguous:
-        return backend.contiguous(x), transposed
-    return x.T, not transposed
-
-
 def product(a: Array, b: Array, trans_a: bool = False, trans_b: bool = False) -> Array:
     """a[..., M, K] @ b[..., K, N] of one dtype; those with `trans` have their last two axes exchanged."""
-    if a.ndim != 2 or b.ndim != 2 or not isinstance(a, np.ndarray) or a.dtype.num not in _NATIVE:
-        return np.matmul(a.swapaxes(-1, -2) if trans_a else a, b.swapaxes(-1, -2) if trans_b else b)
-    out = backend.empty_like(a, (a.shape[trans_a], b.shape[not trans_b]))
-    if a.size == 0 or b.size == 0:
-        out[...] = 0
-        return out
-    (a, trans_a), (b, trans_b) = _operand(a, trans_a), _operand(b, trans_b)
-    gemm(a, b, out, None, trans_a, trans_b)
-    return out
+    if isinstance(a, np.ndarray) and a.dtype.num in _NATIVE:
+        return _core.matmul(a, b, None, trans_a, trans_b)
+    return np.matmul(a.swapaxes(-1, -2) if trans_a else a, b.swapaxes(-1, -2) if trans_b else b)
 
 
 def _swap_last(x: Tensor) -> Tensor:

@@ -69,6 +69,8 @@ CASES = [
     GemmCase("matrix_times_row", 70, 1, 40, trans_b=True, bias=True, accumulate=True),
     GemmCase("few_rows_of_dots", 9, 37, 300, trans_b=True, bias=True),
     GemmCase("most_rows_of_dots", 12, 70, 259, trans_b=True, accumulate=True),
+    GemmCase("few_columns_of_dots", 50, 3, 100, trans_b=True, bias=True),
+    GemmCase("most_columns_of_dots", 71, 20, 300, trans_b=True, accumulate=True),
     GemmCase("column_times_row", 33, 35, 1, bias=True, accumulate=True),
     GemmCase("k_of_one_block", 5, 7, 384),
     GemmCase("k_one_past_the_block", 15, 17, 385, bias=True),
