@@ -4,6 +4,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+import jadro
+import jadro.nn.functional as F
 from jadro.testing import cases
 from jadro.testing.cases import conv2d
 
@@ -95,6 +97,25 @@ def test_relu_hands_nan_on(backend, dtype):
     x, w, y = xp.full((1, 1, 2, 2), np.nan, dtype), xp.ones((1, 1, 1, 1), dtype), xp.empty((1, 1, 2, 2), dtype)
     forward(x, w, None, y, (1, 1), (0, 0, 0, 0), (1, 1), 1, relu=True)
     assert np.isnan(backend.host(y)).all()
+
+
+def test_large_strided_images_are_those_of_each_alone():
+    """A stride with one cell in the kernel: the cells that are met are taken out of some images at a time."""
+    rng = np.random.default_rng(0)
+    x, w = (
+        jadro.tensor(rng.integers(-3, 4, s).astype(np.float64), requires_grad=True)
+        for s in ((5, 2, 900, 902), (3, 2, 1, 1))
+    )
+    y = F.conv2d(x, w, stride=2, padding=1)
+    dy = rng.integers(-3, 4, y.shape).astype(np.float64)
+    dx, dw = jadro.grad(y, [x, w], jadro.tensor(dy))
+    met, taken = x.data[:, :, 1::2, 1::2], dy[:, :, 1:, 1:]
+    np.testing.assert_array_equal(y.data[:, :, 1:, 1:], np.einsum("fc,nchw->nfhw", w.data[:, :, 0, 0], met))
+    assert not y.data[:, :, 0].any() and not y.data[:, :, :, 0].any()
+    np.testing.assert_array_equal(dw.data[:, :, 0, 0], np.einsum("nfhw,nchw->fc", taken, met))
+    expected = np.zeros(x.shape)
+    expected[:, :, 1::2, 1::2] = np.einsum("fc,nfhw->nchw", w.data[:, :, 0, 0], taken)
+    np.testing.assert_array_equal(dx.data, expected)
 
 
 def test_bias_of_nothing(backend, dtype):

@@ -110,6 +110,11 @@ struct Conv2dEpilogue {
   Rectifier<T> rectifier;
 };
 
+// Cells (first_h + i step_h, first_w + j step_w) of a plane, i < rows, j < columns.
+struct ThinPlane {
+  i64 height, width, rows, columns, first_h, first_w, step_h, step_w;
+};
+
 // Products that a lane of dw adds up before the exact sum, where planes are summed as they stand.
 constexpr i64 kConv2dAddends = 512;
 
@@ -206,6 +211,8 @@ struct Kernels {
   void (*conv2d_block)(const Conv2dProduct<T>* phases, i64 count, i64 group, Range cells, Range panels, T* scratch);
   i64 (*conv2d_weight_scratch)(const Conv2dPass&, i64 columns);
   void (*conv2d_weight_block)(const Conv2dWeight<T>&, i64 group, Range cells, Range columns, T* scratch);
+  void (*take_cells)(const ThinPlane&, const T* plane, T* cells);
+  void (*spread_cells)(const ThinPlane&, const T* cells, T* plane);  // zeros between them
   T (*sum)(const T* a, i64 size);
   i64 (*conv2d_depthwise_scratch)(const Conv2dPass&);
   void (*conv2d_depthwise)(const Conv2dProduct<T>&, Range items, T* scratch);

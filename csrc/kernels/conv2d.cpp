@@ -1,5 +1,6 @@
 #include "kernels/conv2d.h"
 
+#include "kernels/conv2d_thinned.h"
 #include "kernels/tier.h"
 
 namespace jadro {
@@ -12,6 +13,8 @@ void set(Kernels<T>& k) {
   k.conv2d_block = conv2d_block<T>;
   k.conv2d_weight_scratch = conv2d_weight_scratch<T>;
   k.conv2d_weight_block = conv2d_weight_block<T>;
+  k.take_cells = take_cells<T>;
+  k.spread_cells = spread_cells<T>;
   k.sum = sum<T>;
 }
 

@@ -95,7 +95,7 @@ double winograd_product(const Winograd& w, const Sizes& s, double element) {
   const double channels = w.pass.in, in = vectors(channels, s.lanes), out = vectors(s.out, s.lanes);
   const double tiles = w.tiles(), filters = channels * out, transform = w.stride == 1 ? 17.7 : 68;
   const double load = 31 + (w.pass.dst_step_w > 1 ? 6.0 * (w.pass.w_taps - w.pass.taps) : 0);  // of the taps of a phase
-  return 5e4 + points(w) * (1.5 * std::max(tiles, 8.0) * filters + tiles * (transform * in + 17.4 * out) +
+  return 2e4 + points(w) * (1.5 * std::max(tiles, 8.0) * filters + tiles * (transform * in + 17.4 * out) +
                             filters * (load + filter_cost(w, filters, s, element, 8, 11)));
 }
 double winograd_weight(const Winograd& w, const Sizes& s, double element) {

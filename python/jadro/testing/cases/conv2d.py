@@ -1,7 +1,7 @@
 """Convolutions: the edges of the image, of the filter and of the tile over output channels and pixels."""
 
 from dataclasses import dataclass
-from math import prod
+from math import gcd, prod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -49,8 +49,14 @@ class Conv2dCase(Case):
 
     @property
     def rounding(self) -> float:
-        """Winograd's F(4x4, 3x3) multiplies with sums of 36 pixels: several times the error of direct sums."""
-        return 3.0 if self.winograd_serves and self.algorithm in ("auto", "winograd") else 1.0
+        """Winograd's F(4x4, 3x3) multiplies with sums of 36 pixels: several times the error of direct sums. It may be
+        what computes every g-th pixel, where g divides stride and dilation."""
+        common = [gcd(*both) for both in zip(self.stride, self.dilation, strict=True)]
+        stride, dilation = (
+            tuple(a // g for a, g in zip(option, common, strict=True)) for option in (self.stride, self.dilation)
+        )
+        served = self.winograd_serves or winograd_serves(self.kernel, stride, dilation)
+        return 3.0 if served and self.algorithm in ("auto", "winograd") else 1.0
 
     @property
     def winograd_serves(self) -> bool:
@@ -163,6 +169,12 @@ CASES = [
     Conv2dCase("without_bias", 2, 3, (9, 10), 8, (3, 3), bias=False),
     Conv2dCase("one_by_one", 2, 37, (5, 6), 33, (1, 1)),
     Conv2dCase("one_by_one_strided", 1, 5, (9, 7), 4, (1, 1), stride=(2, 3)),
+    Conv2dCase("one_by_one_strided_padded", 2, 5, (9, 40), 8, (1, 1), (2, 2), (1, 0, 2, 3), relu=True, add=True),
+    Conv2dCase("one_by_one_strided_cropped", 1, 3, (9, 40), 4, (1, 1), (3, 2), (-1, -1, -3, 1), (2, 3)),
+    Conv2dCase("stride_and_dilation_two", 2, 5, (11, 37), 7, (3, 3), (2, 2), (2, 1, 3, 2), (2, 2), relu=True, add=True),
+    Conv2dCase("stride_four_dilation_two", 1, 4, (17, 43), 6, (3, 2), (4, 4), (3, 0, 1, 4), (2, 2), groups=2),
+    Conv2dCase("stride_and_dilation_three", 2, 2, (12, 50), 3, (2, 3), (1, 3), (0, 0, 4, 4), (1, 3)),
+    Conv2dCase("stride_past_the_image", 1, 2, (3, 2), 3, (2, 2), (2, 2), (1, 1, 3, 2), (2, 2)),
     Conv2dCase("stride_beyond_the_kernel", 2, 3, (14, 17), 5, (2, 3), stride=(4, 5), padding=(1, 0, 2, 1)),
     Conv2dCase("stride_leaves_one_phase", 3, 3, (3, 2), 16, (3, 3), (5, 5), (0, 0, 3, 3), (1, 2)),
     Conv2dCase("stride_three", 2, 3, (14, 67), 18, (3, 4), (3, 3), (1, 1, 2, 2)),
@@ -187,6 +199,7 @@ CASES = [
     Conv2dCase("depthwise_long_rows_strided", 1, 3, (9, 290), 3, (3, 3), (2, 2), (1, 1, 1, 1), groups=3),
     Conv2dCase("depthwise_five_by_five", 2, 5, (17, 19), 5, (5, 5), padding=(2, 2, 2, 2), groups=5),
     Conv2dCase("depthwise_seven_by_seven", 1, 4, (23, 37), 8, (7, 7), padding=(3, 3, 3, 3), groups=4),
+    Conv2dCase("depthwise_strided_and_dilated", 2, 4, (13, 40), 4, (3, 3), (2, 2), (2, 2, 1, 2), (2, 2), groups=4),
     Conv2dCase("depthwise_dilated", 2, 5, (19, 37), 5, (3, 3), padding=(2, 2, 2, 2), dilation=(2, 2), groups=5),
     Conv2dCase("depthwise_dilated_far", 1, 4, (14, 40), 4, (3, 3), padding=(5, 0, 4, 5), dilation=(5, 5), groups=4),
     Conv2dCase("depthwise_two_dilations", 1, 4, (14, 40), 4, (3, 3), padding=(1, 1, 4, 4), dilation=(1, 4), groups=4),
@@ -271,6 +284,7 @@ CASES = [
     Conv2dCase("volume_of_depth_alone_strided_planes", 2, 5, (7, 5, 8), 9, (3, 1, 1), (1, 2, 3), (1, 1, 0, 0, 0, 0)),
     Conv2dCase("volume_depthwise_of_depth_alone", 2, 5, (7, 3, 6), 5, (3, 1, 1), padding=(1, 1, 0, 0, 0, 0), groups=5),
     Conv2dCase("volume_depthwise", 2, 5, (4, 6, 7), 5, (3, 3, 3), padding=(1,) * 6, groups=5),
+    Conv2dCase("volume_strided_and_dilated", 2, 3, (7, 8, 19), 5, (2, 2, 3), (2, 2, 2), (1, 2, 1, 0, 3, 2), (2, 2, 2)),
     Conv2dCase("volume_depthwise_strided", 1, 4, (7, 8, 9), 8, (3, 2, 3), (2, 1, 2), (1, 1, 0, 1, 2, 0), groups=4),
     Conv2dCase("volume_depthwise_dilated", 1, 3, (6, 5, 9), 3, (2, 3, 2), (1, 2, 1), (1,) * 6, (3, 1, 2), groups=3),
     Conv2dCase("volume_scale_add_relu", 2, 7, (4, 5, 6), 8, (2, 3, 3), (1, 2, 1), relu=True, scale=True, add=True),
@@ -316,6 +330,7 @@ CASES = [
     ConvTransposeCase("transposed_leaky", 2, 3, (5, 6), 4, (3, 3), (2, 2), (1,) * 4, relu=True, slope=True, most=2.0),
     ConvTransposeCase("transposed_depthwise_leaky", 1, 6, (5, 9), 6, (3, 3), (2, 2), groups=6, relu=True, slope=True),
     ConvTransposeCase("transposed_scale_add_relu", 2, 3, (5, 6), 17, (3, 3), relu=True, scale=True, add=True),
+    ConvTransposeCase("transposed_stride_and_dilation", 2, 3, (5, 18), 4, (3, 2), (2, 2), (1, 0, 1, 2), (2, 2)),
     ConvTransposeCase("transposed_strided_add", 2, 30, (5, 6), 17, (3, 3), (2, 2), scale=True, add=True, relu=True),
     ConvTransposeCase("transposed_deep_strided", 1, 300, (4, 5), 5, (3, 3), (2, 2), scale=True, add=True),
     ConvTransposeCase("transposed_depthwise_add", 1, 6, (5, 9), 6, (3, 3), (2, 2), groups=6, add=True, relu=True),
