@@ -72,27 +72,46 @@ JADRO_INLINE void add_tile(const T* sums, i64 rows, T* tile) {
 
 // Columns [cells] of one pass as panels [k][width], from the planes; with kInPlace nothing is read past a run. No run
 // crosses a panel. Lanes above the last cell become zero: what memory held may be numbers too small for full speed.
+// Whole panels that are neighbours in the planes are copied together.
 template <class T, bool kInPlace>
 void pack_columns(const Run* runs, i64 count, const T* planes, const i64* offsets, i64 k, i64 width, T* packed) {
   constexpr i64 kAhead = 4;
-  i64 targets[kMaxCells];
-  for (i64 r = 0; r < count; ++r) targets[r] = runs[r].first / width * k * width + runs[r].first % width;
+  struct Stretch {
+    i64 base, target, cells, panels;
+  } stretches[kMaxCells];
+  i64 stretch_count = 0;
+  for (i64 r = 0; r < count; ++r) {
+    const Run& run = runs[r];
+    Stretch* const last = stretch_count ? stretches + stretch_count - 1 : nullptr;
+    if (last && run.count == kNr<T> && last->cells == kNr<T> && width == kNr<T> &&
+        run.base == last->base + last->panels * kNr<T>) {
+      ++last->panels;
+    } else {
+      stretches[stretch_count++] = {run.base, run.first / width * k * width + run.first % width, run.count, 1};
+    }
+  }
   const i64 end = runs[count - 1].first + runs[count - 1].count, rest = end % width;
   for (i64 p = 0; rest > 0 && p < k; ++p) {
     T* const tail = packed + (end / width * k + p) * width + rest;
     for_vectors<T>(width - rest, [&](i64 i, i64 n) { store_n(tail + i, Vec<T>{}, n); });
   }
   for (i64 p = 0; p < k; ++p, packed += width) {
-    const T* const source = planes + offsets[p];
-    for (i64 r = 0; r < count; ++r) {
-      const T* const from = source + runs[r].base;
-      T* const to = packed + targets[r];
-      if (kInPlace && p + kAhead < k) {
-        for (i64 i = 0; i < runs[r].count; i += kLanes<T>) {
-          __builtin_prefetch(planes + offsets[p + kAhead] + runs[r].base + i);
-        }
+    const T* const ahead = planes + offsets[min(p + kAhead, k - 1)];
+    for (i64 r = 0; r < stretch_count; ++r) {
+      const Stretch& s = stretches[r];
+      const T* from = planes + offsets[p] + s.base;
+      T* to = packed + s.target;
+      if (kInPlace) {
+        for (i64 i = 0; i < s.panels * s.cells; i += 64 / sizeof(T)) __builtin_prefetch(ahead + s.base + i);
       }
-      for_vectors<T>(runs[r].count,
+      if (s.cells == kNr<T>) {
+        for (i64 panel = 0; panel < s.panels; ++panel, from += kNr<T>, to += k * kNr<T>) {
+#pragma GCC unroll 4
+          for (int v = 0; v < kNv; ++v) store(to + v * kLanes<T>, load(from + v * kLanes<T>));
+        }
+        continue;
+      }
+      for_vectors<T>(s.cells,
                      [&](i64 i, i64 n) { store_n(to + i, kInPlace ? load_n(from + i, n) : load(from + i), n); });
     }
   }
