@@ -2,7 +2,7 @@
 // first, then the columns. Backward is the same sum with windows and places exchanged.
 #pragma once
 
-#include "kernels/pool_phases.h"
+#include "kernels/pool_planes.h"
 
 namespace jadro {
 namespace {
@@ -35,11 +35,6 @@ struct AvgPoolBuffers {
     size = max(forward.row, outputs) + places + kWaiting + places;
   }
 };
-
-template <class T>
-i64 avg_pool_scratch(const AvgPool<T>& p) {
-  return AvgPoolBuffers<T>(p).size;
-}
 
 // The sum at column i of kCount rows, `step` apart.
 template <class T, int kCount>
@@ -95,6 +90,12 @@ JADRO_INLINE void pool_columns(const AvgPool<T>& p, const Phases<T>& s, const T*
   });
 }
 
+// Windows of two columns, two apart and inside.
+template <class T>
+bool are_pairs(const AvgPool<T>& p) {
+  return p.w.out >= 2 && p.w.kernel == 2 && p.w.stride == 2 && p.w.pad == 0 && 2 * p.w.out <= p.w.in;
+}
+
 // y[ow] of windows of two columns, two apart and inside: the sums of neighbours, as they are loaded; up to four rows.
 // The last vector of a row overlaps the one before; with `past` one that is longer than a row goes on behind it.
 template <class T>
@@ -134,12 +135,12 @@ void split_sum(const AvgPool<T>& p, const Phases<T>& s, const T* x, Range d, Ran
 
 // Rows of y[planes * od * oh, ow] from x[planes,id,ih,iw].
 template <class T>
-void avg_pool_forward(const AvgPool<T>& p, const T* x, Range rows, T* y, T* scratch) {
+void avg_pool_rows(const AvgPool<T>& p, const T* x, Range rows, T* y, T* scratch) {
   const AvgPoolBuffers<T> buffers(p);
   const Phases<T>& s = buffers.forward;
   T *const phases = scratch, *const sums = phases + max(s.row, buffers.outputs);
   const auto split = with_stride(p.w.stride, [](auto stride) { return &split_sum<T, stride.value>; });
-  const bool pairs = s.used && p.w.kernel == 2 && p.w.stride == 2 && p.w.pad == 0 && 2 * p.w.out <= p.w.in;
+  const bool pairs = are_pairs(p);
   if (s.used) std::memset(phases, 0, static_cast<std::size_t>(s.row) * sizeof(T));
   const T* const end = x + p.planes * p.d.in * p.h.in * p.w.in;
   for (RowCounter at(rows.begin, p.h.out, p.d.out); at.row < rows.end; at.next()) {
@@ -190,14 +191,9 @@ void spread_columns(const AvgPoolAxis<T>& w, const T* g, T* places) {
     } else if (w.stride == 2) {
       const Vec<T> v[] = {phase(0), phase(1)};
       for_in_turn<T, 2>(v, [&](int part, Vec<T> woven) { store(to + part * kN, woven); });
-    } else if (w.stride == 3) {
+    } else {
       const Vec<T> v[] = {phase(0), phase(1), phase(2)};
       for_in_turn<T, 3>(v, [&](int part, Vec<T> woven) { store(to + part * kN, woven); });
-    } else {
-      for (i64 c = 0; c < w.stride; ++c) {
-        const Vec<T> v = phase(c);
-        for (i64 lane = 0; lane < kN; ++lane) to[lane * w.stride + c] = v[lane];
-      }
     }
   }
 }
@@ -240,7 +236,7 @@ void add_shares(const AvgPool<T>& p, const T* dy, Range d, Range h, T* g) {
 
 // Rows of dx[planes * id * ih, iw] from dy[planes,od,oh,ow].
 template <class T>
-void avg_pool_backward(const AvgPool<T>& p, const T* dy, Range rows, T* dx, T* scratch, bool past_caches) {
+void avg_pool_data_rows(const AvgPool<T>& p, const T* dy, Range rows, T* dx, T* scratch, bool past_caches) {
   const AvgPoolBuffers<T> buffers(p);
   const bool uniform = buffers.forward.used;
   T* const g = scratch + buffers.margin;
@@ -266,6 +262,77 @@ void avg_pool_backward(const AvgPool<T>& p, const T* dy, Range rows, T* dx, T* s
     out.add(row, p.w.in);
   }
   out.finish();
+}
+
+struct MeanAxis {
+  i64 in, out;
+  const i64 *begin, *end;
+  JADRO_INLINE Span operator()(i64 o) const { return {begin[o], end[o], 1}; }
+  Range under(Range outputs) const { return {begin[outputs.begin], end[outputs.end - 1]}; }
+};
+
+// Backward windows and places change their roles.
+template <class T>
+PlanePool<T, MeanAxis> planes_of(const AvgPool<T>& p, bool backward) {
+  const auto axis = [&](const AvgPoolAxis<T>& a) {
+    return backward ? MeanAxis{a.out, a.in, a.first, a.last} : MeanAxis{a.in, a.out, a.begin, a.end};
+  };
+  return {p.planes, axis(p.d), axis(p.h), axis(p.w), false};
+}
+
+template <class T>
+bool by_planes(const AvgPool<T>& p, bool backward) {
+  return (backward || !are_pairs(p)) &&
+         planes_pay<T>(p.planes, p.d.in * p.h.in * p.d.out * p.h.out, p.w.in, p.w.out, p.w.stride);
+}
+
+template <class T>
+PoolWork avg_pool_work(const AvgPool<T>& p, bool backward) {
+  const i64 scratch = AvgPoolBuffers<T>(p).size;
+  if (!by_planes(p, backward)) return {p.planes * (backward ? p.d.in * p.h.in : p.d.out * p.h.out), scratch};
+  const auto pool = planes_of(p, backward);
+  return {pool.items(), max(scratch, pool.scratch())};
+}
+
+// cells[groups][kLanes] of the outputs r of the leading axis and all of the next, divided by what their windows count.
+template <class T>
+void divide_cells(const AvgPool<T>& p, int lead, Range r, i64 groups, T* cells) {
+  const Range all[] = {{0, p.d.out}, {0, p.h.out}, {0, p.w.out}};
+  const auto range = [&](int axis) { return axis == lead ? r : all[axis]; };
+  for (i64 g = 0; g < groups; ++g) {
+    for (i64 z = range(0).begin; z < range(0).end; ++z) {
+      for (i64 i = range(1).begin; i < range(1).end; ++i) {
+        const T rows = p.d.count[z] * p.h.count[i];
+        for (i64 o = range(2).begin; o < range(2).end; ++o, cells += kLanes<T>) {
+          store(cells, load(cells) / broadcast(p.w.count[o] * rows));
+        }
+      }
+    }
+  }
+}
+
+// Items of avg_pool_work.
+template <class T>
+void avg_pool_planes(const AvgPool<T>& p, bool backward, const T* x, Range items, T* y, T* scratch) {
+  const auto pool = planes_of(p, backward);
+  for (i64 i = items.begin; i < items.end; ++i) {
+    const auto item = pool.item(i);
+    const i64 groups = ceil_div(item.planes, kLanes<T>);
+    pool.read(item, x, scratch);
+    if (backward) divide_cells(p, pool.lead, item.in, groups, scratch);
+    T* const sums = pool.template pool<Meet::kSum>(item, scratch);
+    if (!backward) divide_cells(p, pool.lead, item.out, groups, sums);
+    pool.write(item, sums, y);
+  }
+}
+
+template <class T>
+void avg_pool_forward(const AvgPool<T>& p, const T* x, Range items, T* y, T* scratch) {
+  by_planes(p, false) ? avg_pool_planes(p, false, x, items, y, scratch) : avg_pool_rows(p, x, items, y, scratch);
+}
+template <class T>
+void avg_pool_backward(const AvgPool<T>& p, const T* dy, Range items, T* dx, T* scratch, bool past_caches) {
+  by_planes(p, true) ? avg_pool_planes(p, true, dy, items, dx, scratch) : avg_pool_data_rows(p, dy, items, dx, scratch, past_caches);
 }
 
 }  // namespace

@@ -31,7 +31,7 @@ struct PoolRing {
 };
 
 template <class T>
-i64 max_pool2d_scratch(const Pool2d& p) {
+i64 rows_scratch(const Pool2d& p) {
   const PoolRing<T> ring(p);
   return ring.used ? ring.firsts + ring.outputs : p.ow > 1 ? 2 * whole_vectors<T>(p.iw) : 0;
 }
@@ -102,10 +102,7 @@ void pool_row(const Pool2d& p, const PoolRing<T>& ring, const PoolRows<T>& rows,
   });
 }
 
-// The places begin, begin + step, ... below end of one axis under one window; begin is -1 for none.
-struct Span {
-  i64 begin, end, step;
-};
+// One axis under window o; begin is -1 for none.
 JADRO_INLINE Span span_of(i64 o, i64 in, i64 out, i64 kernel, i64 stride, i64 pad, i64 dilation, bool adaptive) {
   if (adaptive) return {o * in / out, ceil_div((o + 1) * in, out), 1};
   const i64 begin = o * stride - pad, first = first_inside(begin, dilation, kernel, in);
@@ -330,7 +327,7 @@ void max_pool2d_values(const Pool2d& p, const T* x, Range rows, T* y, T* phases)
 
 // Rows of y[planes * od * oh, ow] and of indices, which may be null, from x[planes,id,ih,iw].
 template <class T>
-void max_pool2d_forward(const Pool2d& p, const T* x, Range rows, T* y, std::int32_t* indices, T* scratch) {
+void max_pool2d_rows(const Pool2d& p, const T* x, Range rows, T* y, std::int32_t* indices, T* scratch) {
   if (are_pairs<T>(p) && (indices ? pool_pairs<T, true> : pool_pairs<T, false>)(p, x, rows, y, indices)) return;
   const PoolRing<T> ring(p);
   if (ring.used && !indices && p.kd * p.kh <= 4) {
@@ -383,6 +380,87 @@ void max_pool2d_forward(const Pool2d& p, const T* x, Range rows, T* y, std::int3
   }
 }
 
+struct MaxAxis {
+  i64 in, out, kernel, stride, pad, dilation;
+  bool adaptive;
+  JADRO_INLINE Span operator()(i64 o) const { return span_of(o, in, out, kernel, stride, pad, dilation, adaptive); }
+  Range under(Range outputs) const {
+    if (adaptive) return {(*this)(outputs.begin).begin, (*this)(outputs.end - 1).end};
+    const i64 begin = min(in, max(0, outputs.begin * stride - pad));
+    return {begin, max(begin, min(in, (outputs.end - 1) * stride - pad + (kernel - 1) * dilation + 1))};
+  }
+};
+
+template <class T>
+PlanePool<T, MaxAxis> planes_of(const Pool2d& p, bool indices) {
+  return {p.planes,
+          {p.id, p.od, p.kd, p.stride_d, p.pad_front, p.dilation_d, p.adaptive},
+          {p.ih, p.oh, p.kh, p.stride_h, p.pad_top, p.dilation_h, p.adaptive},
+          {p.iw, p.ow, p.kw, p.stride_w, p.pad_left, p.dilation_w, p.adaptive},
+          indices};
+}
+template <class T>
+bool by_planes(const Pool2d& p) {
+  return !are_pairs<T>(p) && planes_pay<T>(p.planes, p.id * p.ih * p.od * p.oh, p.iw, p.ow, p.stride_w);
+}
+
+template <class T>
+PoolWork max_pool2d_work(const Pool2d& p, bool indices) {
+  const i64 rows = p.planes * p.od * p.oh, scratch = rows_scratch<T>(p);
+  if (!by_planes<T>(p)) return {rows, scratch};
+  const auto pool = planes_of<T>(p, indices);
+  return {pool.items(), max(scratch, pool.scratch())};
+}
+
+// The numbers of cells that passes have left, counted on from plane to plane, as places of each plane.
+template <class T, class Pool>
+void write_places(const Pool& pool, const typename Pool::Item& item, T* cells, std::int32_t* indices) {
+  constexpr i64 kN = kLanes<T>;
+  const i64 places = (item.in.end - item.in.begin) * pool.slice_in, outputs = (item.out.end - item.out.begin) * pool.slice_out;
+  i64 first = item.in.begin * pool.slice_in;
+  for (i64 k = 0; k < item.planes; k += kN, first -= places) {
+    T* at = cells + k * outputs;
+    for (i64 o = 0; o < outputs && first != 0; ++o) {
+      const VecInt<T> v = load_places(at), place = v < 0 ? v : v + static_cast<Int<T>>(first);
+      std::memcpy(at, &place, sizeof place);
+      at += kN;
+    }
+  }
+  if constexpr (sizeof(T) == sizeof(std::int32_t)) {
+    pool.write(item, cells, reinterpret_cast<T*>(indices));
+  } else {
+    std::int32_t* const to = indices + item.plane * pool.out() + item.out.begin * pool.slice_out;
+    for (i64 k = 0; k < item.planes; ++k) {
+      for (i64 o = 0; o < outputs; ++o) {
+        Int<T> place;
+        std::memcpy(&place, cells + (k / kN * outputs + o) * kN + k % kN, sizeof place);
+        to[k * pool.out() + o] = static_cast<std::int32_t>(place);
+      }
+    }
+  }
+}
+
+// Items of max_pool2d_work.
+template <class T>
+void max_pool2d_forward(const Pool2d& p, const T* x, Range items, T* y, std::int32_t* indices, T* scratch) {
+  if (!by_planes<T>(p)) return max_pool2d_rows(p, x, items, y, indices, scratch);
+  const auto pool = planes_of<T>(p, indices);
+  for (i64 i = items.begin; i < items.end; ++i) {
+    const auto item = pool.item(i);
+    if (pool.read(item, x, scratch)) {
+      const i64 rows = p.od * p.oh, each = pool.out() / rows, first = item.out.begin * pool.slice_out / each;
+      for (i64 k = item.plane * rows + first; k < (item.plane + item.planes) * rows; k += rows) {
+        max_pool2d_rows(p, x, {k, k + (item.out.end - item.out.begin) * pool.slice_out / each}, y, indices, scratch);
+      }
+      continue;
+    }
+    T* const best = indices ? pool.template pool<Meet::kMaxAndPlace>(item, scratch)
+                            : pool.template pool<Meet::kMax>(item, scratch);
+    pool.write(item, best, y);
+    if (indices) write_places(pool, item, best + pool.size, indices);
+  }
+}
+
 // Whether every index is that of a place of a plane of `size`, or -1.
 inline bool max_pool2d_indices_inside(const std::int32_t* indices, i64 count, i64 size) {
   u32 outside = 0;
@@ -390,20 +468,29 @@ inline bool max_pool2d_indices_inside(const std::int32_t* indices, i64 count, i6
   return outside == 0;
 }
 
-// dx[planes,size] = each dy[planes,outputs] added, in order, to the place of its index; -1 is none. With scratch[size]
-// a plane is made there and then stored past the caches.
+// d[kCount,size] = each g[kCount,outputs] added, in order, to the place of its index; -1 is none. Several planes in turn,
+// because a sum waits for the one before where windows overlap.
+template <class T, int kCount>
+void scatter(const T* g, const std::int32_t* index, i64 outputs, i64 size, T* d) {
+  std::memset(d, 0, static_cast<std::size_t>(kCount * size) * sizeof(T));
+  for (i64 i = 0; i < outputs; ++i) {
+#pragma GCC unroll 4
+    for (int q = 0; q < kCount; ++q) {
+      const i64 at = index[q * outputs + i];
+      if (static_cast<u64>(at) < static_cast<u64>(size)) d[q * size + at] += g[q * outputs + i];
+    }
+  }
+}
+
+// The gradient of planes by dy and indices. With scratch[size] a plane is made there and then stored past the caches.
 template <class T>
 void max_pool2d_backward(const T* dy, const std::int32_t* indices, Range planes, i64 outputs, i64 size, T* dx,
                          T* scratch) {
-  for (i64 plane = planes.begin; plane < planes.end; ++plane) {
+  for (i64 plane = planes.begin, count; plane < planes.end; plane += count) {
+    count = scratch || planes.end - plane < 4 ? 1 : 4;
     T* const d = scratch ? scratch : dx + plane * size;
-    const T* const g = dy + plane * outputs;
-    const std::int32_t* const index = indices + plane * outputs;
-    std::memset(d, 0, static_cast<std::size_t>(size) * sizeof(T));
-    for (i64 i = 0; i < outputs; ++i) {
-      if (static_cast<u64>(index[i]) < static_cast<u64>(size)) d[index[i]] += g[i];
-    }
-    if (scratch) map_vectors(dx + plane * size, size, true, [&](i64 i, i64 count) { return load_n(d + i, count); });
+    (count == 1 ? scatter<T, 1> : scatter<T, 4>)(dy + plane * outputs, indices + plane * outputs, outputs, size, d);
+    if (scratch) map_vectors(dx + plane * size, size, true, [&](i64 i, i64 n) { return load_n(d + i, n); });
   }
 }
 
