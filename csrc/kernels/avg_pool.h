@@ -188,12 +188,9 @@ void spread_columns(const AvgPoolAxis<T>& w, const T* g, T* places) {
     T* const to = places + q * w.stride;
     if (w.stride == 1) {
       store(to, phase(0));
-    } else if (w.stride == 2) {
+    } else {
       const Vec<T> v[] = {phase(0), phase(1)};
       for_in_turn<T, 2>(v, [&](int part, Vec<T> woven) { store(to + part * kN, woven); });
-    } else {
-      const Vec<T> v[] = {phase(0), phase(1), phase(2)};
-      for_in_turn<T, 3>(v, [&](int part, Vec<T> woven) { store(to + part * kN, woven); });
     }
   }
 }

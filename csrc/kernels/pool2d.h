@@ -67,13 +67,12 @@ JADRO_INLINE VecInt<T> beats(Vec<T> v, Vec<T> best) {
 template <class T>
 struct PoolRows {
   i64 count;
-  bool nan;  // whether one of them may hold a NaN
   const T* row[kMostTaps];
   i64 offset[kMostTaps];
 };
 
 // One row of output. firsts[ow]: how far the first column inside the image lies from the window's, or -1.
-template <class T, bool kIndices, bool kNan>
+template <class T, bool kIndices>
 void pool_row(const Pool2d& p, const PoolRing<T>& ring, const PoolRows<T>& rows, const T* firsts, T* y,
               std::int32_t* indices) {
   for_vectors<T>(p.ow, [&](i64 ow, i64 count) {
@@ -88,9 +87,8 @@ void pool_row(const Pool2d& p, const PoolRing<T>& ring, const PoolRows<T>& rows,
       i64 tap = rows.offset[i];
       for (i64 k = 0; k < p.kw; ++k, tap += p.dilation_w) {
         const Vec<T> v = load(row + ring.phases.taps[k]);
-        const auto wins = beats<T, kNan>(v, best);
-        if constexpr (kIndices) index = wins ? VecInt<T>{} + static_cast<Int<T>>(tap) : index;
-        best = kNan ? (wins ? v : best) : maximum<T>(v, best);
+        if constexpr (kIndices) index = v > best ? VecInt<T>{} + static_cast<Int<T>>(tap) : index;
+        best = maximum<T>(v, best);
       }
     }
     store_n(y + ow, best, count);
@@ -252,7 +250,6 @@ template <class T>
 JADRO_INLINE PoolRows<T> rows_of(const Pool2d& p, const PoolRing<T>& ring, const T* ringed, Span d, Span h) {
   PoolRows<T> window;
   window.count = 0;
-  window.nan = false;
   if (d.begin < 0 || h.begin < 0) return window;
   i64 slot = 0;
   for (i64 z = d.begin; z < d.end; z += d.step, ++slot) {
@@ -371,12 +368,11 @@ void max_pool2d_rows(const Pool2d& p, const T* x, Range rows, T* y, std::int32_t
       }
       filled = h.end;
     }
-    PoolRows<T> window = rows_of(p, ring, scratch, d, h);
-    window.nan = nan >= 0 && nan >= begin;
-    const auto row = window.nan ? index ? pool_row<T, true, true> : pool_row<T, false, true>
-                     : index    ? pool_row<T, true, false>
-                                : pool_row<T, false, false>;
-    row(p, ring, window, scratch + ring.firsts, out, index);
+    if (nan >= max(0, begin)) {
+      pool_windows(p, volume, d, h, out, index);
+    } else {
+      (index ? pool_row<T, true> : pool_row<T, false>)(p, ring, rows_of(p, ring, scratch, d, h), scratch + ring.firsts, out, index);
+    }
   }
 }
 
