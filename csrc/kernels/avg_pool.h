@@ -308,6 +308,14 @@ void divide_cells(const AvgPool<T>& p, int lead, Range r, i64 groups, T* cells) 
   }
 }
 
+// cells[rows][columns][kLanes] divided by the counts of the columns.
+template <class T>
+void divide_columns(const T* count, Range columns, i64 rows, T* cells) {
+  for (i64 row = 0; row < rows; ++row) {
+    for (i64 c = columns.begin; c < columns.end; ++c, cells += kLanes<T>) store(cells, load(cells) / broadcast(count[c]));
+  }
+}
+
 // Items of avg_pool_work.
 template <class T>
 void avg_pool_planes(const AvgPool<T>& p, bool backward, const T* x, Range items, T* y, T* scratch) {
@@ -315,8 +323,8 @@ void avg_pool_planes(const AvgPool<T>& p, bool backward, const T* x, Range items
   for (i64 i = items.begin; i < items.end; ++i) {
     const auto item = pool.item(i);
     const i64 groups = ceil_div(item.planes, kLanes<T>);
-    pool.read(item, x, scratch);
-    if (backward) divide_cells(p, pool.lead, item.in, groups, scratch);
+    pool.template read<Meet::kSum>(item, x, backward ? p.d.count : nullptr, backward ? p.h.count : nullptr, scratch);
+    if (backward) divide_columns(p.w.count, pool.columns(item), pool.rows(item), scratch);
     T* const sums = pool.template pool<Meet::kSum>(item, scratch);
     if (!backward) divide_cells(p, pool.lead, item.out, groups, sums);
     pool.write(item, sums, y);

@@ -443,7 +443,7 @@ void max_pool2d_forward(const Pool2d& p, const T* x, Range items, T* y, std::int
   const auto pool = planes_of<T>(p, indices);
   for (i64 i = items.begin; i < items.end; ++i) {
     const auto item = pool.item(i);
-    if (pool.read(item, x, scratch)) {
+    if (pool.template read<Meet::kMax>(item, x, nullptr, nullptr, scratch)) {
       const i64 rows = p.od * p.oh, each = pool.out() / rows, first = item.out.begin * pool.slice_out / each;
       for (i64 k = item.plane * rows + first; k < (item.plane + item.planes) * rows; k += rows) {
         max_pool2d_rows(p, x, {k, k + (item.out.end - item.out.begin) * pool.slice_out / each}, y, indices, scratch);

@@ -14,20 +14,46 @@ struct Span {
   bool none() const { return begin >= end; }
 };
 
-// to[places][kLanes] = the places of `planes` <= kLanes planes, `pitch` apart, the last plane again in the lanes above;
-// at least kLanes places are written. True for a NaN.
+// What the places of a window come to: their sum, the largest, or the largest and where it stands first. That is the
+// number of the cell in the pass over the last axis, and in the next what was kept beside it.
+enum class Meet { kSum, kMax, kMaxAndNumber, kMaxAndPlace };
+
+// Rows of a plane that are met as they are read: those at d and h of [..., height, width], each times
+// 1 / (count_d count_h), where there are counts.
 template <class T>
-__attribute__((noinline)) bool turn_in(const T* x, i64 pitch, i64 planes, i64 places, T* to) {
+struct MetRows {
+  Span d, h;
+  i64 height, width;
+  const T *count_d, *count_h;
+};
+
+// to[places][kLanes] = what rows of `planes` <= kLanes planes, `pitch` apart, come to, the last plane again in the lanes
+// above; at least kLanes places are written. True for a NaN.
+template <class T, Meet kMeet>
+__attribute__((noinline)) bool turn_in(const T* x, i64 pitch, i64 planes, i64 places, const MetRows<T>& rows, T* to) {
   constexpr i64 kN = kLanes<T>;
   const i64 last = max(0, places - kN);
   VecInt<T> nan{};
   for (i64 k = 0;; k = min(k + kN, last)) {
     Vec<T> block[kN];
 #pragma GCC unroll 16
-    for (int i = 0; i < kN; ++i) {
-      const T* const from = x + min(i, planes - 1) * pitch + k;
-      block[i] = places < kN ? load_part(from, places) : load(from);
-      nan |= block[i] != block[i];
+    for (int i = 0; i < kN; ++i) block[i] = broadcast(kMeet == Meet::kSum ? T(0) : T(-__builtin_inff()));
+    for (i64 z = rows.d.begin; z < rows.d.end; z += rows.d.step) {
+      for (i64 r = rows.h.begin; r < rows.h.end; r += rows.h.step) {
+        const T* const row = x + (z * rows.height + r) * rows.width + k;
+        const T share = rows.count_d ? T(1) / (rows.count_d[z] * rows.count_h[r]) : T(1);
+#pragma GCC unroll 16
+        for (int i = 0; i < kN; ++i) {
+          const T* const from = row + min(i, planes - 1) * pitch;
+          const Vec<T> v = places < kN ? load_part(from, places) : load(from);
+          if (kMeet == Meet::kSum) {
+            block[i] += v * share;
+          } else {
+            nan |= v != v;
+            block[i] = maximum<T>(v, block[i]);
+          }
+        }
+      }
     }
     transpose<T>(block);
 #pragma GCC unroll 16
@@ -58,10 +84,6 @@ __attribute__((noinline)) void turn_out(const T* from, i64 pitch, i64 planes, i6
   if (pitch == places) return for_vectors<T>(planes * places, [&](i64 i, i64 n) { store_n(y + i, load(run + i), n); });
   for (i64 i = 0; i < planes; ++i) store_part(y + i * pitch, load(run + i * places), places);
 }
-
-// What the places of a window come to: their sum, the largest, or the largest and where it stands first. That is the
-// number of the cell in the pass over the last axis, and in the next what was kept beside it.
-enum class Meet { kSum, kMax, kMaxAndNumber, kMaxAndPlace };
 
 // Steps from cell to cell of a line, from line to line of the source and of the result, and from values to places.
 struct Lines {
@@ -148,7 +170,7 @@ __attribute__((noinline)) void meet_axis(const Axis& axis, Range out, i64 shift,
 template <class T>
 bool planes_pay(i64 planes, i64 rows, i64 in, i64 out, i64 stride) {
   const i64 longest = max(in, out);
-  return 2 * planes >= kLanes<T> && (longest <= 40 || (stride > kFarthest && (rows > 1 || longest <= 128)));
+  return 4 * planes >= kLanes<T> && (longest <= 40 || (stride > kFarthest && (rows > 1 || longest <= 128)));
 }
 
 // Pooling along up to three axes in items: some groups of kLanes planes or, of one group, a band of the outputs along
@@ -166,27 +188,31 @@ class PlanePool {
   PlanePool(i64 all_planes, const Axis& d, const Axis& h, const Axis& w, bool with_places)
       : axes{d, h, w}, planes(all_planes), places(with_places) {
     while (lead < 2 && axes[lead].in == 1 && axes[lead].out == 1) ++lead;
-    i64 most = 1;  // elements of a slice in any state
+    i64 read = axes[2].in, most = 1;  // elements of a slice as it is read, and at most
+    for (int a = 2; a > lead; --a) {
+      slice_in *= axes[a].in, slice_out *= axes[a].out, most *= max(axes[a].in, axes[a].out);
+      if (a == 1) read *= axes[a].out;
+    }
+    if (places || lead == 2) read = slice_in;
     for (int a = 2; a >= lead; --a) {
       same[a] = axes[a].in == axes[a].out;
       for (i64 o = 0; o < axes[a].out && same[a]; ++o) same[a] = axes[a](o).begin == o && axes[a](o).end == o + 1;
-      if (a == lead) break;
-      slice_in *= axes[a].in, slice_out *= axes[a].out, most *= max(axes[a].in, axes[a].out);
     }
     const Axis& axis = axes[lead];
+    const bool whole = places || lead == 2;  // slices of the input are read, not those that they come to
     const Span middle = axis(axis.out / 2);
-    const i64 more = max(0, kCells / slice_in - (middle.end - middle.begin)) * axis.out / axis.in;
-    height = min(axis.out, more + 1);
+    const i64 more = whole ? max(0, kCells / read - (middle.end - middle.begin)) * axis.out / axis.in : kCells / read - 1;
+    height = min(axis.out, max(0, more) + 1);
     bands = ceil_div(axis.out, height);
     height = ceil_div(axis.out, bands);
     bands = ceil_div(axis.out, height);
     i64 high = height;
-    for (i64 b = 0; b < bands; ++b) {
+    for (i64 b = 0; b < bands && whole; ++b) {
       const Range in = item(b).in;
       high = max(high, in.end - in.begin);
     }
-    batch = bands > 1 ? 1 : max(1, min(kCells / (high * slice_in), planes / kN / 8));
-    size = (batch * high * most + kN) * kN;
+    batch = bands > 1 ? 1 : max(1, min(kCells / (high * read), planes / kN / 8));
+    size = (batch * high * (whole ? most : max(read, slice_out)) + kN) * kN;
   }
 
   i64 items() const { return ceil_div(planes, batch * kN) * bands; }
@@ -201,13 +227,35 @@ class PlanePool {
     return {plane, min(batch * kN, planes - plane), axis.under(out), out};
   }
 
-  // The cells of an item, group by group; true for a NaN.
-  bool read(const Item& i, const T* x, T* cells) const {
-    const i64 count = (i.in.end - i.in.begin) * slice_in;
+  // The columns that are read of a row.
+  Range columns(const Item& i) const { return lead == 2 ? i.in : Range{0, axes[2].in}; }
+
+  // The rows of an item, once met.
+  i64 rows(const Item& i) const {
+    const i64 high = lead == 0 ? axes[1].out : 1;
+    return ceil_div(i.planes, kN) * (lead == 2 ? 1 : (i.out.end - i.out.begin) * high);
+  }
+
+  // The cells of an item, group by group, rows met where no places are asked for; true for a NaN.
+  template <Meet kMeet>
+  bool read(const Item& i, const T* x, const T* count_d, const T* count_h, T* cells) const {
     bool nan = false;
     for (i64 k = 0; k < i.planes; k += kN) {
-      nan |= turn_in(x + (i.plane + k) * in() + i.in.begin * slice_in, in(), min(kN, i.planes - k), count,
-                     cells + k * count);
+      const T* const from = x + (i.plane + k) * in();
+      const i64 group = min(kN, i.planes - k);
+      if (places) {
+        const i64 count = (i.in.end - i.in.begin) * slice_in;
+        const MetRows<T> one{{0, 1, 1}, {0, 1, 1}, 0, 0, nullptr, nullptr};
+        nan |= turn_in<T, kMeet>(from + i.in.begin * slice_in, in(), group, count, one, cells + k * count);
+        continue;
+      }
+      const Range d = lead == 0 ? i.out : Range{0, 1}, h = lead == 1 ? i.out : Range{0, axes[1].out}, w = columns(i);
+      for (i64 z = d.begin; z < d.end; ++z) {
+        for (i64 r = h.begin; r < h.end; ++r, cells += (w.end - w.begin) * kN) {
+          const MetRows<T> rows{axes[0](z), axes[1](r), axes[1].in, axes[2].in, count_d, count_h};
+          nan |= turn_in<T, kMeet>(from + w.begin, in(), group, w.end - w.begin, rows, cells);
+        }
+      }
     }
     return nan;
   }
@@ -225,8 +273,9 @@ class PlanePool {
     constexpr Meet kFirst = kMeet == Meet::kMaxAndPlace ? Meet::kMaxAndNumber : kMeet;
     T* to = from + scratch() / 2;
     i64 n[] = {axes[0].in, axes[1].in, axes[2].in};
-    n[lead] = i.in.end - i.in.begin;
-    for (int a = 2; a >= lead; --a) {
+    if (!places) n[0] = axes[0].out, n[1] = axes[1].out;
+    n[lead] = places || lead == 2 ? i.in.end - i.in.begin : i.out.end - i.out.begin;
+    for (int a = 2; a >= (places ? lead : 2); --a) {
       if (same[a] && !(a == 2 && places)) continue;
       const Range out = a == lead ? i.out : Range{0, axes[a].out};
       i64 outer = ceil_div(i.planes, kN), inner = kN;
