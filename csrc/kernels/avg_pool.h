@@ -277,10 +277,12 @@ PlanePool<T, MeanAxis> planes_of(const AvgPool<T>& p, bool backward) {
   return {p.planes, axis(p.d), axis(p.h), axis(p.w), false};
 }
 
+// Whether rows are short, or windows far apart, for pooling along them.
 template <class T>
 bool by_planes(const AvgPool<T>& p, bool backward) {
-  return (backward || !are_pairs(p)) &&
-         planes_pay<T>(p.planes, p.d.in * p.h.in * p.d.out * p.h.out, p.w.in, p.w.out, p.w.stride);
+  constexpr i64 kShort = 64;
+  return fill_lanes<T>(p.planes) && (backward || !are_pairs(p)) &&
+         (max(p.w.in, p.w.out) <= kShort || p.w.stride > kFarthest);
 }
 
 template <class T>

@@ -165,12 +165,10 @@ __attribute__((noinline)) void meet_axis(const Axis& axis, Range out, i64 shift,
   }
 }
 
-// Whether planes fill the lanes, and rows are short, or windows far apart, for pooling them as they lie. A plane that is
-// one row is one item.
+// Whether planes fill enough of the lanes.
 template <class T>
-bool planes_pay(i64 planes, i64 rows, i64 in, i64 out, i64 stride) {
-  const i64 longest = max(in, out);
-  return 4 * planes >= kLanes<T> && (longest <= 40 || (stride > kFarthest && (rows > 1 || longest <= 128)));
+bool fill_lanes(i64 planes) {
+  return 4 * planes >= kLanes<T>;
 }
 
 // Pooling along up to three axes in items: some groups of kLanes planes or, of one group, a band of the outputs along
