@@ -293,17 +293,31 @@ PoolWork avg_pool_work(const AvgPool<T>& p, bool backward) {
   return {pool.items(), max(scratch, pool.scratch())};
 }
 
+// v / n, where n is mostly what it was before.
+template <class T>
+class Shares {
+ public:
+  JADRO_INLINE Vec<T> of(Vec<T> v, T n) {
+    if (n != n_) n_ = n, share_ = T(1) / n;
+    return v * share_;
+  }
+
+ private:
+  T n_ = 1, share_ = 1;
+};
+
 // cells[groups][kLanes] of the outputs r of the leading axis and all of the next, divided by what their windows count.
 template <class T>
 void divide_cells(const AvgPool<T>& p, int lead, Range r, i64 groups, T* cells) {
-  const Range all[] = {{0, p.d.out}, {0, p.h.out}, {0, p.w.out}};
-  const auto range = [&](int axis) { return axis == lead ? r : all[axis]; };
+  const Range d = lead == 0 ? r : Range{0, p.d.out}, h = lead == 1 ? r : Range{0, p.h.out};
+  const Range w = lead == 2 ? r : Range{0, p.w.out};
+  Shares<T> shares;
   for (i64 g = 0; g < groups; ++g) {
-    for (i64 z = range(0).begin; z < range(0).end; ++z) {
-      for (i64 i = range(1).begin; i < range(1).end; ++i) {
+    for (i64 z = d.begin; z < d.end; ++z) {
+      for (i64 i = h.begin; i < h.end; ++i) {
         const T rows = p.d.count[z] * p.h.count[i];
-        for (i64 o = range(2).begin; o < range(2).end; ++o, cells += kLanes<T>) {
-          store(cells, load(cells) / broadcast(p.w.count[o] * rows));
+        for (i64 o = w.begin; o < w.end; ++o, cells += kLanes<T>) {
+          store(cells, shares.of(load(cells), p.w.count[o] * rows));
         }
       }
     }
@@ -313,8 +327,11 @@ void divide_cells(const AvgPool<T>& p, int lead, Range r, i64 groups, T* cells) 
 // cells[rows][columns][kLanes] divided by the counts of the columns.
 template <class T>
 void divide_columns(const T* count, Range columns, i64 rows, T* cells) {
+  Shares<T> shares;
   for (i64 row = 0; row < rows; ++row) {
-    for (i64 c = columns.begin; c < columns.end; ++c, cells += kLanes<T>) store(cells, load(cells) / broadcast(count[c]));
+    for (i64 c = columns.begin; c < columns.end; ++c, cells += kLanes<T>) {
+      store(cells, shares.of(load(cells), count[c]));
+    }
   }
 }
 
@@ -339,7 +356,8 @@ void avg_pool_forward(const AvgPool<T>& p, const T* x, Range items, T* y, T* scr
 }
 template <class T>
 void avg_pool_backward(const AvgPool<T>& p, const T* dy, Range items, T* dx, T* scratch, bool past_caches) {
-  by_planes(p, true) ? avg_pool_planes(p, true, dy, items, dx, scratch) : avg_pool_data_rows(p, dy, items, dx, scratch, past_caches);
+  by_planes(p, true) ? avg_pool_planes(p, true, dy, items, dx, scratch)
+                     : avg_pool_data_rows(p, dy, items, dx, scratch, past_caches);
 }
 
 }  // namespace

@@ -285,7 +285,8 @@ PoolWork max_pool2d_work(const Pool2d& p, bool indices) {
 template <class T, class Pool>
 void write_places(const Pool& pool, const typename Pool::Item& item, T* cells, std::int32_t* indices) {
   constexpr i64 kN = kLanes<T>;
-  const i64 places = (item.in.end - item.in.begin) * pool.slice_in, outputs = (item.out.end - item.out.begin) * pool.slice_out;
+  const i64 places = (item.in.end - item.in.begin) * pool.slice_in,
+            outputs = (item.out.end - item.out.begin) * pool.slice_out;
   i64 first = item.in.begin * pool.slice_in;
   for (i64 k = 0; k < item.planes; k += kN, first -= places) {
     T* at = cells + k * outputs;
@@ -336,8 +337,8 @@ void max_pool2d_forward(const Pool2d& p, const T* x, Range items, T* y, std::int
       pool_item(p, pool, item, x, y, indices);
       continue;
     }
-    T* const best = indices ? pool.template pool<Meet::kMaxAndPlace>(item, scratch)
-                            : pool.template pool<Meet::kMax>(item, scratch);
+    T* const best =
+        indices ? pool.template pool<Meet::kMaxAndPlace>(item, scratch) : pool.template pool<Meet::kMax>(item, scratch);
     pool.write(item, best, y);
     if (indices) write_places(pool, item, best + pool.size, indices);
   }
@@ -350,8 +351,8 @@ inline bool max_pool2d_indices_inside(const std::int32_t* indices, i64 count, i6
   return outside == 0;
 }
 
-// d[kCount,size] = each g[kCount,outputs] added, in order, to the place of its index; -1 is none. Several planes in turn,
-// because a sum waits for the one before where windows overlap.
+// d[kCount,size] = each g[kCount,outputs] added, in order, to the place of its index; -1 is none. Several planes in
+// turn, because a sum waits for the one before where windows overlap.
 template <class T, int kCount>
 void scatter(const T* g, const std::int32_t* index, i64 outputs, i64 size, T* d) {
   std::memset(d, 0, static_cast<std::size_t>(kCount * size) * sizeof(T));

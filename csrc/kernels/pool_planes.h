@@ -27,8 +27,8 @@ struct MetRows {
   const T *count_d, *count_h;
 };
 
-// to[places][kLanes] = what rows of `planes` <= kLanes planes, `pitch` apart, come to, the last plane again in the lanes
-// above; at least kLanes places are written. True for a NaN.
+// to[places][kLanes] = what rows of `planes` <= kLanes planes, `pitch` apart, come to, the last plane again in the
+// lanes above; at least kLanes places are written. True for a NaN.
 template <class T, Meet kMeet>
 __attribute__((noinline)) bool turn_in(const T* x, i64 pitch, i64 planes, i64 places, const MetRows<T>& rows, T* to) {
   constexpr i64 kN = kLanes<T>;
@@ -153,7 +153,8 @@ JADRO_INLINE void meet_span(const Lines& l, Span s, const T* from, T* to) {
 
 // Results `out` of one axis, the source from place `shift` on: `times` sets of lines.
 template <class T, Meet kMeet, class Axis>
-__attribute__((noinline)) void meet_axis(const Axis& axis, Range out, i64 shift, Lines lines, i64 times, i64 from_set, i64 to_set, const T* from, T* to) {
+__attribute__((noinline)) void meet_axis(const Axis& axis, Range out, i64 shift, Lines lines, i64 times, i64 from_set,
+                                         i64 to_set, const T* from, T* to) {
   const i64 cell = lines.cell;
   for (i64 o = out.begin; o < out.end; ++o, to += cell) {
     Span s = axis(o);
@@ -199,7 +200,8 @@ class PlanePool {
     const Axis& axis = axes[lead];
     const bool whole = places || lead == 2;  // slices of the input are read, not those that they come to
     const Span middle = axis(axis.out / 2);
-    const i64 more = whole ? max(0, kCells / read - (middle.end - middle.begin)) * axis.out / axis.in : kCells / read - 1;
+    const i64 more =
+        whole ? max(0, kCells / read - (middle.end - middle.begin)) * axis.out / axis.in : kCells / read - 1;
     height = min(axis.out, max(0, more) + 1);
     bands = ceil_div(axis.out, height);
     height = ceil_div(axis.out, bands);

@@ -138,8 +138,7 @@ void avg_pool_backward(const AvgPoolProblem& shape, const T* dy, T* dx) {
   if (problem.planes == 0) return;
   with_tables<T>(problem, [&](const AvgPool<T>& p) {
     const bool past = past_caches<T>(p.planes * p.d.in * p.h.in * p.w.in);
-    run(p, true,
-        [&](Range r, T* scratch) { kernels_of<T>().avg_pool_backward(p, dy, r, dx, scratch, past); });
+    run(p, true, [&](Range r, T* scratch) { kernels_of<T>().avg_pool_backward(p, dy, r, dx, scratch, past); });
   });
 }
 

@@ -56,8 +56,9 @@ void max_pool2d_forward(const Pool2d& shape, const T* x, T* y, std::int32_t* ind
   const int tasks = static_cast<int>(items.count());
   const int threads = tasks > 1 ? num_threads() : 1;
   const Scratch<T> scratch(static_cast<std::size_t>(work.scratch), threads);
-  parallel_for(tasks, threads,
-               [&](int task, int rank) { k.max_pool2d_forward(p, x, items.range(task), y, indices, scratch.at(rank)); });
+  parallel_for(tasks, threads, [&](int task, int rank) {
+    k.max_pool2d_forward(p, x, items.range(task), y, indices, scratch.at(rank));
+  });
 }
 
 template <class T>
