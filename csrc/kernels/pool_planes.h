@@ -1,5 +1,6 @@
-// Pooling of kLanes planes at a time, turned so that a vector holds one place of them all. Axis after axis, the last
-// first, each result is then met by whole vectors, whatever the windows are and however short the rows.
+// Pooling of kLanes planes at a time, turned so that a vector holds one place of them all: whatever the windows are and
+// however short the rows, whole vectors meet. Rows meet as they are read, then columns; where places of maxima are
+// asked for, axes follow each other from the last to the first, so that the first of equals is met first.
 #pragma once
 
 #include "kernels/gemm.h"
@@ -187,22 +188,25 @@ class PlanePool {
   PlanePool(i64 all_planes, const Axis& d, const Axis& h, const Axis& w, bool with_places)
       : axes{d, h, w}, planes(all_planes), places(with_places) {
     while (lead < 2 && axes[lead].in == 1 && axes[lead].out == 1) ++lead;
-    i64 read = axes[2].in, most = 1;  // elements of a slice as it is read, and at most
-    for (int a = 2; a > lead; --a) {
-      slice_in *= axes[a].in, slice_out *= axes[a].out, most *= max(axes[a].in, axes[a].out);
-      if (a == 1) read *= axes[a].out;
-    }
-    if (places || lead == 2) read = slice_in;
+    const bool whole = places || lead == 2;  // slices of the input are read, not the rows that they come to
+    i64 read = axes[2].in, most;             // elements of a slice as it is read, and at most
     for (int a = 2; a >= lead; --a) {
       same[a] = axes[a].in == axes[a].out;
       for (i64 o = 0; o < axes[a].out && same[a]; ++o) same[a] = axes[a](o).begin == o && axes[a](o).end == o + 1;
+      if (a > lead) slice_in *= axes[a].in, slice_out *= axes[a].out;
+    }
+    if (whole) {
+      read = most = 1;
+      for (int a = 2; a > lead; --a) read *= axes[a].in, most *= max(axes[a].in, axes[a].out);
+    } else {
+      for (int a = 1; a > lead; --a) read *= axes[a].out;
+      most = max(read, slice_out);
     }
     const Axis& axis = axes[lead];
-    const bool whole = places || lead == 2;  // slices of the input are read, not those that they come to
     const Span middle = axis(axis.out / 2);
     const i64 more =
-        whole ? max(0, kCells / read - (middle.end - middle.begin)) * axis.out / axis.in : kCells / read - 1;
-    height = min(axis.out, max(0, more) + 1);
+        whole ? max(0, kCells / read - (middle.end - middle.begin)) * axis.out / axis.in : max(0, kCells / read - 1);
+    height = min(axis.out, more + 1);
     bands = ceil_div(axis.out, height);
     height = ceil_div(axis.out, bands);
     bands = ceil_div(axis.out, height);
@@ -212,7 +216,7 @@ class PlanePool {
       high = max(high, in.end - in.begin);
     }
     batch = bands > 1 ? 1 : max(1, min(kCells / (high * read), planes / kN / 8));
-    size = (batch * high * (whole ? most : max(read, slice_out)) + kN) * kN;
+    size = (batch * high * most + kN) * kN;
   }
 
   i64 items() const { return ceil_div(planes, batch * kN) * bands; }
