@@ -281,7 +281,7 @@ PlanePool<T, MeanAxis> planes_of(const AvgPool<T>& p, bool backward) {
 template <class T>
 bool by_planes(const AvgPool<T>& p, bool backward) {
   constexpr i64 kShort = 64;
-  return fill_lanes<T>(p.planes) && (backward || !are_pairs(p)) &&
+  return fill_lanes<T>(p.planes) && (backward || (p.w.out > 1 && (!are_pairs(p) || p.w.out < kLanes<T>))) &&
          (max(p.w.in, p.w.out) <= kShort || p.w.stride > kFarthest);
 }
 

@@ -173,8 +173,8 @@ bool fill_lanes(i64 planes) {
   return 4 * planes >= kLanes<T>;
 }
 
-// Pooling along up to three axes in items: some groups of kLanes planes or, of one group, a band of the outputs along
-// the leading axis. axis(o) is the span of output o, axis.under(outputs) a range that holds those of them all.
+// Pooling along up to three axes in items: of some groups of kLanes planes, a band of the outputs along the leading
+// axis. axis(o) is the span of output o, axis.under(outputs) a range that holds those of them all.
 template <class T, class Axis>
 class PlanePool {
   static constexpr i64 kN = kLanes<T>, kCells = (1 << 15) / kVectorBytes;
@@ -204,8 +204,9 @@ class PlanePool {
     }
     const Axis& axis = axes[lead];
     const Span middle = axis(axis.out / 2);
+    const i64 cells = lead == 2 ? kCells / 4 : kCells;  // lines of several groups of planes, where a group has one
     const i64 more =
-        whole ? max(0, kCells / read - (middle.end - middle.begin)) * axis.out / axis.in : max(0, kCells / read - 1);
+        whole ? max(0, cells / read - (middle.end - middle.begin)) * axis.out / axis.in : max(0, cells / read - 1);
     height = min(axis.out, more + 1);
     bands = ceil_div(axis.out, height);
     height = ceil_div(axis.out, bands);
@@ -215,7 +216,7 @@ class PlanePool {
       const Range in = item(b).in;
       high = max(high, in.end - in.begin);
     }
-    batch = bands > 1 ? 1 : max(1, min(kCells / (high * read), planes / kN / 8));
+    batch = max(1, min(kCells / (high * read), planes / kN / 8));
     size = (batch * high * most + kN) * kN;
   }
 
