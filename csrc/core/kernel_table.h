@@ -259,16 +259,16 @@ struct Kernels {
                                   bool past_caches);
   void (*group_norm_rows_backward)(const GroupNormRows<T>&, const T* dy, const T* x, Range rows, const T* mean,
                                    const T* rstd, T* dx, T* dweight, T* dbias, bool past_caches);
-  i64 (*max_pool2d_scratch)(const Pool2d&);
-  void (*max_pool2d_forward)(const Pool2d&, const T* x, Range rows, T* y, std::int32_t* indices, T* scratch);
+  PoolWork (*max_pool2d_work)(const Pool2d&, bool indices);
+  void (*max_pool2d_forward)(const Pool2d&, const T* x, Range items, T* y, std::int32_t* indices, T* scratch);
   bool (*max_pool2d_indices_inside)(const std::int32_t* indices, i64 count, i64 size);
   void (*max_pool2d_backward)(const T* dy, const std::int32_t* indices, Range planes, i64 outputs, i64 size, T* dx,
                               T* scratch);
   void (*max_unpool2d_forward)(const T* x, const std::int32_t* indices, Range planes, i64 inputs, i64 size, T* y);
   void (*max_unpool2d_backward)(const T* dy, const std::int32_t* indices, Range planes, i64 inputs, i64 size, T* dx);
-  i64 (*avg_pool_scratch)(const AvgPool<T>&);
-  void (*avg_pool_forward)(const AvgPool<T>&, const T* x, Range rows, T* y, T* scratch);
-  void (*avg_pool_backward)(const AvgPool<T>&, const T* dy, Range rows, T* dx, T* scratch, bool past_caches);
+  PoolWork (*avg_pool_work)(const AvgPool<T>&, bool backward);
+  void (*avg_pool_forward)(const AvgPool<T>&, const T* x, Range items, T* y, T* scratch);
+  void (*avg_pool_backward)(const AvgPool<T>&, const T* dy, Range items, T* dx, T* scratch, bool past_caches);
 };
 
 struct KernelTable {

@@ -69,6 +69,11 @@ struct Pool2d {
   bool adaptive = false;
 };
 
+// What a kernel of pooling is to do: items, in any split, and the scratch memory that each thread needs.
+struct PoolWork {
+  i64 items, scratch;
+};
+
 // One axis: windows of `kernel` places from o stride - before on; where kernel is 0, the bins floor(o I / O) ..
 // ceil((o + 1) I / O). Padding counts, as zeros, up to `after` places behind the input.
 struct AvgPoolWindows {

@@ -7,7 +7,7 @@ namespace {
 
 template <class T>
 void set(Kernels<T>& k) {
-  k.avg_pool_scratch = avg_pool_scratch<T>;
+  k.avg_pool_work = avg_pool_work<T>;
   k.avg_pool_forward = avg_pool_forward<T>;
   k.avg_pool_backward = avg_pool_backward<T>;
 }

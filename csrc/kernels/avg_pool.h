@@ -2,7 +2,7 @@
 // first, then the columns. Backward is the same sum with windows and places exchanged.
 #pragma once
 
-#include "kernels/pool_phases.h"
+#include "kernels/pool_planes.h"
 
 namespace jadro {
 namespace {
@@ -35,11 +35,6 @@ struct AvgPoolBuffers {
     size = max(forward.row, outputs) + places + kWaiting + places;
   }
 };
-
-template <class T>
-i64 avg_pool_scratch(const AvgPool<T>& p) {
-  return AvgPoolBuffers<T>(p).size;
-}
 
 // The sum at column i of kCount rows, `step` apart.
 template <class T, int kCount>
@@ -95,6 +90,12 @@ JADRO_INLINE void pool_columns(const AvgPool<T>& p, const Phases<T>& s, const T*
   });
 }
 
+// Windows of two columns, two apart and inside.
+template <class T>
+bool are_pairs(const AvgPool<T>& p) {
+  return p.w.out >= 2 && p.w.kernel == 2 && p.w.stride == 2 && p.w.pad == 0 && 2 * p.w.out <= p.w.in;
+}
+
 // y[ow] of windows of two columns, two apart and inside: the sums of neighbours, as they are loaded; up to four rows.
 // The last vector of a row overlaps the one before; with `past` one that is longer than a row goes on behind it.
 template <class T>
@@ -134,12 +135,12 @@ void split_sum(const AvgPool<T>& p, const Phases<T>& s, const T* x, Range d, Ran
 
 // Rows of y[planes * od * oh, ow] from x[planes,id,ih,iw].
 template <class T>
-void avg_pool_forward(const AvgPool<T>& p, const T* x, Range rows, T* y, T* scratch) {
+void avg_pool_rows(const AvgPool<T>& p, const T* x, Range rows, T* y, T* scratch) {
   const AvgPoolBuffers<T> buffers(p);
   const Phases<T>& s = buffers.forward;
   T *const phases = scratch, *const sums = phases + max(s.row, buffers.outputs);
   const auto split = with_stride(p.w.stride, [](auto stride) { return &split_sum<T, stride.value>; });
-  const bool pairs = s.used && p.w.kernel == 2 && p.w.stride == 2 && p.w.pad == 0 && 2 * p.w.out <= p.w.in;
+  const bool pairs = are_pairs(p);
   if (s.used) std::memset(phases, 0, static_cast<std::size_t>(s.row) * sizeof(T));
   const T* const end = x + p.planes * p.d.in * p.h.in * p.w.in;
   for (RowCounter at(rows.begin, p.h.out, p.d.out); at.row < rows.end; at.next()) {
@@ -187,17 +188,9 @@ void spread_columns(const AvgPoolAxis<T>& w, const T* g, T* places) {
     T* const to = places + q * w.stride;
     if (w.stride == 1) {
       store(to, phase(0));
-    } else if (w.stride == 2) {
+    } else {
       const Vec<T> v[] = {phase(0), phase(1)};
       for_in_turn<T, 2>(v, [&](int part, Vec<T> woven) { store(to + part * kN, woven); });
-    } else if (w.stride == 3) {
-      const Vec<T> v[] = {phase(0), phase(1), phase(2)};
-      for_in_turn<T, 3>(v, [&](int part, Vec<T> woven) { store(to + part * kN, woven); });
-    } else {
-      for (i64 c = 0; c < w.stride; ++c) {
-        const Vec<T> v = phase(c);
-        for (i64 lane = 0; lane < kN; ++lane) to[lane * w.stride + c] = v[lane];
-      }
     }
   }
 }
@@ -240,7 +233,7 @@ void add_shares(const AvgPool<T>& p, const T* dy, Range d, Range h, T* g) {
 
 // Rows of dx[planes * id * ih, iw] from dy[planes,od,oh,ow].
 template <class T>
-void avg_pool_backward(const AvgPool<T>& p, const T* dy, Range rows, T* dx, T* scratch, bool past_caches) {
+void avg_pool_data_rows(const AvgPool<T>& p, const T* dy, Range rows, T* dx, T* scratch, bool past_caches) {
   const AvgPoolBuffers<T> buffers(p);
   const bool uniform = buffers.forward.used;
   T* const g = scratch + buffers.margin;
@@ -266,6 +259,105 @@ void avg_pool_backward(const AvgPool<T>& p, const T* dy, Range rows, T* dx, T* s
     out.add(row, p.w.in);
   }
   out.finish();
+}
+
+struct MeanAxis {
+  i64 in, out;
+  const i64 *begin, *end;
+  JADRO_INLINE Span operator()(i64 o) const { return {begin[o], end[o], 1}; }
+  Range under(Range outputs) const { return {begin[outputs.begin], end[outputs.end - 1]}; }
+};
+
+// Backward windows and places change their roles.
+template <class T>
+PlanePool<T, MeanAxis> planes_of(const AvgPool<T>& p, bool backward) {
+  const auto axis = [&](const AvgPoolAxis<T>& a) {
+    return backward ? MeanAxis{a.out, a.in, a.first, a.last} : MeanAxis{a.in, a.out, a.begin, a.end};
+  };
+  return {p.planes, axis(p.d), axis(p.h), axis(p.w), false};
+}
+
+// Whether rows are short, or windows far apart, for pooling along them.
+template <class T>
+bool by_planes(const AvgPool<T>& p, bool backward) {
+  constexpr i64 kShort = 64;
+  return fill_lanes<T>(p.planes) && (backward || (p.w.out > 1 && (!are_pairs(p) || p.w.out < kLanes<T>))) &&
+         (max(p.w.in, p.w.out) <= kShort || p.w.stride > kFarthest);
+}
+
+template <class T>
+PoolWork avg_pool_work(const AvgPool<T>& p, bool backward) {
+  const i64 scratch = AvgPoolBuffers<T>(p).size;
+  if (!by_planes(p, backward)) return {p.planes * (backward ? p.d.in * p.h.in : p.d.out * p.h.out), scratch};
+  const auto pool = planes_of(p, backward);
+  return {pool.items(), max(scratch, pool.scratch())};
+}
+
+// v / n, where n is mostly what it was before.
+template <class T>
+class Shares {
+ public:
+  JADRO_INLINE Vec<T> of(Vec<T> v, T n) {
+    if (n != n_) n_ = n, share_ = T(1) / n;
+    return v * share_;
+  }
+
+ private:
+  T n_ = 1, share_ = 1;
+};
+
+// cells[groups][kLanes] of the outputs r of the leading axis and all of the next, divided by what their windows count.
+template <class T>
+void divide_cells(const AvgPool<T>& p, int lead, Range r, i64 groups, T* cells) {
+  const Range d = lead == 0 ? r : Range{0, p.d.out}, h = lead == 1 ? r : Range{0, p.h.out};
+  const Range w = lead == 2 ? r : Range{0, p.w.out};
+  Shares<T> shares;
+  for (i64 g = 0; g < groups; ++g) {
+    for (i64 z = d.begin; z < d.end; ++z) {
+      for (i64 i = h.begin; i < h.end; ++i) {
+        const T rows = p.d.count[z] * p.h.count[i];
+        for (i64 o = w.begin; o < w.end; ++o, cells += kLanes<T>) {
+          store(cells, shares.of(load(cells), p.w.count[o] * rows));
+        }
+      }
+    }
+  }
+}
+
+// cells[rows][columns][kLanes] divided by the counts of the columns.
+template <class T>
+void divide_columns(const T* count, Range columns, i64 rows, T* cells) {
+  Shares<T> shares;
+  for (i64 row = 0; row < rows; ++row) {
+    for (i64 c = columns.begin; c < columns.end; ++c, cells += kLanes<T>) {
+      store(cells, shares.of(load(cells), count[c]));
+    }
+  }
+}
+
+// Items of avg_pool_work.
+template <class T>
+void avg_pool_planes(const AvgPool<T>& p, bool backward, const T* x, Range items, T* y, T* scratch) {
+  const auto pool = planes_of(p, backward);
+  for (i64 i = items.begin; i < items.end; ++i) {
+    const auto item = pool.item(i);
+    const i64 groups = ceil_div(item.planes, kLanes<T>);
+    pool.template read<Meet::kSum>(item, x, backward ? p.d.count : nullptr, backward ? p.h.count : nullptr, scratch);
+    if (backward) divide_columns(p.w.count, pool.columns(item), pool.rows(item), scratch);
+    T* const sums = pool.template pool<Meet::kSum>(item, scratch);
+    if (!backward) divide_cells(p, pool.lead, item.out, groups, sums);
+    pool.write(item, sums, y);
+  }
+}
+
+template <class T>
+void avg_pool_forward(const AvgPool<T>& p, const T* x, Range items, T* y, T* scratch) {
+  by_planes(p, false) ? avg_pool_planes(p, false, x, items, y, scratch) : avg_pool_rows(p, x, items, y, scratch);
+}
+template <class T>
+void avg_pool_backward(const AvgPool<T>& p, const T* dy, Range items, T* dx, T* scratch, bool past_caches) {
+  by_planes(p, true) ? avg_pool_planes(p, true, dy, items, dx, scratch)
+                     : avg_pool_data_rows(p, dy, items, dx, scratch, past_caches);
 }
 
 }  // namespace

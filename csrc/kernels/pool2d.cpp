@@ -7,7 +7,7 @@ namespace {
 
 template <class T>
 void set(Kernels<T>& k) {
-  k.max_pool2d_scratch = max_pool2d_scratch<T>;
+  k.max_pool2d_work = max_pool2d_work<T>;
   k.max_pool2d_forward = max_pool2d_forward<T>;
   k.max_pool2d_indices_inside = max_pool2d_indices_inside;
   k.max_pool2d_backward = max_pool2d_backward<T>;

@@ -7,50 +7,6 @@
 namespace jadro {
 namespace {
 
-// Forward keeps the rows of input under a row of output, split by phase, in a ring as high as a window, one for each of
-// the window's planes; what lies in the padding is -inf.
-template <class T>
-struct PoolRing {
-  Phases<T> phases;
-  bool used;
-  i64 height = 1;   // rows of a plane: a power of two
-  i64 firsts = 0;   // offset of the table of the first column in each window, behind the rows
-  i64 outputs = 0;  // elements of that
-
-  explicit PoolRing(const Pool2d& p)
-      : phases(p.iw, p.ow, p.kw, p.stride_w, p.pad_left, p.dilation_w),
-        used(!p.adaptive && phases.used && p.kd * p.kh <= kMostTaps) {
-    if (!used) return;
-    while (height < min((p.kh - 1) * p.dilation_h + 1, p.ih)) height *= 2;
-    firsts = phases.row * height * p.kd;
-    outputs = whole_vectors<T>(p.ow);
-  }
-
-  // Where row h of plane `slot` of the window is kept.
-  JADRO_INLINE i64 place(i64 slot, i64 h) const { return (slot * height + (h & (height - 1))) * phases.row; }
-};
-
-template <class T>
-i64 max_pool2d_scratch(const Pool2d& p) {
-  const PoolRing<T> ring(p);
-  return ring.used ? ring.firsts + ring.outputs : p.ow > 1 ? 2 * whole_vectors<T>(p.iw) : 0;
-}
-
-// Rows h of x[ih,iw], plane `slot` of the window, into the ring; true where one of them holds a NaN.
-template <class T, int kStride>
-bool split_rows(const Pool2d& p, const PoolRing<T>& ring, const T* x, i64 slot, Range h, T* ringed) {
-  VecInt<T> nan{};
-  for (i64 r = h.begin; r < h.end; ++r) {
-    const T* const from = x + r * p.iw;
-    split_row<T, kStride>(ring.phases, p.iw, ringed + ring.place(slot, r), [&](i64 i, i64 left) {
-      const Vec<T> v = load_or_lowest(from + i, left);
-      nan |= v != v;
-      return v;
-    });
-  }
-  return any_lane<T>(nan);
-}
-
 // The first of begin, begin + step, ... (count of them) in [0, end), or -1.
 JADRO_INLINE i64 first_inside(i64 begin, i64 step, i64 count, i64 end) {
   const i64 skipped = begin < 0 ? ceil_div(-begin, step) : 0;
@@ -63,49 +19,7 @@ JADRO_INLINE VecInt<T> beats(Vec<T> v, Vec<T> best) {
   return kNan ? ~(v <= best) & (best == best) : v > best;
 }
 
-// The rows of input under one row of output: where they are in the ring, and the offset of each in its volume.
-template <class T>
-struct PoolRows {
-  i64 count;
-  bool nan;  // whether one of them may hold a NaN
-  const T* row[kMostTaps];
-  i64 offset[kMostTaps];
-};
-
-// One row of output. firsts[ow]: how far the first column inside the image lies from the window's, or -1.
-template <class T, bool kIndices, bool kNan>
-void pool_row(const Pool2d& p, const PoolRing<T>& ring, const PoolRows<T>& rows, const T* firsts, T* y,
-              std::int32_t* indices) {
-  for_vectors<T>(p.ow, [&](i64 ow, i64 count) {
-    Vec<T> best = broadcast(T(-__builtin_inff()));
-    VecInt<T> first, index{};
-    if constexpr (kIndices) {
-      std::memcpy(&first, firsts + ow, sizeof first);
-      index = first + static_cast<Int<T>>(rows.count > 0 ? rows.offset[0] : 0);
-    }
-    for (i64 i = 0; i < rows.count; ++i) {
-      const T* const row = rows.row[i] + ow;
-      i64 tap = rows.offset[i];
-      for (i64 k = 0; k < p.kw; ++k, tap += p.dilation_w) {
-        const Vec<T> v = load(row + ring.phases.taps[k]);
-        const auto wins = beats<T, kNan>(v, best);
-        if constexpr (kIndices) index = wins ? VecInt<T>{} + static_cast<Int<T>>(tap) : index;
-        best = kNan ? (wins ? v : best) : maximum<T>(v, best);
-      }
-    }
-    store_n(y + ow, best, count);
-    if constexpr (kIndices) {
-      const VecInt<T> columns =
-          lane_numbers<T>() * static_cast<Int<T>>(p.stride_w) + static_cast<Int<T>>(ow * p.stride_w - p.pad_left);
-      store_indices(indices + ow, (first < 0) | (rows.count == 0) ? VecInt<T>{} - 1 : index + columns, count);
-    }
-  });
-}
-
-// The places begin, begin + step, ... below end of one axis under one window; begin is -1 for none.
-struct Span {
-  i64 begin, end, step;
-};
+// One axis under window o; begin is -1 for none.
 JADRO_INLINE Span span_of(i64 o, i64 in, i64 out, i64 kernel, i64 stride, i64 pad, i64 dilation, bool adaptive) {
   if (adaptive) return {o * in / out, ceil_div((o + 1) * in, out), 1};
   const i64 begin = o * stride - pad, first = first_inside(begin, dilation, kernel, in);
@@ -228,43 +142,15 @@ bool pool_columns(const Pool2d& p, const T* x, Span d, Span h, T* best, T* y, st
   return true;
 }
 
-// The windows of one row of output, one by one.
+// Windows of one row of output, one by one.
 template <class T>
-void pool_windows(const Pool2d& p, const T* x, Span d, Span h, T* y, std::int32_t* indices) {
-  for (i64 ow = 0; ow < p.ow; ++ow) {
+void pool_windows(const Pool2d& p, const T* x, Span d, Span h, Range windows, T* y, std::int32_t* indices) {
+  for (i64 ow = windows.begin; ow < windows.end; ++ow) {
     const Span w = span_of(ow, p.iw, p.ow, p.kw, p.stride_w, p.pad_left, p.dilation_w, p.adaptive);
     const Best<T> best = pool_window(p, x, d, h, w);
     y[ow] = best.value;
     if (indices) indices[ow] = static_cast<std::int32_t>(best.index);
   }
-}
-
-// -inf everywhere in the ring, and the table of first columns.
-template <class T>
-void start_ring(const Pool2d& p, const PoolRing<T>& ring, T* scratch) {
-  for (i64 i = 0; i < ring.firsts; i += kLanes<T>) store(scratch + i, broadcast(T(-__builtin_inff())));
-  for (i64 ow = 0; ow < p.ow; ++ow) {
-    const i64 begin = ow * p.stride_w - p.pad_left, inside = first_inside(begin, p.dilation_w, p.kw, p.iw);
-    const Int<T> distance = static_cast<Int<T>>(inside < 0 ? -1 : inside - begin);
-    std::memcpy(scratch + ring.firsts + ow, &distance, sizeof distance);
-  }
-}
-
-// The rows of a window, `top` and below, of the planes in d.
-template <class T>
-JADRO_INLINE PoolRows<T> rows_of(const Pool2d& p, const PoolRing<T>& ring, const T* ringed, Span d, Span h) {
-  PoolRows<T> window;
-  window.count = 0;
-  window.nan = false;
-  if (d.begin < 0 || h.begin < 0) return window;
-  i64 slot = 0;
-  for (i64 z = d.begin; z < d.end; z += d.step, ++slot) {
-    for (i64 r = h.begin; r < h.end; r += h.step) {
-      window.row[window.count] = ringed + ring.place(slot, r);
-      window.offset[window.count++] = (z * p.ih + r) * p.iw;
-    }
-  }
-  return window;
 }
 
 // The largest of kCount rows, column by column; `nan` where one of them holds a NaN, which no maximum keeps.
@@ -304,11 +190,16 @@ bool pool_values(const Pool2d& p, const Phases<T>& s, const T* const* rows, T* p
   return !any_lane<T>(nan);
 }
 
-// Rows of y without indices, at most four rows of the image in a window.
+// Whether rows of windows of at most four of them are combined as they lie, and their columns by phase.
+template <class T>
+bool by_phases(const Pool2d& p, const Phases<T>& phases) {
+  return phases.used && !p.adaptive && p.kd * p.kh <= 4;
+}
+
+// Rows of y without indices by phases.
 template <class T, int kStride>
-void max_pool2d_values(const Pool2d& p, const T* x, Range rows, T* y, T* phases) {
-  const PoolRing<T> ring(p);
-  for (i64 i = 0; i < ring.phases.row; i += kLanes<T>) store(phases + i, broadcast(T(-__builtin_inff())));
+void max_pool2d_values(const Pool2d& p, const Phases<T>& s, const T* x, Range rows, T* y, T* phases) {
+  for (i64 i = 0; i < s.row; i += kLanes<T>) store(phases + i, broadcast(T(-__builtin_inff())));
   for (RowCounter at(rows.begin, p.oh, p.od); at.row < rows.end; at.next()) {
     T* const row = y + at.row * p.ow;
     const T* const volume = x + at.plane * p.id * p.ih * p.iw;
@@ -321,65 +212,135 @@ void max_pool2d_values(const Pool2d& p, const T* x, Range rows, T* y, T* phases)
     }
     bool done = false;
     if (count > 0) {
-      with_count(count,
-                 [&](auto kCount) { done = pool_values<T, kStride, kCount.value>(p, ring.phases, from, phases, row); });
+      with_count(count, [&](auto kCount) { done = pool_values<T, kStride, kCount.value>(p, s, from, phases, row); });
     }
-    if (!done) pool_windows(p, volume, d, h, row, nullptr);
+    if (!done) pool_windows(p, volume, d, h, {0, p.ow}, row, nullptr);
   }
+}
+
+template <class T>
+Phases<T> phases_of(const Pool2d& p) {
+  return {p.iw, p.ow, p.kw, p.stride_w, p.pad_left, p.dilation_w};
 }
 
 // Rows of y[planes * od * oh, ow] and of indices, which may be null, from x[planes,id,ih,iw].
 template <class T>
-void max_pool2d_forward(const Pool2d& p, const T* x, Range rows, T* y, std::int32_t* indices, T* scratch) {
+void max_pool2d_rows(const Pool2d& p, const T* x, Range rows, T* y, std::int32_t* indices, T* scratch) {
   if (are_pairs<T>(p) && (indices ? pool_pairs<T, true> : pool_pairs<T, false>)(p, x, rows, y, indices)) return;
-  const PoolRing<T> ring(p);
-  if (ring.used && !indices && p.kd * p.kh <= 4) {
-    return with_stride(p.stride_w, [&](auto stride) { max_pool2d_values<T, stride.value>(p, x, rows, y, scratch); });
+  const Phases<T> phases = phases_of<T>(p);
+  if (!indices && by_phases(p, phases)) {
+    return with_stride(p.stride_w,
+                       [&](auto stride) { max_pool2d_values<T, stride.value>(p, phases, x, rows, y, scratch); });
   }
-  const auto split = with_stride(p.stride_w, [](auto stride) { return &split_rows<T, stride.value>; });
-  if (ring.used) start_ring(p, ring, scratch);
-  i64 filled = 0, nan = -1;  // rows of the planes that the ring has seen; no NaN is in those from nan + 1 on
-  i64 slab = rows.begin / p.oh, oh = rows.begin % p.oh;
-  const T* volume = nullptr;
-  Span d{};
-  const auto start_slab = [&] {
-    volume = x + slab / p.od * p.id * p.ih * p.iw;
-    d = span_of(slab % p.od, p.id, p.od, p.kd, p.stride_d, p.pad_front, p.dilation_d, p.adaptive);
-  };
-  start_slab();
-  for (i64 r = rows.begin; r < rows.end; ++r, ++oh) {
-    if (oh == p.oh) {
-      ++slab;
-      oh = 0;
-      filled = 0;
-      nan = -1;
-      start_slab();
+  for (RowCounter at(rows.begin, p.oh, p.od); at.row < rows.end; at.next()) {
+    const T* const volume = x + at.plane * p.id * p.ih * p.iw;
+    const Span d = span_of(at.d, p.id, p.od, p.kd, p.stride_d, p.pad_front, p.dilation_d, p.adaptive);
+    const Span h = span_of(at.h, p.ih, p.oh, p.kh, p.stride_h, p.pad_top, p.dilation_h, p.adaptive);
+    T* const out = y + at.row * p.ow;
+    std::int32_t* const index = indices ? indices + at.row * p.ow : nullptr;
+    const bool many = d.begin >= 0 && h.begin >= 0 && (d.begin + d.step < d.end || h.begin + h.step < h.end);
+    if (p.ow == 1 || !many || !pool_columns(p, volume, d, h, scratch, out, index)) {
+      pool_windows(p, volume, d, h, {0, p.ow}, out, index);
     }
-    const Span h = span_of(oh, p.ih, p.oh, p.kh, p.stride_h, p.pad_top, p.dilation_h, p.adaptive);
-    T* const out = y + r * p.ow;
-    std::int32_t* const index = indices ? indices + r * p.ow : nullptr;
-    if (!ring.used) {
-      const bool rows = d.begin >= 0 && h.begin >= 0 && (d.begin + d.step < d.end || h.begin + h.step < h.end);
-      if (p.ow == 1 || !rows || !pool_columns(p, volume, d, h, scratch, out, index)) {
-        pool_windows(p, volume, d, h, out, index);
+  }
+}
+
+struct MaxAxis {
+  i64 in, out, kernel, stride, pad, dilation;
+  bool adaptive;
+  JADRO_INLINE Span operator()(i64 o) const { return span_of(o, in, out, kernel, stride, pad, dilation, adaptive); }
+  Range under(Range outputs) const {
+    if (adaptive) return {(*this)(outputs.begin).begin, (*this)(outputs.end - 1).end};
+    const i64 begin = min(in, max(0, outputs.begin * stride - pad));
+    return {begin, max(begin, min(in, (outputs.end - 1) * stride - pad + (kernel - 1) * dilation + 1))};
+  }
+};
+
+template <class T>
+PlanePool<T, MaxAxis> planes_of(const Pool2d& p, bool indices) {
+  return {p.planes,
+          {p.id, p.od, p.kd, p.stride_d, p.pad_front, p.dilation_d, p.adaptive},
+          {p.ih, p.oh, p.kh, p.stride_h, p.pad_top, p.dilation_h, p.adaptive},
+          {p.iw, p.ow, p.kw, p.stride_w, p.pad_left, p.dilation_w, p.adaptive},
+          indices};
+}
+// Whether places are asked for, rows are short, or windows far apart or high, for pooling along rows; a window that is
+// a plane is pooled as it lies.
+template <class T>
+bool by_planes(const Pool2d& p, bool indices) {
+  constexpr i64 kShort = 40, kLargest = 1 << 12;
+  return fill_lanes<T>(p.planes) && !are_pairs<T>(p) && (p.ow > 1 || p.id * p.ih * p.iw <= kLargest) &&
+         (indices || max(p.iw, p.ow) <= kShort || !by_phases(p, phases_of<T>(p)));
+}
+
+template <class T>
+PoolWork max_pool2d_work(const Pool2d& p, bool indices) {
+  const i64 scratch = max(phases_of<T>(p).row, 2 * whole_vectors<T>(p.iw));
+  if (!by_planes<T>(p, indices)) return {p.planes * p.od * p.oh, scratch};
+  const auto pool = planes_of<T>(p, indices);
+  return {pool.items(), max(scratch, pool.scratch())};
+}
+
+// The numbers of cells that passes have left, counted on from plane to plane, as places of each plane.
+template <class T, class Pool>
+void write_places(const Pool& pool, const typename Pool::Item& item, T* cells, std::int32_t* indices) {
+  constexpr i64 kN = kLanes<T>;
+  const i64 places = (item.in.end - item.in.begin) * pool.slice_in,
+            outputs = (item.out.end - item.out.begin) * pool.slice_out;
+  i64 first = item.in.begin * pool.slice_in;
+  for (i64 k = 0; k < item.planes; k += kN, first -= places) {
+    T* at = cells + k * outputs;
+    for (i64 o = 0; o < outputs && first != 0; ++o) {
+      const VecInt<T> v = load_places(at), place = v < 0 ? v : v + static_cast<Int<T>>(first);
+      std::memcpy(at, &place, sizeof place);
+      at += kN;
+    }
+  }
+  if constexpr (sizeof(T) == sizeof(std::int32_t)) {
+    pool.write(item, cells, reinterpret_cast<T*>(indices));
+  } else {
+    std::int32_t* const to = indices + item.plane * pool.out() + item.out.begin * pool.slice_out;
+    for (i64 k = 0; k < item.planes; ++k) {
+      for (i64 o = 0; o < outputs; ++o) {
+        Int<T> place;
+        std::memcpy(&place, cells + (k / kN * outputs + o) * kN + k % kN, sizeof place);
+        to[k * pool.out() + o] = static_cast<std::int32_t>(place);
       }
+    }
+  }
+}
+
+// Outputs of an item, window by window.
+template <class T, class Pool>
+void pool_item(const Pool2d& p, const Pool& pool, const typename Pool::Item& item, const T* x, T* y,
+               std::int32_t* indices) {
+  const Range d = pool.lead == 0 ? item.out : Range{0, p.od}, h = pool.lead == 1 ? item.out : Range{0, p.oh};
+  for (i64 k = item.plane; k < item.plane + item.planes; ++k) {
+    for (i64 z = d.begin; z < d.end; ++z) {
+      for (i64 r = h.begin; r < h.end; ++r) {
+        const i64 row = ((k * p.od + z) * p.oh + r) * p.ow;
+        pool_windows(p, x + k * p.id * p.ih * p.iw, pool.axes[0](z), pool.axes[1](r),
+                     pool.lead == 2 ? item.out : Range{0, p.ow}, y + row, indices ? indices + row : nullptr);
+      }
+    }
+  }
+}
+
+// Items of max_pool2d_work.
+template <class T>
+void max_pool2d_forward(const Pool2d& p, const T* x, Range items, T* y, std::int32_t* indices, T* scratch) {
+  if (!by_planes<T>(p, indices)) return max_pool2d_rows(p, x, items, y, indices, scratch);
+  const auto pool = planes_of<T>(p, indices);
+  for (i64 i = items.begin; i < items.end; ++i) {
+    const auto item = pool.item(i);
+    if (pool.template read<Meet::kMax>(item, x, nullptr, nullptr, scratch)) {
+      pool_item(p, pool, item, x, y, indices);
       continue;
     }
-    const i64 begin = oh * p.stride_h - p.pad_top;
-    filled = max(filled, begin);
-    if (filled < h.end && d.begin >= 0) {
-      i64 slot = 0;
-      for (i64 z = d.begin; z < d.end; z += d.step) {
-        if (split(p, ring, volume + z * p.ih * p.iw, slot++, {filled, h.end}, scratch)) nan = h.end - 1;
-      }
-      filled = h.end;
-    }
-    PoolRows<T> window = rows_of(p, ring, scratch, d, h);
-    window.nan = nan >= 0 && nan >= begin;
-    const auto row = window.nan ? index ? pool_row<T, true, true> : pool_row<T, false, true>
-                     : index    ? pool_row<T, true, false>
-                                : pool_row<T, false, false>;
-    row(p, ring, window, scratch + ring.firsts, out, index);
+    T* const best =
+        indices ? pool.template pool<Meet::kMaxAndPlace>(item, scratch) : pool.template pool<Meet::kMax>(item, scratch);
+    pool.write(item, best, y);
+    if (indices) write_places(pool, item, best + pool.size, indices);
   }
 }
 
@@ -390,20 +351,29 @@ inline bool max_pool2d_indices_inside(const std::int32_t* indices, i64 count, i6
   return outside == 0;
 }
 
-// dx[planes,size] = each dy[planes,outputs] added, in order, to the place of its index; -1 is none. With scratch[size]
-// a plane is made there and then stored past the caches.
+// d[kCount,size] = each g[kCount,outputs] added, in order, to the place of its index; -1 is none. Several planes in
+// turn, because a sum waits for the one before where windows overlap.
+template <class T, int kCount>
+void scatter(const T* g, const std::int32_t* index, i64 outputs, i64 size, T* d) {
+  std::memset(d, 0, static_cast<std::size_t>(kCount * size) * sizeof(T));
+  for (i64 i = 0; i < outputs; ++i) {
+#pragma GCC unroll 4
+    for (int q = 0; q < kCount; ++q) {
+      const i64 at = index[q * outputs + i];
+      if (static_cast<u64>(at) < static_cast<u64>(size)) d[q * size + at] += g[q * outputs + i];
+    }
+  }
+}
+
+// The gradient of planes by dy and indices. With scratch[size] a plane is made there and then stored past the caches.
 template <class T>
 void max_pool2d_backward(const T* dy, const std::int32_t* indices, Range planes, i64 outputs, i64 size, T* dx,
                          T* scratch) {
-  for (i64 plane = planes.begin; plane < planes.end; ++plane) {
+  for (i64 plane = planes.begin, count; plane < planes.end; plane += count) {
+    count = scratch || planes.end - plane < 4 ? 1 : 4;
     T* const d = scratch ? scratch : dx + plane * size;
-    const T* const g = dy + plane * outputs;
-    const std::int32_t* const index = indices + plane * outputs;
-    std::memset(d, 0, static_cast<std::size_t>(size) * sizeof(T));
-    for (i64 i = 0; i < outputs; ++i) {
-      if (static_cast<u64>(index[i]) < static_cast<u64>(size)) d[index[i]] += g[i];
-    }
-    if (scratch) map_vectors(dx + plane * size, size, true, [&](i64 i, i64 count) { return load_n(d + i, count); });
+    (count == 1 ? scatter<T, 1> : scatter<T, 4>)(dy + plane * outputs, indices + plane * outputs, outputs, size, d);
+    if (scratch) map_vectors(dx + plane * size, size, true, [&](i64 i, i64 n) { return load_n(d + i, n); });
   }
 }
 

@@ -1,15 +1,10 @@
 // Max pooling of 2x2 windows of stride 2 inside the image, the commonest ones.
 #pragma once
 
-#include <type_traits>
-
-#include "kernels/pool_phases.h"
+#include "kernels/pool_planes.h"
 
 namespace jadro {
 namespace {
-
-template <class T>
-using Int = std::conditional_t<sizeof(T) == 4, std::int32_t, i64>;
 
 JADRO_INLINE void store_indices(std::int32_t* to, VecInt<float> v, i64 count) {
   Vec<float> bits;

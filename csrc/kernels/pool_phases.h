@@ -9,8 +9,11 @@
 namespace jadro {
 namespace {
 
+template <class T>
+using Int = std::conditional_t<sizeof(T) == 4, std::int32_t, i64>;
+
 // Windows with more taps, or farther apart, or few side by side, are walked one by one.
-constexpr i64 kMostTaps = 32, kFarthest = 8;
+constexpr i64 kMostTaps = 32, kFarthest = 2;
 
 template <class T>
 struct Phases {
@@ -33,38 +36,26 @@ struct Phases {
 };
 
 // The row at(i, left), i from 0 in steps of a vector and left = in - i, into the phases at `to`. Whole vectors are
-// written: lanes from `left` on must hold what the padding does. kStride is the stride, 0 for those above 3.
+// written: lanes from `left` on must hold what the padding does.
 template <class T, int kStride, class At>
 JADRO_INLINE void split_row(const Phases<T>& s, i64 in, T* to, At at) {
   constexpr i64 kN = kLanes<T>;
-  if constexpr (kStride == 1) {
-    for (i64 i = 0; i < in; i += kN) store(to + s.first[0] + i, at(i, in - i));
-  } else if constexpr (kStride > 1) {
-    for (i64 i = 0; kStride * i < in; i += kN) {
-      Vec<T> v[kStride];
-#pragma GCC unroll 3
-      for (int k = 0; k < kStride; ++k) v[k] = at(kStride * i + k * kN, in - kStride * i - k * kN);
+  for (i64 i = 0; kStride * i < in; i += kN) {
+    Vec<T> v[kStride];
+    for (int k = 0; k < kStride; ++k) v[k] = at(kStride * i + k * kN, in - kStride * i - k * kN);
+    if constexpr (kStride == 1) {
+      store(to + s.first[0] + i, v[0]);
+    } else {
       for_every<T, kStride>(v, [&](int f, Vec<T> cells) { store(to + s.first[f] + i, cells); });
-    }
-  } else {
-    i64 phase = 0, place = 0;
-    for (i64 i = 0; i < in; i += kN) {
-      const Vec<T> v = at(i, in - i);
-      for (i64 lane = 0; lane < min(kN, in - i); ++lane) {
-        to[s.first[phase] + place] = v[lane];
-        if (++phase == s.stride) phase = 0, ++place;
-      }
     }
   }
 }
 
-// f(std::integral_constant) for a stride of 1 to 3, 0 above.
+// f(std::integral_constant) for a stride of 1 or 2.
 template <class F>
 JADRO_INLINE auto with_stride(i64 stride, F f) {
   if (stride == 1) return f(std::integral_constant<int, 1>{});
-  if (stride == 2) return f(std::integral_constant<int, 2>{});
-  if (stride == 3) return f(std::integral_constant<int, 3>{});
-  return f(std::integral_constant<int, 0>{});
+  return f(std::integral_constant<int, 2>{});
 }
 
 // f(std::integral_constant) for 1 <= count <= 4.

@@ -103,10 +103,12 @@ void with_tables(const AvgPoolProblem& p, F f) {
 }
 
 template <class T, class F>
-void run(const AvgPool<T>& p, i64 rows, i64 row_work, F f) {
-  const Split pieces(rows, kGrain / (row_work + 1) + 1, 1);
+void run(const AvgPool<T>& p, bool backward, F f) {
+  const PoolWork work = kernels_of<T>().avg_pool_work(p, backward);
+  const i64 cells = p.planes * (p.d.in * p.h.in * p.w.in + p.d.out * p.h.out * p.w.out);
+  const Split pieces(work.items, kGrain / (cells / work.items + 1) + 1, 1);
   const int tasks = static_cast<int>(pieces.count()), threads = tasks > 1 ? num_threads() : 1;
-  const Scratch<T> scratch(static_cast<std::size_t>(kernels_of<T>().avg_pool_scratch(p)), threads);
+  const Scratch<T> scratch(static_cast<std::size_t>(work.scratch), threads);
   parallel_for(tasks, threads, [&](int task, int rank) { f(pieces.range(task), scratch.at(rank)); });
 }
 
@@ -125,9 +127,7 @@ void avg_pool_forward(const AvgPoolProblem& shape, const T* x, T* y) {
   const auto line = line_of<T>("avg_pool_forward", problem);
   if (problem.planes == 0) return;
   with_tables<T>(problem, [&](const AvgPool<T>& p) {
-    const i64 rows = p.planes * p.d.out * p.h.out, in = p.planes * p.d.in * p.h.in * p.w.in;
-    run(p, rows, in / rows + p.w.out,
-        [&](Range r, T* scratch) { kernels_of<T>().avg_pool_forward(p, x, r, y, scratch); });
+    run(p, false, [&](Range r, T* scratch) { kernels_of<T>().avg_pool_forward(p, x, r, y, scratch); });
   });
 }
 
@@ -137,10 +137,8 @@ void avg_pool_backward(const AvgPoolProblem& shape, const T* dy, T* dx) {
   const auto line = line_of<T>("avg_pool_backward", problem);
   if (problem.planes == 0) return;
   with_tables<T>(problem, [&](const AvgPool<T>& p) {
-    const i64 rows = p.planes * p.d.in * p.h.in, out = p.planes * p.d.out * p.h.out * p.w.out;
-    const bool past = past_caches<T>(rows * p.w.in);
-    run(p, rows, out / rows + p.w.in,
-        [&](Range r, T* scratch) { kernels_of<T>().avg_pool_backward(p, dy, r, dx, scratch, past); });
+    const bool past = past_caches<T>(p.planes * p.d.in * p.h.in * p.w.in);
+    run(p, true, [&](Range r, T* scratch) { kernels_of<T>().avg_pool_backward(p, dy, r, dx, scratch, past); });
   });
 }
 

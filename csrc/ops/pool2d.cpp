@@ -48,15 +48,17 @@ void max_pool2d_forward(const Pool2d& shape, const T* x, T* y, std::int32_t* ind
     return sizes_text({p.planes, p.id, p.ih, p.iw}) + " kernel " + sizes_text({p.kd, p.kh, p.kw}) + " stride " +
            sizes_text({p.stride_d, p.stride_h, p.stride_w});
   });
-  const i64 outputs = p.planes * p.od * p.oh;
-  if (outputs == 0 || p.ow == 0) return;
+  const i64 cells = p.planes * (p.id * p.ih * p.iw + p.od * p.oh * p.ow);
+  if (p.planes * p.od * p.oh * p.ow == 0) return;
   const Kernels<T>& k = kernels_of<T>();
-  const Split rows(outputs, kGrain / (p.planes * p.id * p.ih * p.iw / outputs + p.ow) + 1, 1);
-  const int tasks = static_cast<int>(rows.count());
+  const PoolWork work = k.max_pool2d_work(p, indices);
+  const Split items(work.items, kGrain / (cells / work.items + 1) + 1, 1);
+  const int tasks = static_cast<int>(items.count());
   const int threads = tasks > 1 ? num_threads() : 1;
-  const Scratch<T> scratch(static_cast<std::size_t>(k.max_pool2d_scratch(p)), threads);
-  parallel_for(tasks, threads,
-               [&](int task, int rank) { k.max_pool2d_forward(p, x, rows.range(task), y, indices, scratch.at(rank)); });
+  const Scratch<T> scratch(static_cast<std::size_t>(work.scratch), threads);
+  parallel_for(tasks, threads, [&](int task, int rank) {
+    k.max_pool2d_forward(p, x, items.range(task), y, indices, scratch.at(rank));
+  });
 }
 
 template <class T>

@@ -132,6 +132,11 @@ CASES = [
     AvgPoolCase("single_pixel", 2, 3, (1, 1), (1, 1), (1, 1)),
     AvgPoolCase("single_pixel_padded", 2, 3, (1, 1), (3, 3), (2, 2), (1, 1, 1, 1)),
     AvgPoolCase("many_planes", 30, 23, (4, 5), (2, 2), (2, 2)),
+    AvgPoolCase("one_plane", 1, 1, (9, 37), (3, 5), (2, 1), (1, 1, 2, 2), counts=True),
+    AvgPoolCase("bands_of_planes", 1, 19, (41, 83), (5, 5), (3, 3), (2, 2, 2, 2)),
+    AvgPoolCase("bands_of_volumes", 1, 5, (9, 15, 21), (3, 3, 3), (1, 2, 2), (1, 1, 1, 1, 1, 1)),
+    AvgPoolCase("bands_of_sequences", 1, 9, (3001,), (5,), (3,), (2, 2), counts=True),
+    AvgPoolCase("groups_of_planes", 9, 67, (4, 3), (3, 2), (1, 1), (1, 1, 0, 0)),
     AvgPoolCase("nan_and_infinity", 1, 3, (9, 39), (3, 3), (2, 2), (1, 1, 1, 1), values="special"),
     AvgPoolCase("empty_batch", 0, 3, (8, 8), (2, 2), (2, 2)),
 ]

@@ -217,5 +217,13 @@ CASES = [
     MaxUnpool2dCase("few_columns", 2, 9, (7, 7), (2, 2), (2, 2), values="ties"),
     MaxUnpool2dCase("uneven_bins_of_volumes", 1, 2, (5, 7, 43), bins=(2, 3, 2), values="ties"),
     MaxUnpool2dCase("more_bins_than_places", 2, 3, (4, 5), bins=(7, 9)),
+    MaxUnpool2dCase("one_plane", 1, 1, (9, 37), (3, 5), (2, 1), (1, 1, 2, 2), values="ties"),
+    MaxUnpool2dCase("one_plane_with_nan", 1, 1, (9, 37), (3, 5), (2, 1), (1, 1, 2, 2), values="nan"),
+    MaxUnpool2dCase("bands_of_planes", 1, 19, (41, 83), (5, 5), (3, 3), (2, 2, 2, 2), values="ties"),
+    MaxUnpool2dCase("bands_of_planes_with_nan", 1, 3, (41, 83), (5, 5), (3, 3), values="nan"),
+    MaxUnpool2dCase("bands_of_volumes", 1, 5, (9, 15, 21), (3, 3, 3), (1, 2, 2), (1, 1, 1, 1, 1, 1), values="ties"),
+    MaxUnpool2dCase("bands_of_sequences", 1, 9, (1, 3001), (1, 5), (1, 3), (0, 0, 2, 2), values="ties"),
+    MaxUnpool2dCase("bands_of_sequences_with_nan", 1, 9, (1, 3001), (1, 5), (1, 3), (0, 0, 2, 2), values="nan"),
+    MaxUnpool2dCase("groups_of_planes", 9, 67, (4, 3), (3, 2), (1, 1), (1, 1, 0, 0), values="ties"),
     MaxUnpool2dCase("empty_batch_of_bins", 0, 3, (8, 8), bins=(3, 3)),
 ]
