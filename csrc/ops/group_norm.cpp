@@ -181,10 +181,10 @@ void channels_backward(const GroupNormBackward<T>& b) {
   }
 }
 
-// Whether each row is normalised whole, by one thread: where there are enough of them, or little to do.
+// Whether each row is normalised whole, by one thread: where there are enough of them, or little to do in each.
 bool by_rows(const ChannelShape& shape, i64 groups) {
   constexpr i64 kRows = 16, kSmall = 1 << 16;
-  return shape.s == 1 || shape.n * groups >= kRows || shape.n * shape.c * shape.s <= kSmall;
+  return shape.s == 1 || shape.n * groups >= kRows || shape.c / groups * shape.s <= kSmall;
 }
 
 }  // namespace
