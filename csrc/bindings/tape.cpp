@@ -232,7 +232,6 @@ void bind_tape(py::module_& m) {
   make_tape_types(m);
   bind_operands(m);
   bind_arithmetic(m);
-  bind_reduce(m);
   const std::pair<PyObject**, const char*> names[] = {
       {&tape.forward, "forward"},
       {&tape.backward, "backward"},

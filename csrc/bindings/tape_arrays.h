@@ -1,7 +1,6 @@
 // NumPy's arrays as the tape's calls see them, and the memory of their results.
 #pragma once
 
-#include <optional>
 #include <vector>
 
 #include "bindings/tape.h"
@@ -24,10 +23,7 @@ inline bool has_type(PyObject* x, int number) {
   const auto* descr = py::detail::array_descriptor_proxy(descr_of(x));
   return descr->type_num == number && descr->byteorder != '>';
 }
-template <class T>
-bool holds(PyObject* x) {
-  return has_type(x, sizeof(T) == 4 ? py::detail::npy_api::NPY_FLOAT_ : py::detail::npy_api::NPY_DOUBLE_);
-}
+inline bool holds_float32(PyObject* x) { return has_type(x, py::detail::npy_api::NPY_FLOAT_); }
 
 // Kernels read it as it stands.
 inline bool is_plain_array(PyObject* x) {
@@ -40,22 +36,18 @@ T* data_of(PyObject* x) {
   return reinterpret_cast<T*>(array_of(x)->data);
 }
 
-// f(a value of the array's type), which is float32 or float64; false for others.
-template <class F>
-bool with_floats(PyObject* x, F f) {
-  if (holds<float>(x)) return f(float{});
-  return holds<double>(x) && f(double{});
-}
-
 // Lets go of the GIL for a call whose work is worth it.
 class Unlocked {
  public:
-  explicit Unlocked(std::size_t bytes) {
-    if (bytes >= kKeptBytes) gil_.emplace();
+  explicit Unlocked(std::size_t bytes) : state_(bytes >= kKeptBytes ? PyEval_SaveThread() : nullptr) {}
+  ~Unlocked() {
+    if (state_) PyEval_RestoreThread(state_);
   }
+  Unlocked(const Unlocked&) = delete;
+  Unlocked& operator=(const Unlocked&) = delete;
 
  private:
-  std::optional<py::gil_scoped_release> gil_;
+  PyThreadState* const state_;
 };
 
 }  // namespace jadro

@@ -1,5 +1,6 @@
 // What stands around every kernel call in Python: the checks of its operands that nearly always pass, and the memory of
 // its result. In Python these would cost more than a small kernel.
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <new>
@@ -93,6 +94,31 @@ PyObject* contiguous(PyObject*, PyObject* x) {
     if (!is_array(x)) return py::handle(x).attr("copy")("C");
     py::object y = empty(descr_of(x), array_of(x)->nd, array_of(x)->dimensions);
     if (PyObject_SetItem(y.ptr(), Py_Ellipsis, x) != 0) throw py::error_already_set();
+    return y;
+  });
+}
+
+PyObject* seen(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  if (count != 2 || !PyTuple_CheckExact(args[1])) {
+    PyErr_SetString(PyExc_TypeError, "seen: expected an array or None and a tuple");
+    return nullptr;
+  }
+  return guarded([&]() -> py::object {
+    const py::object x = steal(contiguous(nullptr, args[0]));
+    if (x.is_none()) return x;
+    if (!is_array(x.ptr())) return x.attr("reshape")(py::handle(args[1]));
+    const Shape shape = shape_of(args[1]);
+    const auto* own = array_of(x.ptr());
+    if (own->nd == static_cast<int>(shape.size()) && std::equal(shape.begin(), shape.end(), own->dimensions)) return x;
+    if (bytes_of(own->descr, static_cast<Py_ssize_t>(shape.size()), shape.data()) != nbytes_of(x.ptr())) {
+      PyErr_Format(PyExc_ValueError, "seen: shape is %R, which does not hold the array's elements", args[1]);
+      throw py::error_already_set();
+    }
+    auto& api = py::detail::npy_api::get();
+    Py_INCREF(own->descr);
+    py::object y = steal(api.PyArray_NewFromDescr_(api.PyArray_Type_, own->descr, static_cast<int>(shape.size()),
+                                                   shape.data(), nullptr, own->data, own->flags & kFlags, nullptr));
+    api.PyArray_SetBaseObject_(y.ptr(), py::object(x).release().ptr());
     return y;
   });
 }
@@ -203,6 +229,7 @@ PyMethodDef functions[] = {
     {"empty_like", function(empty_like), METH_FASTCALL,
      "empty_like(x: numpy.ndarray, shape: tuple | None, dtype: numpy.dtype | None) -> numpy.ndarray"},
     {"contiguous", contiguous, METH_O, "contiguous(x: object) -> object"},
+    {"seen", function(seen), METH_FASTCALL, "seen(x: object, shape: tuple) -> object"},
     {"same_floats", function(same_floats), METH_FASTCALL, "same_floats(tensors: tuple, needed: int) -> bool"},
     {"join", function(join), METH_FASTCALL, "join(arrays: tuple, axis: int, stacked: bool) -> object"},
     {"is_plain", is_plain_call, METH_O, "is_plain(x: object) -> bool"},

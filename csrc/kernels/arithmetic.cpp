@@ -3,19 +3,11 @@
 #include "kernels/tier.h"
 
 namespace jadro {
-namespace {
 
-template <class T>
-void set(Kernels<T>& k) {
-  k.arithmetic = arithmetic<T>;
-  k.select = select<T>;
-}
-
-}  // namespace
-
+// float64 is left to NumPy.
 void JADRO_TIER::set_arithmetic(KernelTable& table) {
-  set(table.f32);
-  set(table.f64);
+  table.f32.arithmetic = arithmetic<float>;
+  table.f32.select = select<float>;
 }
 
 }  // namespace jadro

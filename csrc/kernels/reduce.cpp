@@ -3,20 +3,12 @@
 #include "kernels/tier.h"
 
 namespace jadro {
-namespace {
 
-template <class T>
-void set(Kernels<T>& k) {
-  k.reduce_rows = reduce_rows<T>;
-  k.reduce_columns = reduce_columns<T>;
-  k.find_in_rows = find_in_rows<T>;
-}
-
-}  // namespace
-
+// float64 is left to NumPy.
 void JADRO_TIER::set_reduce(KernelTable& table) {
-  set(table.f32);
-  set(table.f64);
+  table.f32.reduce_rows = reduce_rows<float>;
+  table.f32.reduce_columns = reduce_columns<float>;
+  table.f32.find_in_rows = find_in_rows<float>;
 }
 
 }  // namespace jadro

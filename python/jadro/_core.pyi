@@ -93,6 +93,9 @@ def empty_like(x: np.ndarray, shape: tuple[int, ...] | None, dtype: np.dtype | N
 def contiguous(x: Any) -> Any:
     """None, and an array that is C-contiguous, as it is; else a copy that is."""
 
+def seen(x: Any, shape: tuple[int, ...]) -> Any:
+    """`contiguous(x)` in another shape; None stays. ValueError where the elements do not fit."""
+
 def same_floats(tensors: tuple[Any, ...], needed: int) -> bool:
     """Whether all are Tensors on the CPU of one dtype, float32 or float64; behind the first `needed` also None."""
 
@@ -107,14 +110,14 @@ def compute(ufunc: np.ufunc, *xs: Any) -> Any:
     """ufunc(*xs) of operands of one dtype, which is also the result's; a large result lies in kept memory."""
 
 def select(condition: Any, a: Any, b: Any) -> Any:
-    """numpy.where of floats in the shape of `condition`, or numbers; NotImplemented for anything else."""
+    """numpy.where of float32 in the shape of `condition`, or numbers; NotImplemented for anything else."""
 
 def reduce(kind: int, x: Any, axes: tuple[int, ...] | None, keepdim: bool, correction: float) -> Any:
     """The sum, mean, norm, maximum, minimum or variance (of n - correction), by the number of `kind`, of C-contiguous
-    floats over axes that lie side by side; NotImplemented for anything else."""
+    float32 over axes that lie side by side; NotImplemented for anything else."""
 
 def reduce_places(x: np.ndarray, largest: bool) -> Any:
-    """The extremes of C-contiguous floats along the last axis, and the place of the first of each; NotImplemented for
+    """The extremes of C-contiguous float32 along the last axis, and the place of the first of each; NotImplemented for
     anything else."""
 
 def tape_setup(

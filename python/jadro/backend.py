@@ -170,12 +170,7 @@ def spread(x: Array, shape: tuple[int, ...]) -> Array:
 
 
 contiguous = _core.contiguous  # None, and what is C-contiguous, as it is, else a copy that is
-
-
-def seen(x: Array | None, shape: tuple[int, ...]) -> Array | None:
-    """`x`, C-contiguous, in another shape; None stays."""
-    x = contiguous(x)
-    return x if x is None or x.shape == shape else x.reshape(shape)
+seen = _core.seen  # `x`, C-contiguous, in another shape; None stays
 
 
 def as_array(data: Any) -> Array:

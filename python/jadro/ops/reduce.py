@@ -111,23 +111,20 @@ class Peak(Elementary):
 
     @staticmethod
     def forward(ctx: Node, x: Array, *, axis: int, keepdim: bool, largest: bool) -> tuple[Array, Array]:
-        kept, found = _kept(x.shape, (axis,)), NotImplemented
+        found: Any = NotImplemented
         if isinstance(x, np.ndarray) and axis == x.ndim - 1:
             found = _core.reduce_places(x, largest)
         if found is NotImplemented:
-            places = (x.argmax if largest else x.argmin)(axis=axis).reshape(kept)
-            values = x[along(places, axis)]
-        else:
-            values, places = (y.reshape(kept) for y in found)
-        if ctx.needs[0]:
-            ctx.shape, ctx.index, ctx.kept = x.shape, along(places, axis), kept
-        if keepdim:
-            return values, places
-        return values.reshape(kept[:axis] + kept[axis + 1 :]), places.reshape(kept[:axis] + kept[axis + 1 :])
+            values, places = (x.max, x.argmax) if largest else (x.min, x.argmin)
+            found = values(axis=axis), places(axis=axis)
+        ctx.shape, ctx.axis, ctx.places = x.shape, axis, found[1]
+        return tuple(y.reshape(_kept(x.shape, (axis,))) for y in found) if keepdim else found
 
     @staticmethod
     def backward(ctx: Node, dy: Any, _: Any) -> Any:
-        return Scatter.call(dy.reshape(ctx.kept), index=ctx.index, shape=ctx.shape)
+        kept = _kept(ctx.shape, (ctx.axis,))
+        index = along(ctx.places.reshape(kept), ctx.axis)
+        return Scatter.call(dy.reshape(kept), index=index, shape=ctx.shape)
 
 
 class Norm(Elementary):
@@ -238,14 +235,9 @@ def mean(x: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None,
 
 
 def var(
-    x: Tensor,
-    dim: Any = None,
-    unbiased: bool = True,
-    keepdim: bool = False,
-    *,
-    axis: Any = None,
+    x: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, axis: Any = None,
     correction: int | None = None,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """sum (x - mean)^2 / (n - correction) over `dim`; correction is 1 where `unbiased`, else 0. As in PyTorch,
     `var(False)` says `unbiased` of all axes."""
     x = floating(x)
@@ -256,14 +248,9 @@ def var(
 
 
 def std(
-    x: Tensor,
-    dim: Any = None,
-    unbiased: bool = True,
-    keepdim: bool = False,
-    *,
-    axis: Any = None,
+    x: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, axis: Any = None,
     correction: int | None = None,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """The square root of `var`."""
     return sqrt(var(x, dim, unbiased, keepdim, axis=axis, correction=correction))
 

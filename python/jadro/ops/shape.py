@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import _core
+from .._core import same_floats
 from ..autograd import Elementary, Node
 from ..backend import Array
 from ..tensor import Tensor, as_tensor
@@ -236,14 +237,20 @@ def _cat_axis(dim: int, *shapes: tuple[int, ...]) -> int:
 def cat(tensors: Sequence[Any], dim: int = 0, *, axis: int | None = None) -> Tensor:
     """The tensors joined along an axis; their other sizes must agree. ValueError for none, or for shapes that do not
     fit."""
-    xs = [as_tensor(t) for t in tensors]
-    if not xs:
-        raise ValueError("cat: tensors is empty, expected one at least")
+    xs = _alike("cat", tensors)
     shapes = [x.data.shape for x in xs]
     if (0,) in shapes and any(len(shape) > 1 for shape in shapes):  # what a result is begun with, as in PyTorch
         xs = [x for x in xs if x.data.shape != (0,)]
         shapes = [x.data.shape for x in xs]
-    return Cat.apply(*promote(*xs), axis=_cat_axis(dim if axis is None else axis, *shapes))
+    return Cat.apply(*xs, axis=_cat_axis(dim if axis is None else axis, *shapes))
+
+
+def _alike(call: str, tensors: Sequence[Any]) -> Sequence[Tensor]:
+    """`tensors` as Tensors of one dtype; ValueError for none."""
+    xs = tuple(tensors)
+    if not xs:
+        raise ValueError(f"{call}: tensors is empty, expected one at least")
+    return xs if same_floats(xs, len(xs)) else promote(*map(as_tensor, xs))
 
 
 @remembered
@@ -256,11 +263,9 @@ def _stack_axis(dim: int, *shapes: tuple[int, ...]) -> int:
 
 def stack(tensors: Sequence[Any], dim: int = 0, *, axis: int | None = None) -> Tensor:
     """The tensors, all of one shape, joined along a new axis."""
-    xs = [as_tensor(t) for t in tensors]
-    if not xs:
-        raise ValueError("stack: tensors is empty, expected one at least")
+    xs = _alike("stack", tensors)
     place = _stack_axis(dim if axis is None else axis, *[x.data.shape for x in xs])
-    return Cat.apply(*promote(*xs), axis=place, stacked=True)
+    return Cat.apply(*xs, axis=place, stacked=True)
 
 
 def split(x: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
