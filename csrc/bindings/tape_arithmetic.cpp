@@ -186,7 +186,8 @@ PyObject* reduce_call(PyObject*, PyObject* const* args, Py_ssize_t count) {
     return nullptr;
   }
   return guarded([&]() -> py::object {
-    const auto kind = static_cast<Kind>(PyLong_AsLong(args[0]));
+    const long kind = PyLong_AsLong(args[0]);
+    if (kind < 0 || kind > static_cast<long>(Kind::kVariance)) throw py::value_error("reduce: kind is none of 0..5");
     PyObject* const x = args[1];
     Plan plan;
     py::object y = py::reinterpret_borrow<py::object>(Py_NotImplemented);
@@ -195,7 +196,7 @@ PyObject* reduce_call(PyObject*, PyObject* const* args, Py_ssize_t count) {
     const double less = PyFloat_AsDouble(args[4]);
     y = empty(descr_of(x), static_cast<Py_ssize_t>(plan.result.size()), plan.result.data());
     const Unlocked unlocked(nbytes_of(x));
-    run(kind, plan.sizes, less, data_of<const float>(x), data_of<float>(y.ptr()));
+    run(static_cast<Kind>(kind), plan.sizes, less, data_of<const float>(x), data_of<float>(y.ptr()));
     return y;
   });
 }
