@@ -256,7 +256,7 @@ def std(
 
 
 def _check_not_empty(call: str, x: Tensor, axes: tuple[int, ...] | None) -> None:
-    if not x.data.size and _count(x.data.shape, axes) == 0:
+    if _count(x.data.shape, axes) == 0:
         raise ValueError(
             f"{call}: x has shape {x.shape} and nothing along {'its axes' if axes is None else f'axes {axes}'}"
         )
@@ -268,7 +268,8 @@ def _extreme(call: str, largest: bool) -> Callable[..., Any]:
             return (maximum if largest else minimum)(x, dim)
         x = as_tensor(x)
         axes = axis_tuple(call, x.data.ndim, dim, axis)
-        _check_not_empty(call, x, axes)
+        if not x.data.size:
+            _check_not_empty(call, x, axes)
         if dim is None or isinstance(dim, (tuple, list)):
             return Extreme.apply(x, axes=axes, keepdim=keepdim, largest=largest)
         if not axes:

@@ -68,7 +68,8 @@ class Cat(Elementary):
 
     @staticmethod
     def forward(ctx: Node, *xs: Array, axis: int, stacked: bool = False) -> Array:
-        ctx.axis, ctx.sizes = axis, None if stacked else [x.shape[axis] for x in xs]
+        if True in ctx.needs:
+            ctx.axis, ctx.sizes = axis, None if stacked else [x.shape[axis] for x in xs]
         y = _core.join(xs, axis, stacked)
         if y is not NotImplemented:
             return y
