@@ -18,7 +18,7 @@ ChannelShape channels_of(const ChannelShape& shape) { return {1, shape.n * shape
 // Rows in blocks; few where each sums the gradients of weights.
 Split rows_of(i64 rows, i64 size, bool sums) {
   constexpr i64 kRow = 128;  // what the work of a row comes to besides its numbers
-  const i64 block = kGrain / (size + kRow) + 1, least = sums ? rows / kMostBlocks + 1 : 1;
+  const i64 block = (sums ? kGrain : kGrain / 2) / (size + kRow) + 1, least = sums ? rows / kMostBlocks + 1 : 1;
   return Split(rows, block > least ? block : least, 1);
 }
 

@@ -64,8 +64,7 @@ class Var(Elementary):
     def forward(ctx: Node, x: Array, *, axes: tuple[int, ...] | None, keepdim: bool, correction: int) -> Array:
         ctx.axes, ctx.correction = axes, correction
         ctx.save(x)
-        y = _core.reduce(backend.VAR, x, axes, keepdim, correction)
-        if y is not NotImplemented:
+        if (y := _core.reduce(backend.VAR, x, axes, keepdim, correction)) is not NotImplemented:
             return y
         centred = x - Mean.call(x, axes=axes, keepdim=True)
         return total(centred * centred, axes, keepdim) / _degrees(x, axes, correction)
@@ -82,6 +81,11 @@ def _degrees(x: Any, axes: tuple[int, ...] | None, correction: int) -> Any:
     return x.dtype.type(builtins.max(_count(x.shape, axes) - correction, 0))
 
 
+def _extreme_of(x: Array, axes: tuple[int, ...] | None, keepdim: bool, largest: bool) -> Array:
+    y = _core.reduce(backend.MAX if largest else backend.MIN, x, axes, keepdim, 0)
+    return (x.max if largest else x.min)(axis=axes, keepdims=keepdim) if y is NotImplemented else y
+
+
 class Extreme(Elementary):
     """The maximum or minimum; elements that share it share the gradient."""
 
@@ -89,9 +93,7 @@ class Extreme(Elementary):
 
     @staticmethod
     def forward(ctx: Node, x: Array, *, axes: tuple[int, ...] | None, keepdim: bool, largest: bool) -> Array:
-        y = _core.reduce(backend.MAX if largest else backend.MIN, x, axes, keepdim, 0)
-        if y is NotImplemented:
-            y = (x.max if largest else x.min)(axis=axes, keepdims=keepdim)
+        y = _extreme_of(x, axes, keepdim, largest)
         if ctx.needs[0]:
             top = np.reshape(y, _kept(x.shape, axes))
             hit = (x == top) | (np.isnan(x) & np.isnan(top))
@@ -115,16 +117,15 @@ class Peak(Elementary):
         if isinstance(x, np.ndarray) and axis == x.ndim - 1:
             found = _core.reduce_places(x, largest)
         if found is NotImplemented:
-            values, places = (x.max, x.argmax) if largest else (x.min, x.argmin)
-            found = values(axis=axis), places(axis=axis)
+            places = (x.argmax if largest else x.argmin)(axis=axis)
+            found = _extreme_of(x, (axis,), False, largest), places
         ctx.shape, ctx.axis, ctx.places = x.shape, axis, found[1]
         return tuple(y.reshape(_kept(x.shape, (axis,))) for y in found) if keepdim else found
 
     @staticmethod
     def backward(ctx: Node, dy: Any, _: Any) -> Any:
         kept = _kept(ctx.shape, (ctx.axis,))
-        index = along(ctx.places.reshape(kept), ctx.axis)
-        return Scatter.call(dy.reshape(kept), index=index, shape=ctx.shape)
+        return Scatter.call(dy.reshape(kept), index=along(ctx.places.reshape(kept), ctx.axis), shape=ctx.shape)
 
 
 class Norm(Elementary):
@@ -132,8 +133,7 @@ class Norm(Elementary):
 
     @staticmethod
     def forward(ctx: Node, x: Array, *, axes: tuple[int, ...] | None, keepdim: bool) -> Array:
-        y = _core.reduce(backend.NORM, x, axes, keepdim, 0)
-        if y is NotImplemented:
+        if (y := _core.reduce(backend.NORM, x, axes, keepdim, 0)) is NotImplemented:
             y = np.sqrt(total(x * x, axes, keepdim))
         ctx.axes = axes
         ctx.save(x, y)
