@@ -1,4 +1,4 @@
-"""What a call costs besides its arithmetic: operators on 4x4 Tensors, beside NumPy and PyTorch.
+"""What a call costs besides its arithmetic: operators on 4x4 Tensors, beside NumPy and PyTorch; and on large ones.
 
 `fwd` is a call on Tensors that require no gradient, `recorded` one that leaves a graph, `train` the call and the
 gradients of all inputs.
@@ -14,13 +14,15 @@ import numpy as np
 
 from benchmarks.cases import ITEM, Array, Case, Job, grad_job, normal
 
-SIZE = 4
+SIZE, LARGE = 4, 1000
 OPERATORS: dict[str, Callable[[Any, Any], Any]] = {
     "add": lambda a, b: a + b,
     "mul": lambda a, b: a * b,
     "scale": lambda a, b: a * 2.0,
     "matmul": lambda a, b: a @ b,
     "sum": lambda a, b: a.sum(),
+    "mean": lambda a, b: a.mean(1),
+    "max": lambda a, b: a.max(),
     "relu": lambda a, b: a.relu(),
     "exp": lambda a, b: a.exp(),
     "reshape": lambda a, b: a.reshape(2, 8),
@@ -33,6 +35,7 @@ NUMPY: dict[str, Callable[[Any, Any], Any]] = {
     "exp": lambda a, b: np.exp(a),
 }
 BINARY = ("add", "mul", "matmul")
+BY_KERNELS = ("add", "mul", "scale", "sum", "mean", "max", "exp")
 
 
 @dataclass(frozen=True)
@@ -41,13 +44,14 @@ class Overhead(Case):
 
     operator: str
     recorded: bool = False
+    size: int = SIZE
 
     group: ClassVar[str] = "overhead"
     op: ClassVar[str] = "overhead"
 
     @property
     def label(self) -> str:
-        return f"{self.operator} 4x4"
+        return f"{self.operator} {self.size}x{self.size}"
 
     @property
     def name(self) -> str:
@@ -59,11 +63,11 @@ class Overhead(Case):
 
     @property
     def bytes(self) -> float:
-        return 2.0 * ITEM * SIZE * SIZE
+        return 2.0 * ITEM * self.size * self.size
 
     def arrays(self) -> dict[str, Array]:
         rng = np.random.default_rng(0)
-        a, b = normal(rng, SIZE, SIZE), normal(rng, SIZE, SIZE)
+        a, b = normal(rng, self.size, self.size), normal(rng, self.size, self.size)
         return {"a": a, "b": b, "dy": np.asarray(normal(rng, *np.shape(NUMPY[self.operator](a, b))))}
 
     def jadro(self) -> Job:
@@ -81,4 +85,4 @@ CASES = [
     case
     for operator in OPERATORS
     for case in (Overhead(False, operator), Overhead(False, operator, True), Overhead(True, operator))
-]
+] + [Overhead(False, operator, size=LARGE) for operator in BY_KERNELS]

@@ -7,11 +7,11 @@ namespace jadro {
 namespace {
 
 ActivationFunction parse(const Call& call, const std::string& name, double a, double b) {
-  std::string known;
   for (int i = 0; activation_name(i); ++i) {
     if (name == activation_name(i)) return {static_cast<Activation>(i), a, b};
-    known += (i ? ", " : "") + std::string(activation_name(i));
   }
+  std::string known;
+  for (int i = 0; activation_name(i); ++i) known += (i ? ", " : "") + std::string(activation_name(i));
   call.value_error("name is '" + name + "', expected one of " + known);
 }
 

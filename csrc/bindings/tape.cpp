@@ -127,6 +127,18 @@ PyObject* call(PyObject*, PyObject* const* args, Py_ssize_t count, PyObject* nam
   });
 }
 
+PyObject* quiet(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  return guarded([&] {
+    Arguments arrays(static_cast<std::size_t>(count));
+    for (Py_ssize_t i = 0; i < count; ++i) {
+      arrays[i] = is_tensor(args[i]) ? array_of(as_tensor(args[i])) : py::reinterpret_borrow<py::object>(args[i]);
+    }
+    const Quiet nothing_said(true);
+    PyObject* const result = PyObject_Vectorcall(arrays[0].ptr(), arrays.data() + 1, count - 1, nullptr);
+    return new_tensor(as_array(steal(result)), nullptr, 0);
+  });
+}
+
 PyObject* wrap(PyObject*, PyObject* array) {
   return guarded([&] { return new_tensor(py::reinterpret_borrow<py::object>(array), nullptr, 0); });
 }
@@ -187,6 +199,9 @@ PyMethodDef functions[] = {
     {"tape_watch", watch, METH_O,
      "tape_watch(told: object) -> None\n\n"
      "told(function, args, options, result) after every call of this thread; None ends it."},
+    {"tape_quiet", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(quiet)), METH_FASTCALL,
+     "tape_quiet(function: object, *args) -> Tensor\n\n"
+     "Calls `function` on arrays and the arrays of Tensors, outside the graph and without NumPy's warnings."},
     {"tape_wrap", wrap, METH_O, "tape_wrap(array: object) -> Tensor"},
     {"is_grad_enabled", is_grad_enabled, METH_NOARGS,
      "is_grad_enabled() -> bool\n\nWhether operations are recorded in this thread."},
@@ -216,6 +231,7 @@ Quiet::~Quiet() {
 void bind_tape(py::module_& m) {
   make_tape_types(m);
   bind_operands(m);
+  bind_arithmetic(m);
   const std::pair<PyObject**, const char*> names[] = {
       {&tape.forward, "forward"},
       {&tape.backward, "backward"},

@@ -78,7 +78,8 @@ extern Tape& tape;
 extern thread_local bool recording;  // operations of this thread are recorded
 
 void make_tape_types(py::module_& m);  // _core._TensorBase and _core.Node
-void bind_operands(py::module_& m);    // _core.empty_like, contiguous, same_floats, is_plain, compute
+void bind_operands(py::module_& m);    // _core.empty_like, contiguous, same_floats, is_plain, join
+void bind_arithmetic(py::module_& m);  // _core.compute, select, reduce, reduce_places
 PyObject* tape_walk(PyObject* self, PyObject* const* args, Py_ssize_t count);
 
 inline py::object steal(PyObject* object) {

@@ -1,28 +1,25 @@
 // What stands around every kernel call in Python: the checks of its operands that nearly always pass, and the memory of
 // its result. In Python these would cost more than a small kernel.
+#include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <new>
+#include <utility>
 #include <vector>
 
-#include "bindings/tape.h"
+#include "bindings/tape_arrays.h"
 #include "core/memory.h"
+#include "ops/split.h"
 
 namespace jadro {
 namespace {
 
-// From this size on results live in memory that the library keeps, so that its pages are touched only once.
-constexpr std::size_t kKeptBytes = std::size_t{1} << 17;
-
 constexpr int kFlags =
     py::array::c_style | py::detail::npy_api::NPY_ARRAY_ALIGNED_ | py::detail::npy_api::NPY_ARRAY_WRITEABLE_;
 
+constexpr i64 kCopyGrain = i64{1} << 18;  // bytes
+
 constexpr int kDeepest = 8;  // tuples in tuples that are looked into
-
-using Shape = std::vector<Py_ssize_t>;
-
-bool is_array(PyObject* x) { return py::isinstance<py::array>(x); }
-py::detail::PyArray_Proxy* array_of(PyObject* x) { return py::detail::array_proxy(x); }
-PyObject* descr_of(PyObject* x) { return array_of(x)->descr; }
 
 // Bytes of so many items of a dtype; the largest number there is where they are more.
 std::size_t bytes_of(PyObject* descr, Py_ssize_t rank, const Py_ssize_t* sizes) {
@@ -32,6 +29,8 @@ std::size_t bytes_of(PyObject* descr, Py_ssize_t rank, const Py_ssize_t* sizes) 
   }
   return bytes;
 }
+
+}  // namespace
 
 std::size_t nbytes_of(PyObject* x) { return bytes_of(descr_of(x), array_of(x)->nd, array_of(x)->dimensions); }
 
@@ -101,6 +100,31 @@ PyObject* contiguous(PyObject*, PyObject* x) {
   });
 }
 
+PyObject* seen(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  if (count != 2 || !PyTuple_CheckExact(args[1])) {
+    PyErr_SetString(PyExc_TypeError, "seen: expected an array or None and a tuple");
+    return nullptr;
+  }
+  return guarded([&]() -> py::object {
+    const py::object x = steal(contiguous(nullptr, args[0]));
+    if (x.is_none()) return x;
+    if (!is_array(x.ptr())) return x.attr("reshape")(py::handle(args[1]));
+    const Shape shape = shape_of(args[1]);
+    const auto* own = array_of(x.ptr());
+    if (own->nd == static_cast<int>(shape.size()) && std::equal(shape.begin(), shape.end(), own->dimensions)) return x;
+    if (bytes_of(own->descr, static_cast<Py_ssize_t>(shape.size()), shape.data()) != nbytes_of(x.ptr())) {
+      PyErr_Format(PyExc_ValueError, "seen: shape is %R, which does not hold the array's elements", args[1]);
+      throw py::error_already_set();
+    }
+    auto& api = py::detail::npy_api::get();
+    Py_INCREF(own->descr);
+    py::object y = steal(api.PyArray_NewFromDescr_(api.PyArray_Type_, own->descr, static_cast<int>(shape.size()),
+                                                   shape.data(), nullptr, own->data, own->flags & kFlags, nullptr));
+    api.PyArray_SetBaseObject_(y.ptr(), py::object(x).release().ptr());
+    return y;
+  });
+}
+
 PyObject* same_floats(PyObject*, PyObject* const* args, Py_ssize_t count) {
   if (count != 2 || !PyTuple_CheckExact(args[0]) || !PyLong_CheckExact(args[1])) {
     PyErr_SetString(PyExc_TypeError, "same_floats: expected a tuple and an integer");
@@ -139,42 +163,63 @@ bool is_plain(PyObject* x, int depth) {
 
 PyObject* is_plain_call(PyObject*, PyObject* x) { return PyBool_FromLong(is_plain(x, kDeepest)); }
 
-// The shape that arrays are broadcast to; false where they cannot be.
-bool broadcast(PyObject* const* xs, Py_ssize_t count, Shape* shape) {
-  for (Py_ssize_t i = 0; i < count; ++i) {
-    if (!is_array(xs[i])) continue;
-    const auto* x = array_of(xs[i]);
-    if (static_cast<int>(shape->size()) < x->nd) shape->insert(shape->begin(), x->nd - shape->size(), 1);
-    for (int d = 1; d <= x->nd; ++d) {
-      Py_ssize_t& size = (*shape)[shape->size() - d];
-      const Py_ssize_t own = x->dimensions[x->nd - d];
-      if (own == 1) continue;
-      if (size != 1 && size != own) return false;
-      size = own;
+// Copies `pieces` of runs of memory, one of each source in turn, to y; large ones by all threads.
+void copy_in_turn(const std::vector<std::pair<const char*, i64>>& sources, i64 pieces, i64 row, char* y) {
+  if (pieces == 1) {
+    for (const auto& [from, bytes] : sources) {
+      parallel_ranges(bytes, kCopyGrain, 64, [from = from, y](Range range) {
+        std::memcpy(y + range.begin, from + range.begin, static_cast<std::size_t>(range.end - range.begin));
+      });
+      y += bytes;
     }
+    return;
   }
-  return true;
+  parallel_ranges(pieces, kCopyGrain / row + 1, 1, [&](Range range) {
+    for (i64 piece = range.begin; piece < range.end; ++piece) {
+      char* to = y + piece * row;
+      for (const auto& [from, bytes] : sources) {
+        std::memcpy(to, from + piece * bytes, static_cast<std::size_t>(bytes));
+        to += bytes;
+      }
+    }
+  });
 }
 
-PyObject* compute(PyObject*, PyObject* const* args, Py_ssize_t count) {
-  if (count < 2) {
-    PyErr_SetString(PyExc_TypeError, "compute: expected a function and arrays");
+PyObject* join(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  if (count != 3 || !PyTuple_CheckExact(args[0]) || PyTuple_GET_SIZE(args[0]) == 0) {
+    PyErr_SetString(PyExc_TypeError, "join: expected a tuple of arrays, an axis and a boolean");
     return nullptr;
   }
-  PyObject* large = nullptr;
-  for (Py_ssize_t i = 1; i < count && !large; ++i) {
-    if (is_array(args[i]) && nbytes_of(args[i]) >= kKeptBytes) large = args[i];
-  }
-  Shape shape;
-  if (!large || !broadcast(args + 1, count - 1, &shape)) {
-    return PyObject_Vectorcall(args[0], args + 1, static_cast<std::size_t>(count - 1), nullptr);
-  }
-  return guarded([&] {
-    const py::object out = empty(descr_of(large), static_cast<Py_ssize_t>(shape.size()), shape.data());
-    std::vector<PyObject*> call(args + 1, args + count);
-    call.push_back(out.ptr());
-    static PyObject* const names = PyTuple_Pack(1, PyUnicode_InternFromString("out"));
-    return steal(PyObject_Vectorcall(args[0], call.data(), static_cast<std::size_t>(count - 1), names));
+  return guarded([&]() -> py::object {
+    const Py_ssize_t many = PyTuple_GET_SIZE(args[0]), axis = PyNumber_AsSsize_t(args[1], nullptr);
+    const bool stacked = args[2] == Py_True;
+    PyObject* const first = PyTuple_GET_ITEM(args[0], 0);
+    const py::object no = py::reinterpret_borrow<py::object>(Py_NotImplemented);
+    std::vector<std::pair<const char*, i64>> sources;
+    Py_ssize_t joined = 0;
+    i64 pieces = 1, row = 0;
+    for (Py_ssize_t i = 0; i < many; ++i) {
+      PyObject* const x = PyTuple_GET_ITEM(args[0], i);
+      if (!is_array(x) || !is_plain_array(x) || descr_of(x) != descr_of(first)) return no;
+      if (axis < 0 || axis + !stacked > array_of(x)->nd) return no;
+      if (i == 0) {
+        for (Py_ssize_t d = 0; d < axis; ++d) pieces *= array_of(x)->dimensions[d];
+      }
+      if (pieces == 0) return no;
+      sources.emplace_back(data_of<const char>(x), static_cast<i64>(nbytes_of(x)) / pieces);
+      row += sources.back().second;
+      joined += stacked ? 1 : array_of(x)->dimensions[axis];
+    }
+    Shape shape(array_of(first)->dimensions, array_of(first)->dimensions + array_of(first)->nd);
+    if (stacked) {
+      shape.insert(shape.begin() + axis, joined);
+    } else {
+      shape[static_cast<std::size_t>(axis)] = joined;
+    }
+    py::object y = empty(descr_of(first), static_cast<Py_ssize_t>(shape.size()), shape.data());
+    const Unlocked unlocked(static_cast<std::size_t>(pieces * row));
+    if (row > 0) copy_in_turn(sources, pieces, row, data_of<char>(y.ptr()));
+    return y;
   });
 }
 
@@ -182,9 +227,10 @@ PyMethodDef functions[] = {
     {"empty_like", function(empty_like), METH_FASTCALL,
      "empty_like(x: numpy.ndarray, shape: tuple | None, dtype: numpy.dtype | None) -> numpy.ndarray"},
     {"contiguous", contiguous, METH_O, "contiguous(x: object) -> object"},
+    {"seen", function(seen), METH_FASTCALL, "seen(x: object, shape: tuple) -> object"},
     {"same_floats", function(same_floats), METH_FASTCALL, "same_floats(tensors: tuple, needed: int) -> bool"},
+    {"join", function(join), METH_FASTCALL, "join(arrays: tuple, axis: int, stacked: bool) -> object"},
     {"is_plain", is_plain_call, METH_O, "is_plain(x: object) -> bool"},
-    {"compute", function(compute), METH_FASTCALL, "compute(ufunc: numpy.ufunc, *xs) -> object"},
     {},
 };
 

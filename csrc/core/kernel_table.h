@@ -235,6 +235,11 @@ struct Kernels {
                         bool past_caches);
   void (*prelu_backward)(const ChannelShape&, const T* dy, const T* x, const T* w, Range channels, Range items, T* dx,
                          double* dw, bool past_caches);
+  void (*arithmetic)(Arithmetic, Operand<T> a, Operand<T> b, T* y, i64 n);
+  void (*select)(const unsigned char* mask, Operand<T> a, Operand<T> b, T* y, i64 n);
+  void (*reduce_rows)(Reduction, const T* x, i64 n, i64 rows, T* y);
+  void (*reduce_columns)(Reduction, const T* x, i64 n, i64 stride, i64 columns, T* y);
+  void (*find_in_rows)(const T* x, i64 n, i64 rows, const T* value, i64* place);
   void (*random_uniform)(T* out, i64 n, u64 seed, u64 offset);
   void (*dropout)(const T* x, T* y, i64 n, u32 threshold, T keep, u64 seed, u64 offset);
   void (*cross_entropy_forward)(const CrossEntropy<T>&, Range rows, T* losses, T* lse);

@@ -122,6 +122,33 @@ struct ChannelShape {
   i64 n, c, s;
 };
 
+// y = f(a) or f(a, b), elementwise.
+enum class Arithmetic : int {
+  kAdd,
+  kSubtract,
+  kMultiply,
+  kDivide,
+  kMaximum,
+  kMinimum,
+  kAbsolute,
+  kNegative,
+  kSqrt,
+  kExp
+};
+
+// An array (step 1), or one number, repeated for a vector (step 0).
+template <class T>
+struct Operand {
+  const T* at;
+  i64 step;
+};
+
+// x[outer,n,inner] is reduced over n; the largest and smallest numbers are NaN where one is.
+enum class Reduction : int { kSum, kSquares, kMax, kMin };
+struct ReducedShape {
+  i64 outer, n, inner;
+};
+
 // Mean and sum of squared deviations of `count` numbers.
 struct Moments {
   double count, mean, squares;

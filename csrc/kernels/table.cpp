@@ -8,6 +8,7 @@ KernelTable make_table() {
   KernelTable table{};
   table.isa = JADRO_TIER_NAME;
   JADRO_TIER::set_activation(table);
+  JADRO_TIER::set_arithmetic(table);
   JADRO_TIER::set_optim(table);
   JADRO_TIER::set_avg_pool(table);
   JADRO_TIER::set_batch_norm(table);
@@ -22,6 +23,7 @@ KernelTable make_table() {
   JADRO_TIER::set_gemm(table);
   JADRO_TIER::set_group_norm(table);
   JADRO_TIER::set_pool2d(table);
+  JADRO_TIER::set_reduce(table);
   JADRO_TIER::set_rnn(table);
   JADRO_TIER::set_softmax(table);
   return table;

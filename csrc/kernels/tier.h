@@ -10,6 +10,7 @@ namespace JADRO_TIER {
 const KernelTable& kernel_table();
 
 void set_activation(KernelTable&);
+void set_arithmetic(KernelTable&);
 void set_optim(KernelTable&);
 void set_avg_pool(KernelTable&);
 void set_batch_norm(KernelTable&);
@@ -24,6 +25,7 @@ void set_embedding(KernelTable&);
 void set_gemm(KernelTable&);
 void set_group_norm(KernelTable&);
 void set_pool2d(KernelTable&);
+void set_reduce(KernelTable&);
 void set_rnn(KernelTable&);
 void set_softmax(KernelTable&);
 

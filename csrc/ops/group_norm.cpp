@@ -18,7 +18,7 @@ ChannelShape channels_of(const ChannelShape& shape) { return {1, shape.n * shape
 // Rows in blocks; few where each sums the gradients of weights.
 Split rows_of(i64 rows, i64 size, bool sums) {
   constexpr i64 kRow = 128;  // what the work of a row comes to besides its numbers
-  const i64 block = kGrain / (size + kRow) + 1, least = sums ? rows / kMostBlocks + 1 : 1;
+  const i64 block = (sums ? kGrain : kGrain / 2) / (size + kRow) + 1, least = sums ? rows / kMostBlocks + 1 : 1;
   return Split(rows, block > least ? block : least, 1);
 }
 
@@ -181,10 +181,10 @@ void channels_backward(const GroupNormBackward<T>& b) {
   }
 }
 
-// Whether each row is normalised whole, by one thread: where there are enough of them, or little to do.
+// Whether each row is normalised whole, by one thread: where there are enough of them, or little to do in each.
 bool by_rows(const ChannelShape& shape, i64 groups) {
   constexpr i64 kRows = 16, kSmall = 1 << 16;
-  return shape.s == 1 || shape.n * groups >= kRows || shape.n * shape.c * shape.s <= kSmall;
+  return shape.s == 1 || shape.n * groups >= kRows || shape.c / groups * shape.s <= kSmall;
 }
 
 }  // namespace

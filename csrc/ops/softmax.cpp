@@ -7,7 +7,7 @@
 namespace jadro {
 namespace {
 
-constexpr i64 kGrain = 1 << 14;
+constexpr i64 kGrain = 1 << 12;
 
 // f(items) for all rows or columns.
 template <class T, class F>

@@ -79,6 +79,10 @@ def tape_walk(
 def tape_watch(told: Callable[[Any, tuple[Any, ...], dict[str, Any], Any], None] | None) -> None:
     """told(function, args, options, result) after every `tape_apply` of this thread; None ends it."""
 
+def tape_quiet(function: Callable[..., Any], *args: Any) -> Any:
+    """Calls `function` on arrays and the arrays of Tensors, outside the graph and without NumPy's warnings: a
+    Tensor."""
+
 def tape_wrap(array: Any) -> Any:
     """A Tensor around an array, unchecked."""
 
@@ -89,14 +93,32 @@ def empty_like(x: np.ndarray, shape: tuple[int, ...] | None, dtype: np.dtype | N
 def contiguous(x: Any) -> Any:
     """None, and an array that is C-contiguous, as it is; else a copy that is."""
 
+def seen(x: Any, shape: tuple[int, ...]) -> Any:
+    """`contiguous(x)` in another shape; None stays. ValueError where the elements do not fit."""
+
 def same_floats(tensors: tuple[Any, ...], needed: int) -> bool:
     """Whether all are Tensors on the CPU of one dtype, float32 or float64; behind the first `needed` also None."""
+
+def join(arrays: tuple[Any, ...], axis: int, stacked: bool) -> Any:
+    """C-contiguous arrays of one dtype side by side along an axis, or `stacked` along a new one; their other sizes are
+    not checked. NotImplemented for other arrays."""
 
 def is_plain(x: Any) -> bool:
     """Whether x is an integer, a boolean, a string, None or a tuple of such: what may be the key of a cache."""
 
 def compute(ufunc: np.ufunc, *xs: Any) -> Any:
     """ufunc(*xs) of operands of one dtype, which is also the result's; a large result lies in kept memory."""
+
+def select(condition: Any, a: Any, b: Any) -> Any:
+    """numpy.where of float32 in the shape of `condition`, or numbers; NotImplemented for anything else."""
+
+def reduce(kind: int, x: Any, axes: tuple[int, ...] | None, keepdim: bool, correction: float) -> Any:
+    """The sum, mean, norm, maximum, minimum or variance (of n - correction), by the number of `kind`, of C-contiguous
+    float32 over axes that lie side by side; NotImplemented for anything else."""
+
+def reduce_places(x: np.ndarray, largest: bool) -> Any:
+    """The extremes of C-contiguous float32 along the last axis, and the place of the first of each; NotImplemented for
+    anything else."""
 
 def tape_setup(
     tensor: type, scalar: type, asarray: Callable[[Any], Any], add: Callable[[Any, Any], Any],

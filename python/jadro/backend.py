@@ -22,6 +22,7 @@ KEPT_BYTES = _core._KEPT_BYTES  # from this size on results live in memory that 
 
 _KERNELS = vars(_core)
 _add_reduce: Any = np.add.reduce  # what ndarray.sum calls
+SUM, MEAN, NORM, MAX, MIN, VAR = range(6)  # what _core.reduce computes
 
 _FLOAT32 = np.dtype(np.float32)
 _CUDA = f"{__package__}._cuda"
@@ -151,6 +152,9 @@ def compute(ufunc: np.ufunc, *xs: Array) -> Array:
 
 def total(x: Array, axes: tuple[int, ...] | None, keepdim: bool = False) -> Array:
     """The sum over `axes`, None for all."""
+    y = _core.reduce(SUM, x, axes, keepdim, 0)
+    if y is not NotImplemented:
+        return y
     if isinstance(x, np.ndarray):
         return _add_reduce(x, axes, keepdims=keepdim)
     return x.sum(axis=axes, keepdims=keepdim)
@@ -166,12 +170,7 @@ def spread(x: Array, shape: tuple[int, ...]) -> Array:
 
 
 contiguous = _core.contiguous  # None, and what is C-contiguous, as it is, else a copy that is
-
-
-def seen(x: Array | None, shape: tuple[int, ...]) -> Array | None:
-    """`x`, C-contiguous, in another shape; None stays."""
-    x = contiguous(x)
-    return x if x is None or x.shape == shape else x.reshape(shape)
+seen = _core.seen  # `x`, C-contiguous, in another shape; None stays
 
 
 def as_array(data: Any) -> Array:

@@ -8,15 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import Tensor, as_tensor, wrap
+from .. import _core
+from ..tensor import Tensor, as_tensor
 from .elementwise import check_broadcast, constant, operands, reflected
 
-
-def _result(ufunc: Callable[..., Any], *arrays: Any) -> Tensor:
-    """ufunc(*arrays) as a Tensor, outside the graph and without NumPy's warnings."""
-    with np.errstate(all="ignore"):
-        y = ufunc(*arrays)
-    return wrap(np.asarray(y) if isinstance(y, np.generic) else y)
+_result: Callable[..., Tensor] = _core.tape_quiet
 
 
 def _without_gradient(ufunc: np.ufunc, call: str) -> Callable[[Any, Any], Tensor]:
@@ -24,8 +20,11 @@ def _without_gradient(ufunc: np.ufunc, call: str) -> Callable[[Any, Any], Tensor
         if b is None or isinstance(b, str):
             return NotImplemented
         a, b = operands(a, b)
-        check_broadcast(call, a, b)
-        return _result(ufunc, *(x.data if isinstance(x, Tensor) else x for x in (a, b)))
+        try:
+            return _result(ufunc, a, b)
+        except ValueError:
+            check_broadcast(call, a, b)
+            raise
 
     run.__name__ = run.__qualname__ = call
     run.__doc__ = f"{ufunc.__name__}(a, b) elementwise; it has no gradient."

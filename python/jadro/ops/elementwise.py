@@ -7,12 +7,13 @@ float.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from .. import backend
+from .. import _core, backend
 from ..autograd import Elementary, Node
 from ..backend import Array, compute
 from ..tensor import Tensor, as_tensor, wrap
@@ -206,7 +207,7 @@ class Neg(Elementary):
 class Exp(Elementary):
     @staticmethod
     def forward(ctx: Node, x: Array) -> Array:
-        y = compute(np.exp, x)
+        y = compute(np.exp, backend.contiguous(x))
         ctx.save(y)
         return y
 
@@ -291,7 +292,8 @@ class Where(Elementary):
     @staticmethod
     def forward(ctx: Node, condition: Array, a: Array, b: Array) -> Array:
         ctx.condition = condition
-        return np.where(condition, a, b)
+        y = _core.select(condition, a, b)
+        return np.where(condition, a, b) if y is NotImplemented else y
 
     @staticmethod
     def backward(ctx: Node, dy: Any) -> Any:
@@ -305,10 +307,12 @@ class Clamp(Elementary):
 
     @staticmethod
     def forward(ctx: Node, x: Array, *, low: Any, high: Any) -> Array:
-        low, high = (None if bound is None else x.dtype.type(bound) for bound in (low, high))
-        if isinstance(x, np.ndarray) and x.dtype.kind == "f" and x.size > 4096:  # np.clip takes 3 us to begin
-            y = np.clip(x, low, high, out=backend.empty_like(x, x.shape))
+        if isinstance(x, np.ndarray) and x.dtype.kind == "f":
+            low, high = -math.inf if low is None else low, math.inf if high is None else high
+            y = backend.empty_like(x)
+            _core.activation_forward("hardtanh", backend.contiguous(x), y, low, high)
         else:
+            low, high = (None if bound is None else x.dtype.type(bound) for bound in (low, high))
             y = x if low is None else np.maximum(x, low)
             y = y if high is None else np.minimum(y, high)
         if ctx.needs[0]:

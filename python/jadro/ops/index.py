@@ -86,12 +86,13 @@ def getitem(x: Tensor, index: Any) -> Tensor:
 
 def take_along(x: Tensor, index: Tensor, axis: int) -> Tensor:
     """y[.., i, ..] = x[.., index[.., i, ..], ..] along `axis`; index has x's rank."""
-    return GetItem.apply(x, index=_along(index, axis))
+    return GetItem.apply(x, index=along(index.data, axis))
 
 
-def _along(index: Tensor, axis: int) -> tuple[Array, ...]:
+def along(index: Array, axis: int) -> tuple[Array, ...]:
+    """What takes x[.., index[.., i, ..], ..] from x."""
     grid = np.ogrid[tuple(slice(n) for n in index.shape)]
-    return tuple(index.data if i == axis else g for i, g in enumerate(grid))
+    return tuple(index if i == axis else g for i, g in enumerate(grid))
 
 
 def _checked(call: str, x: Tensor, dim: int, index: Any) -> tuple[Tensor, int]:
@@ -177,13 +178,13 @@ def scatter(
     if reduce:
         return scatter_add(x, dim, index, src)
     index, axis = _checked("scatter", x, dim, index)
-    return Put.apply(x, _source("scatter", x, index, src), index=_along(index, axis))
+    return Put.apply(x, _source("scatter", x, index, src), index=along(index.data, axis))
 
 
 def scatter_add(x: Tensor, dim: int, index: Any, src: Any) -> Tensor:
     """x with the elements of `src` added where gather would read; errors as in scatter."""
     index, axis = _checked("scatter_add", x, dim, index)
-    return x + Scatter.apply(_source("scatter_add", x, index, src), index=_along(index, axis), shape=x.shape)
+    return x + Scatter.apply(_source("scatter_add", x, index, src), index=along(index.data, axis), shape=x.shape)
 
 
 def index_add(x: Tensor, dim: int, index: Any, source: Any, *, alpha: Any = 1) -> Tensor:

@@ -11,13 +11,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import _core, backend
 from ..autograd import Elementary, Function, Node
 from ..backend import Array, spread, total
 from ..tensor import Tensor, as_tensor, wrap
 from .common import FLOAT32, INT64, axis_index, axis_tuple, cast
 from .compare import isnan
 from .elementwise import Exp, Log, Where, abs, maximum, minimum, sqrt, where
-from .index import take_along
+from .index import Scatter, along, take_along
 from .shape import Expand, Reshape, cat, flip, narrow, select, squeeze
 
 
@@ -46,13 +47,43 @@ class Sum(Elementary):
 
 class Mean(Elementary):
     @staticmethod
-    def forward(ctx: Node, x: Array, *, axes: tuple[int, ...] | None, keepdim: bool, count: int) -> Array:
-        ctx.shape, ctx.axes, ctx.count = x.shape, axes, x.dtype.type(count)
-        return total(x, axes, keepdim) / ctx.count
+    def forward(ctx: Node, x: Array, *, axes: tuple[int, ...] | None, keepdim: bool) -> Array:
+        ctx.shape, ctx.axes = x.shape, axes
+        y = _core.reduce(backend.MEAN, x, axes, keepdim, 0)
+        return total(x, axes, keepdim) / x.dtype.type(_count(x.shape, axes)) if y is NotImplemented else y
 
     @staticmethod
     def backward(ctx: Node, dy: Any) -> Any:
-        return _spread(dy / ctx.count, ctx.shape, ctx.axes)
+        return _spread(dy / dy.dtype.type(_count(ctx.shape, ctx.axes)), ctx.shape, ctx.axes)
+
+
+class Var(Elementary):
+    """y = sum (x - mean)^2 / count; dx = 2 dy (x - mean) / count"""
+
+    @staticmethod
+    def forward(ctx: Node, x: Array, *, axes: tuple[int, ...] | None, keepdim: bool, correction: int) -> Array:
+        ctx.axes, ctx.correction = axes, correction
+        ctx.save(x)
+        if (y := _core.reduce(backend.VAR, x, axes, keepdim, correction)) is not NotImplemented:
+            return y
+        centred = x - Mean.call(x, axes=axes, keepdim=True)
+        return total(centred * centred, axes, keepdim) / _degrees(x, axes, correction)
+
+    @staticmethod
+    def backward(ctx: Node, dy: Any) -> Any:
+        x, axes = ctx.saved[0], ctx.axes
+        slope = dy * (2 / _degrees(x, axes, ctx.correction))
+        return _spread(slope, x.shape, axes) * (x - Mean.call(x, axes=axes, keepdim=True))
+
+
+def _degrees(x: Any, axes: tuple[int, ...] | None, correction: int) -> Any:
+    """n - correction in the dtype of x."""
+    return x.dtype.type(builtins.max(_count(x.shape, axes) - correction, 0))
+
+
+def _extreme_of(x: Array, axes: tuple[int, ...] | None, keepdim: bool, largest: bool) -> Array:
+    y = _core.reduce(backend.MAX if largest else backend.MIN, x, axes, keepdim, 0)
+    return (x.max if largest else x.min)(axis=axes, keepdims=keepdim) if y is NotImplemented else y
 
 
 class Extreme(Elementary):
@@ -62,7 +93,7 @@ class Extreme(Elementary):
 
     @staticmethod
     def forward(ctx: Node, x: Array, *, axes: tuple[int, ...] | None, keepdim: bool, largest: bool) -> Array:
-        y = (x.max if largest else x.min)(axis=axes, keepdims=keepdim)
+        y = _extreme_of(x, axes, keepdim, largest)
         if ctx.needs[0]:
             top = np.reshape(y, _kept(x.shape, axes))
             hit = (x == top) | (np.isnan(x) & np.isnan(top))
@@ -75,12 +106,35 @@ class Extreme(Elementary):
         return _spread(dy, ctx.weights.shape, ctx.axes) * ctx.weights
 
 
+class Peak(Elementary):
+    """The extremes along an axis and the places of the first of each, where the gradient goes."""
+
+    name = "max"
+
+    @staticmethod
+    def forward(ctx: Node, x: Array, *, axis: int, keepdim: bool, largest: bool) -> tuple[Array, Array]:
+        found: Any = NotImplemented
+        if isinstance(x, np.ndarray) and axis == x.ndim - 1:
+            found = _core.reduce_places(x, largest)
+        if found is NotImplemented:
+            places = (x.argmax if largest else x.argmin)(axis=axis)
+            found = _extreme_of(x, (axis,), False, largest), places
+        ctx.shape, ctx.axis, ctx.places = x.shape, axis, found[1]
+        return tuple(y.reshape(_kept(x.shape, (axis,))) for y in found) if keepdim else found
+
+    @staticmethod
+    def backward(ctx: Node, dy: Any, _: Any) -> Any:
+        kept = _kept(ctx.shape, (ctx.axis,))
+        return Scatter.call(dy.reshape(kept), index=along(ctx.places.reshape(kept), ctx.axis), shape=ctx.shape)
+
+
 class Norm(Elementary):
     """y = sqrt(sum x^2); dx = dy x / y, 0 where y is 0."""
 
     @staticmethod
     def forward(ctx: Node, x: Array, *, axes: tuple[int, ...] | None, keepdim: bool) -> Array:
-        y = np.sqrt(total(x * x, axes, keepdim))
+        if (y := _core.reduce(backend.NORM, x, axes, keepdim, 0)) is NotImplemented:
+            y = np.sqrt(total(x * x, axes, keepdim))
         ctx.axes = axes
         ctx.save(x, y)
         return y
@@ -161,8 +215,8 @@ def _added(x: Any, dtype: Any) -> Tensor:
     return cast(x, INT64) if x.data.dtype.kind == "u" else x
 
 
-def _count(x: Tensor, axes: tuple[int, ...] | None) -> int:
-    return math.prod(n for i, n in enumerate(x.shape) if axes is None or i in axes)
+def _count(shape: tuple[int, ...], axes: tuple[int, ...] | None) -> int:
+    return math.prod(shape if axes is None else [shape[axis] for axis in axes])
 
 
 def floating(x: Any, dtype: Any = None) -> Tensor:
@@ -177,44 +231,32 @@ def mean(x: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None,
     """The mean over `dim` (None: all axes), NaN of no elements; integers and booleans are taken as float32."""
     x = floating(x, dtype)
     axes = axis_tuple("mean", x.data.ndim, dim, axis)
-    return Mean.apply(x, axes=axes, keepdim=keepdim, count=_count(x, axes))
+    return Mean.apply(x, axes=axes, keepdim=keepdim)
 
 
 def var(
-    x: Tensor,
-    dim: Any = None,
-    unbiased: bool = True,
-    keepdim: bool = False,
-    *,
-    axis: Any = None,
+    x: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, axis: Any = None,
     correction: int | None = None,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """sum (x - mean)^2 / (n - correction) over `dim`; correction is 1 where `unbiased`, else 0. As in PyTorch,
     `var(False)` says `unbiased` of all axes."""
     x = floating(x)
     if isinstance(dim, bool):
         dim, unbiased = None, dim
     axes = axis_tuple("var", x.data.ndim, dim, axis)
-    centred = x - mean(x, axes, True)
-    count = builtins.max(_count(x, axes) - (int(unbiased) if correction is None else correction), 0)
-    return Sum.apply(centred * centred, axes=axes, keepdim=keepdim) / count
+    return Var.apply(x, axes=axes, keepdim=keepdim, correction=int(unbiased) if correction is None else correction)
 
 
 def std(
-    x: Tensor,
-    dim: Any = None,
-    unbiased: bool = True,
-    keepdim: bool = False,
-    *,
-    axis: Any = None,
+    x: Tensor, dim: Any = None, unbiased: bool = True, keepdim: bool = False, *, axis: Any = None,
     correction: int | None = None,
-) -> Tensor:
+) -> Tensor:  # fmt: skip
     """The square root of `var`."""
     return sqrt(var(x, dim, unbiased, keepdim, axis=axis, correction=correction))
 
 
 def _check_not_empty(call: str, x: Tensor, axes: tuple[int, ...] | None) -> None:
-    if _count(x, axes) == 0:
+    if _count(x.data.shape, axes) == 0:
         raise ValueError(
             f"{call}: x has shape {x.shape} and nothing along {'its axes' if axes is None else f'axes {axes}'}"
         )
@@ -226,14 +268,13 @@ def _extreme(call: str, largest: bool) -> Callable[..., Any]:
             return (maximum if largest else minimum)(x, dim)
         x = as_tensor(x)
         axes = axis_tuple(call, x.data.ndim, dim, axis)
-        _check_not_empty(call, x, axes)
+        if not x.data.size:
+            _check_not_empty(call, x, axes)
         if dim is None or isinstance(dim, (tuple, list)):
             return Extreme.apply(x, axes=axes, keepdim=keepdim, largest=largest)
-        place = axes[0] if axes else 0
-        indices = (argmax if largest else argmin)(x, dim, True)
-        values = take_along(x, indices, place) if axes else x
-        drop = (slice(None),) * place + (0,)
-        return Extremes(values, indices) if keepdim or not axes else Extremes(values[drop], indices[drop])
+        if not axes:
+            return Extremes(x, (argmax if largest else argmin)(x, dim, True))
+        return Extremes(*Peak.apply(x, axis=axes[0], keepdim=keepdim, largest=largest))
 
     run.__name__ = run.__qualname__ = call
     run.__doc__ = f"""The {call}imum of all elements, or over an axis.

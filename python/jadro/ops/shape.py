@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
 from collections.abc import Sequence
@@ -9,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import backend
+from .. import _core
+from .._core import same_floats
 from ..autograd import Elementary, Node
 from ..backend import Array
 from ..tensor import Tensor, as_tensor
@@ -62,23 +64,25 @@ class Expand(Elementary):
 
 
 class Cat(Elementary):
+    """The arrays side by side along an axis; `stacked` along a new one."""
+
     @staticmethod
-    def forward(ctx: Node, *xs: Array, axis: int) -> Array:
-        ctx.axis = axis
-        ctx.sizes = [x.shape[axis] for x in xs]
-        if not isinstance(xs[0], np.ndarray):
-            return np.concatenate(xs, axis=axis)
-        shape = list(xs[0].shape)
-        shape[axis] = sum(ctx.sizes)
-        return np.concatenate(xs, axis=axis, out=backend.empty_like(xs[0], tuple(shape)))
+    def forward(ctx: Node, *xs: Array, axis: int, stacked: bool = False) -> Array:
+        if True in ctx.needs:
+            ctx.axis, ctx.sizes = axis, None if stacked else [x.shape[axis] for x in xs]
+        y = _core.join(xs, axis, stacked)
+        if y is not NotImplemented:
+            return y
+        return np.stack(xs, axis=axis) if stacked else np.concatenate(xs, axis=axis)
 
     @staticmethod
     def backward(ctx: Node, dy: Any) -> Any:
-        dxs, start = [], 0
-        for size in ctx.sizes:
-            dxs.append(dy[(slice(None),) * ctx.axis + (slice(start, start + size),)])
-            start += size
-        return tuple(dxs)
+        parts: Any = range(dy.shape[ctx.axis])
+        if ctx.sizes is not None:
+            ends = itertools.accumulate(ctx.sizes)
+            parts = [slice(end - n, end) for n, end in zip(ctx.sizes, ends, strict=True)]
+        places = [(slice(None),) * ctx.axis + (part,) for part in parts]
+        return tuple([dy[place] for place in places])
 
 
 def _full_shape(call: str, shape: tuple[int, ...], size: int) -> tuple[int, ...]:
@@ -234,26 +238,35 @@ def _cat_axis(dim: int, *shapes: tuple[int, ...]) -> int:
 def cat(tensors: Sequence[Any], dim: int = 0, *, axis: int | None = None) -> Tensor:
     """The tensors joined along an axis; their other sizes must agree. ValueError for none, or for shapes that do not
     fit."""
-    xs = [as_tensor(t) for t in tensors]
-    if not xs:
-        raise ValueError("cat: tensors is empty, expected one at least")
+    xs = _alike("cat", tensors)
     shapes = [x.data.shape for x in xs]
     if (0,) in shapes and any(len(shape) > 1 for shape in shapes):  # what a result is begun with, as in PyTorch
         xs = [x for x in xs if x.data.shape != (0,)]
         shapes = [x.data.shape for x in xs]
-    return Cat.apply(*promote(*xs), axis=_cat_axis(dim if axis is None else axis, *shapes))
+    return Cat.apply(*xs, axis=_cat_axis(dim if axis is None else axis, *shapes))
+
+
+def _alike(call: str, tensors: Sequence[Any]) -> Sequence[Tensor]:
+    """`tensors` as Tensors of one dtype; ValueError for none."""
+    xs = tuple(tensors)
+    if not xs:
+        raise ValueError(f"{call}: tensors is empty, expected one at least")
+    return xs if same_floats(xs, len(xs)) else promote(*map(as_tensor, xs))
+
+
+@remembered
+def _stack_axis(dim: int, *shapes: tuple[int, ...]) -> int:
+    for i, shape in enumerate(shapes):
+        if shape != shapes[0]:
+            raise ValueError(f"stack: tensors[{i}] has shape {shape}, expected {shapes[0]}")
+    return axis_index("stack", dim, len(shapes[0]) + 1)
 
 
 def stack(tensors: Sequence[Any], dim: int = 0, *, axis: int | None = None) -> Tensor:
     """The tensors, all of one shape, joined along a new axis."""
-    xs = [as_tensor(t) for t in tensors]
-    if not xs:
-        raise ValueError("stack: tensors is empty, expected one at least")
-    for i, x in enumerate(xs):
-        if x.shape != xs[0].shape:
-            raise ValueError(f"stack: tensors[{i}] has shape {x.shape}, expected {xs[0].shape}")
-    place = axis_index("stack", dim if axis is None else axis, xs[0].data.ndim + 1)
-    return cat([unsqueeze(x, place) for x in xs], place)
+    xs = _alike("stack", tensors)
+    place = _stack_axis(dim if axis is None else axis, *[x.data.shape for x in xs])
+    return Cat.apply(*xs, axis=place, stacked=True)
 
 
 def split(x: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:

@@ -137,8 +137,23 @@ def sum(g: Builder, x: Any, *, axes: Any, keepdim: bool) -> str:
 
 
 @emits(reduce.Mean)
-def mean(g: Builder, x: Any, *, axes: Any, keepdim: bool, count: int) -> str:
+def mean(g: Builder, x: Any, *, axes: Any, keepdim: bool) -> str:
     return _reduced(g, "ReduceMean", g.name(x), axes, keepdim)
+
+
+@emits(reduce.Var)
+def var(g: Builder, x: Any, *, axes: Any, keepdim: bool, correction: int) -> str:
+    centred = g.node("Sub", g.name(x), _reduced(g, "ReduceMean", g.name(x), axes, True))
+    squares = _reduced(g, "ReduceSumSquare", centred, axes, keepdim)
+    count = math.prod(n for i, n in enumerate(x.shape) if axes is None or i in axes)
+    return g.node("Div", squares, _one(g, x, max(count - correction, 0)))
+
+
+@emits(reduce.Peak)
+def peak(g: Builder, x: Any, *, axis: int, keepdim: bool, largest: bool) -> tuple[str, str]:
+    places = g.node("ArgMax" if largest else "ArgMin", g.name(x), axis=axis, keepdims=1)
+    found = g.node("GatherElements", g.name(x), places, axis=axis), places
+    return found if keepdim else tuple(g.node("Squeeze", y, g.ints(axis)) for y in found)
 
 
 @emits(reduce.Extreme)

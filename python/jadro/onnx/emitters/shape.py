@@ -30,8 +30,9 @@ def expand(g: Builder, x: Any, *, shape: Any) -> str:
 
 
 @emits(shape.Cat)
-def cat(g: Builder, *xs: Any, axis: int) -> str:
-    return g.node("Concat", *map(g.name, xs), axis=axis)
+def cat(g: Builder, *xs: Any, axis: int, stacked: bool = False) -> str:
+    names = [g.node("Unsqueeze", g.name(x), g.ints(axis)) if stacked else g.name(x) for x in xs]
+    return g.node("Concat", *names, axis=axis)
 
 
 @emits(pad.Pad)
