@@ -2,7 +2,7 @@
 
 #include "bindings/arrays.h"
 #include "bindings/module.h"
-#include "bindings/tape.h"
+#include "bindings/tape_arrays.h"
 
 namespace jadro {
 namespace {

@@ -136,9 +136,6 @@ class Quiet {
   py::object token_, manager_;
 };
 
-// An uninitialised C-contiguous array; a large one lies in memory that the library keeps.
-py::object empty(PyObject* descr, Py_ssize_t rank, const Py_ssize_t* sizes);
-
 inline PyCFunction function(PyObject* (*f)(PyObject*, PyObject* const*, Py_ssize_t)) {
   return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(f));
 }

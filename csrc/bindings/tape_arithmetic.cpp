@@ -225,10 +225,6 @@ PyObject* reduce_places_call(PyObject*, PyObject* const* args, Py_ssize_t count)
   });
 }
 
-PyCFunction function(PyObject* (*f)(PyObject*, PyObject* const*, Py_ssize_t)) {
-  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(f));
-}
-
 PyMethodDef functions[] = {
     {"compute", function(compute), METH_FASTCALL, "compute(ufunc: numpy.ufunc, *xs) -> object"},
     {"reduce", function(reduce_call), METH_FASTCALL,

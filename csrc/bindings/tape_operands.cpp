@@ -34,8 +34,6 @@ std::size_t bytes_of(PyObject* descr, Py_ssize_t rank, const Py_ssize_t* sizes) 
 
 std::size_t nbytes_of(PyObject* x) { return bytes_of(descr_of(x), array_of(x)->nd, array_of(x)->dimensions); }
 
-}  // namespace
-
 py::object empty(PyObject* descr, Py_ssize_t rank, const Py_ssize_t* sizes) {
   auto& api = py::detail::npy_api::get();
   const std::size_t bytes = bytes_of(descr, rank, sizes);

@@ -146,7 +146,7 @@ def gemm(
 ) -> None:  # fmt: skip
     """out[M,N] = op(a)[M,K] @ op(b)[K,N] + bias[N]; with accumulate it adds to out."""
 
-def matmul(a: Array, b: Array, bias: Array | None, trans_a: bool, trans_b: bool, /) -> Array:
+def matmul(a: Array, b: Array, bias: Array | None, trans_a: bool, trans_b: bool) -> Array:
     """op(a)[...,M,K] @ op(b)[...,K,N] + bias[N], a new array; a and b have any strides, their leading axes are
     broadcast, and a may be a vector."""
 
