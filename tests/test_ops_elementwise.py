@@ -258,3 +258,10 @@ def test_clamp_of_many_elements():
         y = x if low is None else np.maximum(x, np.float32(low))
         y = y if high is None else np.minimum(y, np.float32(high))
         np.testing.assert_array_equal(jadro.as_tensor(x).clamp(low, high).numpy(), y)
+
+
+@pytest.mark.parametrize("number", [1j, np.complex64(1)])
+def test_complex_numbers_are_refused(number):
+    for f in (lambda x: x + number, lambda x: number * x, lambda x: x < number):
+        with pytest.raises(TypeError, match="complex"):
+            f(jadro.ones(3))

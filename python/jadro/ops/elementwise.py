@@ -19,7 +19,7 @@ from ..backend import Array, compute
 from ..tensor import Tensor, as_tensor, wrap
 from .common import FLOAT32, INT64, cast, result_dtype
 
-_NUMBER = (float, int, np.number, np.bool_)
+_NUMBER = (float, int, np.integer, np.floating, np.bool_)
 
 
 def _with_number(x: Tensor, number: Any) -> tuple[Any, Any]:
