@@ -24,6 +24,7 @@ ITEM = 4  # bytes of a float32
 DEFAULT_GROUPS = ("gemm", "conv", "pool", "rnn", "step")
 SMALL_GROUPS = (
     "layers",
+    "drawn",
     "rnn_options",
     "batch_norm",
     "activation",
