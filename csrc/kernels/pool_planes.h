@@ -305,7 +305,7 @@ class PlanePool {
   i64 planes, slice_in = 1, slice_out = 1;  // elements of one place of the leading axis
   bool places, same[3];
   int lead = 0;
-  i64 height, bands, batch, size;
+  i64 height = 1, bands = 1, batch = 1, size = 0;
 };
 
 }  // namespace
