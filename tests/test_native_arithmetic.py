@@ -140,6 +140,8 @@ def test_what_the_kernels_do_not_take():
     for call in (_core.reduce, _core.reduce_places, _core.select, _core.join, _core.seen):
         with pytest.raises(TypeError, match="expected"):
             call(x)
+    with pytest.raises(TypeError, match="tape_quiet: expected"):
+        _core.tape_quiet()
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])

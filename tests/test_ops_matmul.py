@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import jadro
+from jadro import _core
 from jadro.testing import gradcheck, gradgradcheck
 
 SHAPES = [
@@ -106,3 +107,21 @@ def test_arrays_on_either_side():
 def test_shapes_that_do_not_fit(a, b):
     with pytest.raises(ValueError, match="matmul: shapes"):
         jadro.zeros(*a) @ jadro.zeros(*b)
+
+
+@pytest.mark.parametrize(
+    ("error", "message", "arguments"),
+    [
+        (TypeError, "expected NumPy arrays", (np.ones((2, 3)),)),
+        (TypeError, "expected NumPy arrays", (np.ones((2, 3)), [1.0], None, False, False)),
+        (TypeError, "a has dtype int64", (np.ones((2, 3), int), np.ones((3, 4)), None, False, False)),
+        (TypeError, "different dtypes", (np.ones((2, 3)), np.ones((3, 4), np.float32), None, False, False)),
+        (ValueError, "two of b", (np.ones((2, 3)), np.ones(3), None, False, False)),
+        (ValueError, "inner sizes", (np.ones((2, 3)), np.ones((3, 4)), None, True, False)),
+        (ValueError, "leading axes", (np.ones((2, 2, 3)), np.ones((3, 3, 4)), None, False, False)),
+        (ValueError, "bias has shape", (np.ones((2, 3)), np.ones((3, 4)), np.ones(3), False, False)),
+    ],
+)
+def test_what_the_kernel_refuses(error, message, arguments):
+    with pytest.raises(error, match=f"matmul: .*{message}"):
+        _core.matmul(*arguments)

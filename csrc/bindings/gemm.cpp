@@ -31,8 +31,7 @@ void gemm_call(const py::array& a, const py::array& b, py::array& out, const std
 // An operand of matmul: matrices [..., rows, columns], any strides, in elements.
 template <class T>
 struct Matrices {
-  Matrices(const py::object& array, bool transposed)
-      : x(py::detail::array_proxy(array.ptr())), at(reinterpret_cast<const T*>(x->data)) {
+  Matrices(const py::object& array, bool transposed) : x(array_of(array.ptr())), at(data_of<const T>(array.ptr())) {
     rows = size(1), columns = size(0), row = rows == 1 ? 1 : step(1), column = columns == 1 ? 1 : step(0);
     if (transposed) std::swap(rows, columns), std::swap(row, column);
   }
@@ -91,9 +90,8 @@ py::object product(const py::object& x, const py::object& y, const T* bias, bool
   const py::object out = empty(a.x->descr, static_cast<Py_ssize_t>(shape.size()), shape.data());
   if (a.rows == 0 || b.columns == 0) return out;
   if (one_b && join_rows(a)) batch.clear();
-  Gemm<T> g{a.rows, b.columns, a.columns, a.at,      a.row, a.column, b.at,
-            b.row,  b.column,  nullptr,   b.columns, bias,  false};
-  g.c = reinterpret_cast<T*>(py::detail::array_proxy(out.ptr())->data);
+  const Gemm<T> g{a.rows,    b.columns, a.columns, a.at, a.row, a.column, b.at, b.row, b.column, data_of<T>(out.ptr()),
+                  b.columns, bias,      false};
   const Sizes a_at = places(a, batch), b_at = places(b, batch);
   {
     py::gil_scoped_release unlocked;
@@ -117,8 +115,7 @@ py::object readable(const py::array& x) {
 PyObject* matmul(PyObject*, PyObject* const* args, Py_ssize_t count) {
   return guarded([&] {
     Call call("matmul");
-    const auto is_array = [&](int i) { return py::isinstance<py::array>(args[i]); };
-    if (count != 5 || !is_array(0) || !is_array(1) || !(args[2] == Py_None || is_array(2))) {
+    if (count != 5 || !is_array(args[0]) || !is_array(args[1]) || !(args[2] == Py_None || is_array(args[2]))) {
       call.type_error("expected NumPy arrays a, b and bias (or None), trans_a and trans_b");
     }
     const auto a = py::reinterpret_borrow<py::array>(args[0]), b = py::reinterpret_borrow<py::array>(args[1]);

@@ -128,6 +128,10 @@ PyObject* call(PyObject*, PyObject* const* args, Py_ssize_t count, PyObject* nam
 }
 
 PyObject* quiet(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  if (count == 0) {
+    PyErr_SetString(PyExc_TypeError, "tape_quiet: expected a function and arrays");
+    return nullptr;
+  }
   return guarded([&] {
     Arguments arrays(static_cast<std::size_t>(count));
     for (Py_ssize_t i = 0; i < count; ++i) {
@@ -193,13 +197,13 @@ PyMethodDef functions[] = {
     {"tape_call", function(call), METH_FASTCALL | METH_KEYWORDS,
      "tape_call(function: object, *args, **options) -> object\n\n"
      "`apply` where an argument is a Tensor, else `forward` on arrays; for backward formulas that serve both."},
-    {"tape_walk", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(tape_walk)), METH_FASTCALL,
+    {"tape_walk", jadro::function(tape_walk), METH_FASTCALL,
      "tape_walk(outs: list, seeds: list, inputs: list | None, create_graph: bool, retain: bool, allow_unused: bool) -> "
      "object"},
     {"tape_watch", watch, METH_O,
      "tape_watch(told: object) -> None\n\n"
      "told(function, args, options, result) after every call of this thread; None ends it."},
-    {"tape_quiet", reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(quiet)), METH_FASTCALL,
+    {"tape_quiet", jadro::function(quiet), METH_FASTCALL,
      "tape_quiet(function: object, *args) -> Tensor\n\n"
      "Calls `function` on arrays and the arrays of Tensors, outside the graph and without NumPy's warnings."},
     {"tape_wrap", wrap, METH_O, "tape_wrap(array: object) -> Tensor"},
