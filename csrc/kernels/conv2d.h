@@ -128,14 +128,15 @@ JADRO_INLINE void set_offsets(const Conv2dPass& p, const Planes& planes, i64 cha
 template <class T>
 struct Conv2dTiles {
   Run runs[kMaxCells], joined[kMaxCells];
-  i64 whole[kMaxCells];  // tiles of one run each, from a joined run on, that are neighbours in the image
+  i64 whole[kMaxCells];  // whole tiles of one run each, from a joined run on, that follow each other in the image
   i64 run_count = 0, joined_count = 0;
   i64 width;
-  bool one_run;  // a tile is a run, its columns read in place
+  bool one_run;      // a tile is a run, its columns read in place
+  bool even = true;  // pixels of joined runs are whole vectors apart
 
   Conv2dTiles(const Planes& planes, const Conv2dPass& p, i64 tile_width, bool direct, bool rows)
       : width(tile_width), one_run(direct) {
-    const Cut own = rows ? Cut::kEven : Cut::kWhole;
+    const Cut own = rows ? Cut::kEven : Cut::kReachBack;
     planes.for_runs(width, direct ? own : Cut::kAligned, [&](const Run& run) {
       runs[run_count++] = run;
       Run* const last = joined_count ? joined + joined_count - 1 : nullptr;
@@ -147,9 +148,10 @@ struct Conv2dTiles {
       }
     });
     for (i64 i = joined_count - 1; i >= 0; --i) {
-      const bool goes_on =
-          i + 1 < joined_count && joined[i + 1].n == joined[i].n && joined[i + 1].pixel == joined[i].pixel + kNr<T>;
+      const bool goes_on = i + 1 < joined_count && joined[i + 1].n == joined[i].n &&
+                           (direct || joined[i + 1].pixel == joined[i].pixel + kNr<T>);
       whole[i] = joined[i].count < kNr<T> ? 0 : goes_on ? 1 + whole[i + 1] : 1;
+      even &= (joined[i].pixel - joined[0].pixel) % kLanes<T> == 0;
     }
   }
 
@@ -298,14 +300,14 @@ class Conv2dBlock {
     for (i64 f = 0; f < count_; ++f) operands_[f].take_filters(rows_.start(r), rows_.size(r));
   }
 
-  // A tile; those after it too, `most` at most, where they are neighbours and stored by the microkernel. Returns the
-  // run after them.
+  // A tile; those after it too, `most` at most, where they are whole and stored by the microkernel. Returns the run
+  // after them.
   i64 multiply(i64 r, i64 most, i64 number, i64 width, i64 begin, i64 end) {
     const i64 m = rows_.start(r), height = rows_.size(r);
     for (i64 i = begin; touches_ && i < end; ++i) sink_.touch(m, height, tiles_.joined[i]);
     if (ends_ && tiles_.whole[begin] > 0) {
       const i64 some = touches_ ? 1 : min(most, tiles_.whole[begin]);
-      sink_.aim(m, tiles_.joined[begin], some, end_);
+      sink_.aim(m, tiles_.joined[begin], some, tiles_.even, end_);
       operands_[0].multiply(height, width, tiles_.joined[begin], nullptr, &end_);
       return begin + some;
     }

@@ -133,9 +133,10 @@ struct Run {
   i64 n, pixel;  // image, and pixel of the destination
 };
 
-// How the cells of a row are cut into runs: at the multiples of a panel of the whole block, or each row by itself, into
-// whole panels and a rest or into even parts.
-enum class Cut { kAligned, kWhole, kEven };
+// How the cells of a row are cut into runs: at the multiples of a panel of the whole block; or each row by itself, into
+// whole panels and a rest, a rest of over half a panel reaching back to be whole where the row allows, or into even
+// parts.
+enum class Cut { kAligned, kWhole, kReachBack, kEven };
 
 // Whether every cell is one pixel of the source, in the same order: no copy is needed. The same for all passes that
 // share the planes, one without taps among them.
@@ -198,7 +199,11 @@ class Planes {
       const i64 dst_rows = (depth * p_.dst_step_d + p_.dst_d0) * p_.dst_h + p_.dst_h0;
       for (i64 i = first_row; i < end_row; ++i, row += p_.grid_w) {
         const i64 end = min(cells_.end, row + p_.grid_w);
-        for (i64 cell = max(cells_.begin, row); cell < end;) {
+        const i64 begin = max(cells_.begin, row);
+        const bool back = cut == Cut::kReachBack && (end - begin) % panel * 2 > panel;
+        const i64 last = back ? max(begin, end - panel) : end;
+        for (i64 cell = begin; cell < end;) {
+          cell = min(cell, last);
           const i64 first = cell - cells_.begin, j = cell - row;
           const i64 left = end - cell, count = cut == Cut::kEven
                                                    ? ceil_div(left, ceil_div(left, panel))

@@ -50,16 +50,16 @@ class Conv2dStore {
                    e.scale != nullptr,
                    e.bias != nullptr,
                    e.rectifier.on ? T(0) : -std::numeric_limits<T>::infinity()};
-    end.bases_step = sizeof(Run) / sizeof(i64);
+    end.step = sizeof(Run) / sizeof(i64);
     return end;
   }
-  // and where those of `tiles` runs go.
-  JADRO_INLINE void aim(i64 m, const Run& run, i64 tiles, TileEnd<T>& end) const {
+  // and where those of `tiles` runs go; even: whole vectors apart.
+  JADRO_INLINE void aim(i64 m, const Run& run, i64 tiles, bool even, TileEnd<T>& end) const {
     const i64 at = start_of(m, run);
     end.dst = a.dst + at;
     end.add = a.epilogue.add ? a.epilogue.add + at : nullptr;
-    end.past_caches = goes_past(at, run.count);
-    end.tiles = tiles, end.bases = &run.base;
+    end.past_caches = even && goes_past(at, run.count);
+    end.tiles = tiles, end.bases = &run.base, end.places = &run.pixel;
   }
 
   // Rows of `pitch` elements, results for run.count neighbouring pixels.

@@ -5,10 +5,10 @@
 namespace jadro {
 namespace {
 
-// Tile number t.
+// The tile that stands `at` elements behind the first.
 template <class T, int MR, int NV, class Put>
-JADRO_INLINE void finish(TileEnd<T> end, i64 t, const Vec<T> (&acc)[MR][NV], Put put) {
-  end.dst += t * kNr<T>, end.add += end.add ? t * kNr<T> : 0;
+JADRO_INLINE void finish(TileEnd<T> end, i64 at, const Vec<T> (&acc)[MR][NV], Put put) {
+  end.dst += at, end.add += end.add ? at : 0;
 #pragma GCC unroll 16
   for (int r = 0; r < MR; ++r) {
     const T scale = *end.scale, bias = *end.bias;
@@ -33,7 +33,9 @@ void micro(i64 k, const T* __restrict first_a, i64 a_step, const T* __restrict f
   constexpr i64 kRow = kBlocked ? kLanes<T> : 1, kAhead = 48 * kNr<T>;
   for (i64 t = 0;;) {
     const T *a = first_a, *b = first_b;
-    if (kEnds && t > 0) b += kGatheredB ? end->bases[t * end->bases_step] - end->bases[0] : t * k * kNr<T>;
+    i64 at = t * kNr<T>;
+    if (kEnds && t > 0) b += kGatheredB ? end->bases[t * end->step] - end->bases[0] : k * at;
+    if (kGatheredB && t > 0) at = end->places[t * end->step] - end->places[0];
     Vec<T> acc[MR][NV] = {};
     for (i64 block = 0; block < k; block += kBlocked ? kLanes<T> : k) {
       const i64 last = kBlocked ? min(k, block + kLanes<T>) : k;
@@ -58,7 +60,7 @@ void micro(i64 k, const T* __restrict first_a, i64 a_step, const T* __restrict f
     }
     if (kEnds && end) {
       const bool past = kPast && end->past_caches;
-      finish(*end, t, acc, [past](T* p, Vec<T> v) { past ? stream(p, v) : store(p, v); });
+      finish(*end, at, acc, [past](T* p, Vec<T> v) { past ? stream(p, v) : store(p, v); });
       if (++t < end->tiles) continue;
       return;
     }

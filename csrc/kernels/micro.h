@@ -9,7 +9,7 @@ namespace jadro {
 // offsets[p]; or, blocked, A stands in blocks [kLanes of k][rows][kLanes]. Row p of B stands at b + p * kNr; or,
 // gathered, at b + offsets[p]. B that is far comes from beyond the second-level cache and is asked for ahead.
 // With an end, which tiles of all vectors take of plain operands, gathered B and blocked A, it goes to where its
-// results belong; so do those after it, whose B stands behind or, gathered, where the bases say.
+// results belong; so do those after it, side by side, their B behind; or, gathered, where bases and places say.
 template <class T>
 struct TileEnd {  // dst[r * pitch + column] = max(least, sum scale[r] + bias[r] + add[r * add_pitch + column])
   T* dst;
@@ -20,9 +20,9 @@ struct TileEnd {  // dst[r * pitch + column] = max(least, sum scale[r] + bias[r]
   i64 scale_step, bias_step;  // 1, or 0 for the same in all rows
   T least;
   bool past_caches = false;
-  i64 tiles = 1;  // side by side in dst
-  const i64* bases = nullptr;
-  i64 bases_step = 0;
+  i64 tiles = 1;
+  const i64 *bases = nullptr, *places = nullptr;  // of each tile's gathered B, and in dst
+  i64 step = 0;                                   // from one tile's to the next's
 };
 template <class T>
 using Micro = void (*)(i64 k, const T* a, i64 a_step, const T* b, const i64* offsets, T* tile, const TileEnd<T>* end);

@@ -36,19 +36,23 @@ double plane_vectors(const Conv2dPass& p, double lanes) {
 }
 
 struct Sizes {
-  // columns: vectors of cells; rows: of cells, row by row; run: of each image with what lies between its rows
-  double lanes, in, out, depth, cells, columns, rows, run;
+  // columns: vectors of cells; rows: of cells, row by row; tails: rows that end with a tile too small to be stored by
+  // the microkernel; run: vectors of each image with what lies between its rows
+  double lanes, in, out, depth, cells, columns, rows, tails, run;
   double planes;  // vectors of the copied planes
   template <class T>
   static Sizes of(const Conv2dPass& p) {
-    const double lanes = kernels_of<T>().lanes, cells = p.cells();
+    const double lanes = kernels_of<T>().lanes, cells = p.cells(), lines = p.n * p.grid_d * p.grid_h;
+    const i64 tile = kernels_of<T>().tile_columns, rest = p.grid_w % tile;
+    const bool tail = rest > 0 && (p.grid_w < tile || 2 * rest <= tile);
     return {lanes,
             double(p.in),
             double(p.out),
             double(p.depth()),
             cells,
             vectors(cells, lanes),
-            double(p.n * p.grid_d * p.grid_h) * vectors(p.grid_w, lanes),
+            lines * vectors(p.grid_w, lanes),
+            tail ? lines : 0,
             p.n * vectors(run_length(p), lanes),
             plane_vectors(p, lanes)};
   }
@@ -60,7 +64,8 @@ double element_cost(const Sizes& s, double near, double bytes) {
 }
 
 double direct_product(const Sizes& s, double bytes) {
-  return s.depth * (s.rows * (1.5 * s.out + 1.8) + element_cost(s, 1.0, bytes) * s.out) + 24 * s.planes;
+  return s.depth * (s.rows * (1.5 * s.out + 1.8) + (0.5 * s.tails + element_cost(s, 1.0, bytes)) * s.out) +
+         14 * s.tails * s.out + 24 * s.planes;
 }
 // The same with cells as rows of the product and outgoing channels as its columns: tiles of `tile` cells of a row at
 // most, by two vectors of channels or by one; each row costs the broadcast of a cell, and few cells the latency of

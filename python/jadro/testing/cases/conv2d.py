@@ -243,6 +243,8 @@ CASES = [
     Conv2dCase("tiles_of_a_stride_five", 1, 5, (21, 80), 18, (5, 5), (2, 2), (2, 1, 2, 3)),
     Conv2dCase("tiles_of_a_stride_six", 2, 34, (17, 13), 7, (6, 6), (2, 2), (3, 2, 0, 3)),
     Conv2dCase("tiles_of_a_stride_in_groups", 1, 40, (16, 16), 36, (4, 4), (2, 2), (1,) * 4, groups=2),
+    Conv2dCase("tiles_that_reach_back", 2, 2, (3, 63), 9, (3, 3), padding=(1,) * 4),
+    Conv2dCase("tiles_that_reach_back_add", 1, 3, (4, 65), 7, (3, 3), relu=True, scale=True, add=True),
     Conv2dCase("relu", 2, 3, (8, 9), 7, (3, 3), padding=(1, 1, 1, 1), relu=True),
     Conv2dCase("leaky", 2, 3, (8, 9), 7, (3, 3), padding=(1, 1, 1, 1), relu=True, slope=True),
     Conv2dCase("relu_bounded", 2, 3, (8, 9), 7, (3, 3), padding=(1, 1, 1, 1), relu=True, most=1.5),
