@@ -164,14 +164,14 @@ def test_reserve_size_of_impossible_sizes_is_an_error():
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_single_tokens_give_the_bits_of_a_batch(cell, backend, dtype):
-    """A call of one or two tokens reads the weights as they are, a batch packs them."""
-    whole = Call(backend, rnn.RnnCase("whole", cell, 1, 20, 19, 37, directions=2), dtype)
+def test_few_rows_give_the_bits_of_a_batch(cell, backend, dtype):
+    """Few rows are read in place; backward, two tokens do not pack the weights."""
+    whole = Call(backend, rnn.RnnCase("whole", cell, 2, 20, 19, 37, directions=2), dtype)
     y, *last = whole.run_forward(whole.reserve)
     dy, states = whole.inputs["dy"], [name + "0" for name in whole.names]
     gradients = whole.run_backward(y, states, dy)
     for rows in (slice(3, 4), slice(7, 9)):
-        few = Call(backend, rnn.RnnCase("few", cell, 1, rows.stop - rows.start, 19, 37, directions=2), dtype)
+        few = Call(backend, rnn.RnnCase("few", cell, 2, rows.stop - rows.start, 19, 37, directions=2), dtype)
         few.weights = whole.weights
         for name in ("x", *states):
             few.inputs[name] = backend.xp.ascontiguousarray(whole.inputs[name][:, rows])

@@ -42,14 +42,12 @@ struct RnnRun {
   T *saved, *cells, *raw_ih, *raw_hh, *stats, *work;
 };
 constexpr i64 kRnnWork = 8;
-constexpr i64 kRnnUnpacked = 2;
 
 // One direction of one layer; w_ih, w_hh and w_hr transposed by pack_b, each gate apart. in[k] = W_k x + bias_k, biases
 // added up where the cell adds them; bias_n [H] is the GRU's b'_n. y [tokens,..P] is read at the step before; y_new is
 // y, or null where it is known and only the rest is wanted again. cn [N,H] holds c at the start and c at the end. saved
-// and cells are null in inference. unpacked: w_ih and w_hh are the weights themselves, of a cell without options and at
-// most kRnnUnpacked tokens. `in` [tokens,G*H], from `origin` on, may hold what rnn_project makes; where null the loop
-// makes it.
+// and cells are null in inference. unpacked: w_ih and w_hh are the weights themselves, of a cell without options. `in`
+// [tokens,G*H], from `origin` on, may hold what rnn_project makes; where null the loop makes it.
 template <class T>
 struct RnnForward : RnnRun<T> {
   const T *x, *w_ih, *w_hh, *w_hr, *bias, *bias_n, *in, *y;

@@ -207,17 +207,21 @@ class ForwardRun : LoopShare<T, C, RnnForward<T>> {
     const i64 count = live.end - live.begin, panel_size = s.output * kNr<T>;
     for (i64 unit = units.begin; unit < units.end; unit += kNr<T>) {
       const i64 tile_width = min(kNr<T>, units.end - unit);
-      if (a.unpacked) {
-        for (int g = 0; g < C::kGates; ++g) {
-          const T* const w = a.w_hh + (g * s.hidden + unit) * s.output;
-          unpacked_product<T>(count, u, s.output, w, tile_width, nullptr, rec + g * kMr * kNr<T>, kNr<T>);
+      for (i64 r0 = 0; r0 < count; r0 += kMr) {
+        const i64 rows_here = min(kMr, count - r0);
+        if (a.unpacked) {
+          for (int g = 0; g < C::kGates; ++g) {
+            const T* const w = a.w_hh + (g * s.hidden + unit) * s.output;
+            unpacked_product<T>(rows_here, {u[r0], u.row}, s.output, w, tile_width, nullptr, rec + g * kMr * kNr<T>,
+                                kNr<T>);
+          }
+        } else {
+          few_rows<T, C::kGates>(rows_here, u, s.output, recurrent_panel(0, unit),
+                                 unit_panels<T>(s.hidden) * panel_size, rec);
         }
-      } else {
-        few_rows<T, C::kGates>(count, u, s.output, recurrent_panel(0, unit), unit_panels<T>(s.hidden) * panel_size,
-                               rec);
+        const Tile tile{r0, rows_here, unit, tile_width, rec, kNr<T>, kMr * kNr<T>};
+        cells(t, live, tile, {in[r0] + unit - units.begin, in.row}, in_gate, h);
       }
-      const Tile tile{0, count, unit, tile_width, rec, kNr<T>, kMr * kNr<T>};
-      cells(t, live, tile, {in.at + unit - units.begin, in.row}, in_gate, h);
     }
   }
 

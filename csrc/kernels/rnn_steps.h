@@ -73,46 +73,12 @@ void few_rows(i64 rows, const Rows<T>& x, i64 k, const T* w, i64 step, T* tiles)
   few_rows_by<T, N, 1>(x, k, w, step, tiles);
 }
 
-// out[r][j] = w[j] x[r] + bias[j] for the `count` <= kLanes rows of w[.., k], transposed in registers: where the
-// weights are used once or twice, packing them would take longer.
-template <class T, int R>
-void unpacked_rows(const Rows<T>& x, i64 k, const T* w, i64 count, const T* bias, T* out, i64 out_row) {
-  constexpr int kN = kLanes<T>;
-  Vec<T> sum[R] = {}, block[kN];
-  i64 p = 0;
-  for (; p + kN <= k; p += kN) {
-#pragma GCC unroll 16
-    for (int j = 0; j < kN; ++j) block[j] = load(w + min(j, count - 1) * k + p);
-    transpose<T>(block);
-#pragma GCC unroll 16
-    for (int i = 0; i < kN; ++i) {
-#pragma GCC unroll 4
-      for (int r = 0; r < R; ++r) sum[r] += x.at[r * x.row + p + i] * block[i];
-    }
-  }
-  if (p < k) {
-#pragma GCC unroll 16
-    for (int j = 0; j < kN; ++j) block[j] = load_n(w + min(j, count - 1) * k + p, k - p);
-    transpose<T>(block);
-    for (int i = 0; i < k - p; ++i) {
-      for (int r = 0; r < R; ++r) sum[r] += x.at[r * x.row + p + i] * block[i];
-    }
-  }
-  for (int r = 0; r < R; ++r) store_n(out + r * out_row, bias ? sum[r] + load_n(bias, count) : sum[r], count);
-}
-// For all `columns` rows of w.
+// out[r][j] = w[j] x[r] + bias[j] for rows w[.., k] as they stand, as dot products: where the weights are used a few
+// times, packing them would take longer.
 template <class T>
 __attribute__((noinline)) void unpacked_product(i64 rows, const Rows<T>& x, i64 k, const T* w, i64 columns,
                                                 const T* bias, T* out, i64 out_row) {
-  for (i64 j = 0; j < columns; j += kLanes<T>) {
-    const i64 count = min(kLanes<T>, columns - j);
-    const T* const b = bias ? bias + j : nullptr;
-    i64 r = 0;
-    for (; r + 2 <= rows; r += 2) {
-      unpacked_rows<T, 2>({x[r], x.row}, k, w + j * k, count, b, out + r * out_row + j, out_row);
-    }
-    if (r < rows) unpacked_rows<T, 1>({x[r], x.row}, k, w + j * k, count, b, out + r * out_row + j, out_row);
-  }
+  gemm_thin(Gemm<T>{rows, columns, k, x.at, x.row, 1, w, 1, k, out, out_row, bias, false}, {0, columns});
 }
 
 // The token of a live row one step before, where t is not its first.

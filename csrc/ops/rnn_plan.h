@@ -91,7 +91,8 @@ class RnnDirection {
 
  private:
   i64 step_size() const { return sizes.batch * sizes.gates() * sizes.hidden; }
-  bool unpacked() const { return batch.tokens() <= kRnnUnpacked && !sizes.has_options(); }
+  bool unpacked_forward() const;
+  bool unpacked_backward() const { return batch.tokens() <= 2 && !sizes.has_options(); }
   void fill(RnnRun<T>& run);
   void take_biases(T* to);  // [(G + 1) H]
   void pack_backward();

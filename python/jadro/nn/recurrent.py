@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import operator
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -32,6 +32,14 @@ class _Weights(Module):
         self.input_size = integer(type(self).__name__, "input_size", input_size)
         self.hidden_size = integer(type(self).__name__, "hidden_size", hidden_size)
         self.bias = bias
+        # Made once for all calls until an attribute changes; the shape of x in the last plain call, and its plan.
+        self._options: loops.Options | None = None
+        self._last: tuple[Any, Any] = (None, None)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in ("_options", "_last"):
+            self.__dict__.update(_options=None, _last=(None, None))
+        super().__setattr__(name, value)
 
     def _check_nonlinearity(self, nonlinearity: str) -> str:
         if nonlinearity not in ("tanh", "relu"):
@@ -112,9 +120,6 @@ class _Layer(_Weights):
                     self.register_parameter(name, Parameter(empty(*shape, device=device, dtype=dtype)))
                     self._names.append(name)
         self._weights = operator.itemgetter(*self._names)
-        # Made once for all calls until an attribute changes; the shape of x in the last plain call, and its plan.
-        self._options: loops.Options | None = None
-        self._last: tuple[Any, Any] = (None, None)
         self.reset_parameters()
 
     @property
@@ -158,11 +163,6 @@ class _Layer(_Weights):
             self.checkpoint or 0, self.training,
         )  # fmt: skip
         return self._options
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name not in ("_options", "_last"):
-            self.__dict__.update(_options=None, _last=(None, None))
-        super().__setattr__(name, value)
 
     def _check_states(self, states: Sequence[Any], batch: int | None, what: str = "state") -> list[Tensor | None]:
         """h and, of an LSTM, c, as Tensors with a batch axis; None stays. batch None: there is no such axis."""
@@ -371,35 +371,44 @@ class GRU(_Layer):
 class _Cell(_Weights):
     """One step: the loop over one step of one layer."""
 
-    _loop: ClassVar[Callable[..., Any]]  # of jadro.ops.rnn
-    _gates: ClassVar[int]
-
     def __init__(
         self, input_size: int, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = None
     ) -> None:
         super().__init__(input_size, hidden_size, bias)
-        rows = self._gates * hidden_size
-        shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, input_size), "weight_hh": (rows, hidden_size)}
-        if bias:
-            shapes.update(bias_ih=(rows,), bias_hh=(rows,))
-        for name, shape in shapes.items():
+        names = loops.parameters_of(self._cell, bias, False, False, False)
+        for name in names:
+            shape = loops.parameter_shape(name, self._cell, input_size, hidden_size, hidden_size)
             self.register_parameter(name, Parameter(empty(*shape, device=device, dtype=dtype)))
-        self._names = list(shapes)  # in the order of the loop
+        self._weights = operator.itemgetter(*names)
         self.reset_parameters()
 
-    def _run(self, x: Any, states: Sequence[Any], **options: Any) -> tuple[Tensor, ...]:
+    @property
+    def _cell(self) -> str:
+        """The cell's name in the loop."""
+        return type(self).__name__.lower().removesuffix("cell")
+
+    def _run(self, x: Any, states: Sequence[Any]) -> tuple[Tensor, ...]:
         """The new states, in the axes of x: [B, I] or [I]."""
         x = as_tensor(x)
-        if x.ndim not in (1, 2) or x.shape[-1] != self.input_size:
+        shape, weights = x.data.shape, self._weights(self._parameters)
+        if len(shape) not in (1, 2) or shape[-1] != self.input_size:
             expected = f"(B, {self.input_size}) or ({self.input_size},)"
-            raise ValueError(f"{type(self).__name__}: x has shape {x.shape}, expected {expected}")
-        expected_state = (*x.shape[:-1], self.hidden_size)
-        starts = [self._check_state(name, state, expected_state) for name, state in zip("hc", states, strict=False)]
-        lead = (1, *x.shape[:-1]) if x.ndim == 2 else (1, 1)
+            raise ValueError(f"{type(self).__name__}: x has shape {shape}, expected {expected}")
+        ends_shape = (*shape[:-1], self.hidden_size)
+        starts = [self._check_state(name, state, ends_shape) for name, state in zip("hc", states, strict=True)]
+        if shape == self._last[0]:
+            found = loops.run_again(self._last[1], x, weights, starts, loops.RecurrentStep)
+            if found is not None:
+                return found
+        call, lead = type(self).__name__, (1, *shape[:-1]) if len(shape) == 2 else (1, 1)
+        if self._options is None:
+            self._options = loops.Options(self._cell, 1, 1, self.bias, 0.0, 0, 0)
+        x = x.reshape(*lead, self.input_size)
         starts = [None if s is None else s.reshape(*lead, self.hidden_size) for s in starts]
-        weights = [self._parameters[name] for name in self._names]
-        _, *ends = type(self)._loop(x.reshape(*lead, self.input_size), *starts, weights, bias=self.bias, **options)
-        return tuple(end.reshape(expected_state) for end in ends)
+        _, *ends = loops.run(call, x, starts, weights, self._options)
+        plan = loops.plan_of(call, x, weights, self._options) if len(shape) == 2 else None
+        self._last = (shape, plan) if plan else (None, None)
+        return tuple(end.reshape(ends_shape) for end in ends)
 
     def extra_repr(self) -> str:
         return f"{self.input_size}, {self.hidden_size}" + ("" if self.bias else ", bias=False")
@@ -411,25 +420,24 @@ class RNNCell(_Cell):
     Parameters: weight_ih [H, I], weight_hh [H, H], bias_ih and bias_hh [H].
     """
 
-    _loop, _gates = staticmethod(loops.rnn), 1
-
     def __init__(
         self, input_size: int, hidden_size: int, bias: bool = True, nonlinearity: str = "tanh", device: Any = None,
         dtype: Any = None,
     ) -> None:  # fmt: skip
-        nonlinearity = self._check_nonlinearity(nonlinearity)
+        self.nonlinearity = self._check_nonlinearity(nonlinearity)
         super().__init__(input_size, hidden_size, bias, device, dtype)
-        self.nonlinearity = nonlinearity
+
+    @property
+    def _cell(self) -> str:
+        return f"rnn_{self.nonlinearity}"
 
     def forward(self, x: Any, state: Any = None) -> Tensor:
-        (h,) = self._run(x, (state,), nonlinearity=self.nonlinearity)
+        (h,) = self._run(x, (state, None))
         return h
 
 
 class LSTMCell(_Cell):
     """One step of LSTM: `h, c = cell(x, (h, c) or None)`; parameters as in RNNCell, with 4 H rows."""
-
-    _loop, _gates = staticmethod(loops.lstm), 4
 
     def forward(self, x: Any, state: Any = None) -> tuple[Tensor, Tensor]:
         h, c = self._run(x, _two_states("LSTMCell", state))
@@ -439,8 +447,6 @@ class LSTMCell(_Cell):
 class GRUCell(_Cell):
     """One step of GRU: `h = cell(x, h=None)`; parameters as in RNNCell, with 3 H rows."""
 
-    _loop, _gates = staticmethod(loops.gru), 3
-
     def forward(self, x: Any, state: Any = None) -> Tensor:
-        (h,) = self._run(x, (state,))
+        (h,) = self._run(x, (state, None))
         return h

@@ -162,16 +162,23 @@ class Recurrent(Function):
     name = "rnn"
 
     @staticmethod
-    def forward(
-        ctx: Node, x: Array, h0: Array | None, c0: Array | None, reset_h: Array | None, reset_c: Array | None,
-        *weights: Array, plan: Plan, rows: Rows,
+    def forward(ctx: Node, *given: Array | None, plan: Plan, rows: Rows) -> Any:
+        outs = Recurrent.compute(ctx, *given, plan=plan, rows=rows)
+        if True in ctx.needs:
+            ctx.save(outs[0], *given)
+        return outs
+
+    @staticmethod
+    def compute(
+        ctx: Node, x: Any, h0: Array | None, c0: Array | None, reset_h: Array | None, reset_c: Array | None,
+        *weights: Any, plan: Plan, rows: Rows,
     ) -> Any:  # fmt: skip
-        given = (x, h0, c0, reset_h, reset_c, *weights)
+        """forward, but for the inputs that backward differentiates by."""
         if not x.flags.c_contiguous:
             x = backend.contiguous(x)
         states: Any = _NO_STATES
         if not (h0 is None and c0 is None and reset_h is None and reset_c is None):
-            states = [None if a is None else backend.contiguous(a) for a in given[1:5]]
+            states = [None if a is None else backend.contiguous(a) for a in (h0, c0, reset_h, reset_c)]
         if plan.small and isinstance(x, np.ndarray):
             empty, dtype = np.empty, x.dtype
             y, *ends = [empty(shape, dtype) for shape in plan.outputs]
@@ -196,12 +203,9 @@ class Recurrent(Function):
         except ValueError:  # raised before anything is done
             if all(w.flags.c_contiguous for w in weights):
                 raise
-            y, *ends = Recurrent.forward(ctx, x, *states, *map(backend.contiguous, weights), plan=plan, rows=rows)
-        else:
-            if recorded:
-                ctx.kept = plan, rows, reserve, x, states, weights
+            return Recurrent.compute(ctx, x, *states, *map(backend.contiguous, weights), plan=plan, rows=rows)
         if recorded:
-            ctx.save(y, *given)
+            ctx.kept = plan, rows, reserve, x, states, weights
         return (y, *ends)
 
     @staticmethod
@@ -236,7 +240,7 @@ class Recurrent(Function):
         _, *given = ctx.saved
         # Each input is a node of its own, so that no path leads from one of them to another.
         inputs: list[Any] = [None if a is None else Reshape.apply(as_tensor(a), shape=a.shape) for a in given]
-        outs = run_composed(inputs[0], inputs[1:5], inputs[5:], ctx.kept[0].options, ctx.kept[1], len(dys) == 4)
+        outs = cls.composed(inputs, *ctx.kept[:2], len(dys) == 4)
         pairs = [(out, dy) for out, dy in zip(outs, dys, strict=True) if dy is not None]
         found = iter(
             grad(
@@ -248,6 +252,36 @@ class Recurrent(Function):
             )
         )
         return tuple(next(found) if needed else None for needed in ctx.needs)
+
+    @classmethod
+    def composed(cls, inputs: list[Any], plan: Plan, rows: Rows, cells: bool) -> tuple[Tensor, ...]:
+        return run_composed(inputs[0], inputs[1:5], inputs[5:], plan.options, rows, cells)
+
+
+class RecurrentStep(Recurrent):
+    """One step of one layer: (x[N,I], h0[N,P], c0[N,H], None, None, *weights) -> (h,), of an LSTM (h, c)."""
+
+    @staticmethod
+    def forward(ctx: Node, *given: Array | None, plan: Plan, rows: Rows) -> Any:
+        y, *ends = Recurrent.compute(ctx, *_lifted(given[:3]), *given[3:], plan=plan, rows=rows)
+        if True in ctx.needs:
+            ctx.save(y, *given)
+        return tuple([end[0] for end in ends])
+
+    @staticmethod
+    def backward(ctx: Node, *dys: Array | None) -> tuple[Array | None, ...]:
+        dx, dh, dc, *others = Recurrent.backward(ctx, None, *_lifted(dys))
+        return (*(None if d is None else d[0] for d in (dx, dh, dc)), *others)
+
+    @classmethod
+    def composed(cls, inputs: list[Any], plan: Plan, rows: Rows, cells: bool) -> tuple[Tensor, ...]:
+        _, *ends = super().composed([*_lifted(inputs[:3]), *inputs[3:]], plan, rows, cells)
+        return tuple(end[0] for end in ends)
+
+
+def _lifted(arrays: Sequence[Any]) -> list[Any]:
+    """With an axis of one step, or one layer, in front; None stays."""
+    return [None if a is None else a[None] for a in arrays]
 
 
 _ALL, _NO_STATES = Rows(), (None, None, None, None)
@@ -394,12 +428,16 @@ def plan_of(call: str, x: Tensor, weights: Sequence[Tensor], options: Options) -
     return None if plan.masks or not x.data.shape[1] else plan
 
 
-def run_again(plan: Plan, x: Tensor, weights: Sequence[Tensor]) -> tuple[Tensor, ...] | None:
-    """`run` by the plan of an earlier call; None where that does not serve, or the arrays are wrong."""
+def run_again(
+    plan: Plan, x: Tensor, weights: Sequence[Tensor], states: Sequence[Tensor | None] = (None, None),
+    function: type[Recurrent] = Recurrent,
+) -> tuple[Tensor, ...] | None:  # fmt: skip
+    """`run`, or with RecurrentStep one step of a cell, by the plan of an earlier call; None where that does not serve,
+    or the arrays are wrong."""
     if active_trace() is not None:
         return None
     try:
-        return Recurrent.apply(x, None, None, None, None, *weights, plan=plan, rows=_ALL)
+        return function.apply(x, *states, None, None, *weights, plan=plan, rows=_ALL)
     except (TypeError, ValueError):
         return None
 

@@ -153,6 +153,7 @@ def _cases(cell: str) -> list[RnnCase]:
     return [
         RnnCase("single_step_single_unit", cell, 1, 1, 1, 1),
         RnnCase("single_step", cell, 1, 5, 7, 6),
+        RnnCase("single_step_of_few_rows", cell, 1, 4, 70, 66, layers=2),
         RnnCase("single_token", cell, 1, 1, 19, 37, directions=2),
         RnnCase("two_tokens", cell, 2, 1, 21, 150, layers=2),
         RnnCase("batch_1", cell, 6, 1, 9, 10),
