@@ -22,6 +22,7 @@ namespace {
 constexpr i64 kBlockCells = 256;          // with a pass of the depth, their packed columns take a part of the L2
 constexpr i64 kFarResult = i64{8} << 20;  // bytes from which on tiles are stored past the caches
 constexpr i64 kBlockColumns = 288;        // of dw in one block
+constexpr i64 kThreadTasks = 8;           // of a thread, about: blocks side by side, so that few lines change cores
 // dw is cut along its sums, too, until there are so many blocks: a property of the shape alone.
 constexpr i64 kWeightTasks = 8;
 
@@ -125,13 +126,17 @@ void multiply(const char* op, const Conv2d& s, const std::vector<Conv2dPass>& ph
   while (p.groups * blocks.count() * rows.count() < wanted && blocks.halve()) {
   }
   split(rows, p.groups * blocks.count());
+  const Split neighbours(blocks.count(), std::max<i64>(1, p.groups * blocks.count() / (kThreadTasks * threads)), 1);
   i64 need = 0;
   for (const Conv2dProduct<T>& f : products) need += k.conv2d_scratch(f, blocks.size());
   const Scratch<T> scratch(need, threads);
-  parallel_for(static_cast<int>(p.groups * blocks.count() * rows.count()), threads, [&](int task, int rank) {
-    const i64 group = task / (blocks.count() * rows.count()), rest = task % (blocks.count() * rows.count());
-    k.conv2d_block(products.data(), count, group, blocks.range(rest / rows.count()), rows.range(rest % rows.count()),
-                   scratch.at(rank));
+  const i64 tasks = neighbours.count() * rows.count();  // of a group
+  parallel_for(static_cast<int>(p.groups * tasks), threads, [&](int task, int rank) {
+    const Range some = neighbours.range(task % tasks / rows.count());
+    for (i64 block = some.begin; block < some.end; ++block) {
+      k.conv2d_block(products.data(), count, task / tasks, blocks.range(block), rows.range(task % rows.count()),
+                     scratch.at(rank));
+    }
   });
 }
 
