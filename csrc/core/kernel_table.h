@@ -113,6 +113,12 @@ struct ThinPlane {
   i64 height, width, rows, columns, first_h, first_w, step_h, step_w;
 };
 
+// A plane in step_h x step_w phases, each an image of [rows, columns] and `phase` elements from the next: cell (i, j)
+// of phase (f, g) is cell (i step_h + f - lead_h, j step_w + g - lead_w) of the plane, zero outside.
+struct PhasePlane {
+  i64 height, width, rows, columns, step_h, step_w, lead_h, lead_w, phase;
+};
+
 // Products that a lane of dw adds up before the exact sum, where planes are summed as they stand.
 constexpr i64 kConv2dAddends = 512;
 
@@ -210,7 +216,9 @@ struct Kernels {
   i64 (*conv2d_weight_scratch)(const Conv2dPass&, i64 columns);
   void (*conv2d_weight_block)(const Conv2dWeight<T>&, i64 group, Range cells, Range columns, T* scratch);
   void (*take_cells)(const ThinPlane&, const T* plane, T* cells);
-  void (*spread_cells)(const ThinPlane&, const T* cells, T* plane);  // zeros between them
+  void (*spread_cells)(const ThinPlane&, const T* cells, T* plane);    // zeros between them
+  void (*split_phases)(const PhasePlane&, const T* plane, T* phases);  // step_w > 1
+  void (*join_phases)(const PhasePlane&, const T* phases, T* plane);
   T (*sum)(const T* a, i64 size);
   i64 (*conv2d_depthwise_scratch)(const Conv2dPass&);
   void (*conv2d_depthwise)(const Conv2dProduct<T>&, Range items, T* scratch);

@@ -1,5 +1,6 @@
 #include "kernels/conv2d.h"
 
+#include "kernels/conv2d_dilated.h"
 #include "kernels/conv2d_thinned.h"
 #include "kernels/tier.h"
 
@@ -15,6 +16,8 @@ void set(Kernels<T>& k) {
   k.conv2d_weight_block = conv2d_weight_block<T>;
   k.take_cells = take_cells<T>;
   k.spread_cells = spread_cells<T>;
+  k.split_phases = split_phases<T>;
+  k.join_phases = join_phases<T>;
   k.sum = sum<T>;
 }
 

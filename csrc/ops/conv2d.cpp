@@ -10,6 +10,7 @@
 #include "core/verbose.h"
 #include "ops/conv2d_choice.h"
 #include "ops/conv2d_depthwise.h"
+#include "ops/conv2d_dilated.h"
 #include "ops/conv2d_pass.h"
 #include "ops/conv2d_thinned.h"
 #include "ops/conv2d_winograd.h"
@@ -21,6 +22,7 @@ namespace {
 constexpr i64 kBlockCells = 256;          // with a pass of the depth, their packed columns take a part of the L2
 constexpr i64 kFarResult = i64{8} << 20;  // bytes from which on tiles are stored past the caches
 constexpr i64 kBlockColumns = 288;        // of dw in one block
+constexpr i64 kThreadTasks = 8;           // of a thread, about: blocks side by side, so that few lines change cores
 // dw is cut along its sums, too, until there are so many blocks: a property of the shape alone.
 constexpr i64 kWeightTasks = 8;
 
@@ -124,13 +126,17 @@ void multiply(const char* op, const Conv2d& s, const std::vector<Conv2dPass>& ph
   while (p.groups * blocks.count() * rows.count() < wanted && blocks.halve()) {
   }
   split(rows, p.groups * blocks.count());
+  const Split neighbours(blocks.count(), std::max<i64>(1, p.groups * blocks.count() / (kThreadTasks * threads)), 1);
   i64 need = 0;
   for (const Conv2dProduct<T>& f : products) need += k.conv2d_scratch(f, blocks.size());
   const Scratch<T> scratch(need, threads);
-  parallel_for(static_cast<int>(p.groups * blocks.count() * rows.count()), threads, [&](int task, int rank) {
-    const i64 group = task / (blocks.count() * rows.count()), rest = task % (blocks.count() * rows.count());
-    k.conv2d_block(products.data(), count, group, blocks.range(rest / rows.count()), rows.range(rest % rows.count()),
-                   scratch.at(rank));
+  const i64 tasks = neighbours.count() * rows.count();  // of a group
+  parallel_for(static_cast<int>(p.groups * tasks), threads, [&](int task, int rank) {
+    const Range some = neighbours.range(task % tasks / rows.count());
+    for (i64 block = some.begin; block < some.end; ++block) {
+      k.conv2d_block(products.data(), count, task / tasks, blocks.range(block), rows.range(task % rows.count()),
+                     scratch.at(rank));
+    }
   });
 }
 
@@ -237,10 +243,12 @@ bool backward_three_by_three(const Conv2d& s, const Windows& part, const T* dy, 
   std::vector<BackwardPhase> phases;
   phases.reserve(4);
   for (i64 f = 0; f < 4; ++f) phases.emplace_back(s, part, std::array<i64, 3>{0, f / 2, f % 2});
+  i64 taps = 0;
   const auto by_rows = [&](const BackwardPhase& f) {
+    taps += f.pass.taps;
     return conv2d_by_rows(f.pass) && choose_product<T>(f.pass, algorithm).depthwise;
   };
-  if (phases[0].pass.cells() == 0 || !std::all_of(phases.begin(), phases.end(), by_rows)) return false;
+  if (phases[0].pass.cells() == 0 || !std::all_of(phases.begin(), phases.end(), by_rows) || taps < 9) return false;
   const Verbose<T> line("conv2d_backward_data", "depthwise", [&] { return shape_text(s); });
   std::vector<Conv2dProduct<T>> products;
   for (const BackwardPhase& f : phases) products.push_back({f.pass, dy, w, dst, epilogue, true, false, false, false});
@@ -317,6 +325,25 @@ void weight_of_parts(const Thinned& thin, const Conv2d& s, const T* dy, const T*
   });
 }
 
+// Zeros for the elements of the kernel that meet only padding. False where there are none.
+template <class T>
+bool weight_of_met_taps(const Conv2d& s, const T* dy, const T* x, T* dw, Conv2dAlgorithm algorithm) {
+  const Conv2d met = of_met_taps(s);
+  const i64 channels = s.ic / s.groups, all = kernel_size(s), some = kernel_size(met);
+  if (some == all) return false;
+  const Scratch<T> taps(s.oc * channels * some);
+  conv2d_backward_weight<T>(met, dy, x, taps.data(), nullptr, algorithm);
+  const std::vector<i64> place = forward_taps(s).place;
+  parallel_for(static_cast<int>(s.oc), threads_for(s.oc * channels * all), [&](int o, int) {
+    T* to = dw + o * channels * all;
+    std::memset(to, 0, channels * all * sizeof(T));
+    for (const T* from = taps.data() + o * channels * some; to < dw + (o + 1) * channels * all; to += all) {
+      for (i64 t = 0; t < some; ++t) to[place[t]] = *from++;
+    }
+  });
+  return true;
+}
+
 }  // namespace
 
 template <class T>
@@ -333,6 +360,7 @@ void conv2d_forward(const Conv2d& shape, const T* x, const T* w, T* y, const Con
       conv2d_forward(part, cells.data(), w, y + at, end, algorithm);
     });
   }
+  if (dilated_forward(s, x, w, y, epilogue, algorithm)) return;
   const Taps taps = forward_taps(s);
   run_pass("conv2d_forward", s, forward_pass(s, taps), x, w, y, epilogue, algorithm);
 }
@@ -349,6 +377,7 @@ void conv2d_backward_data(const Conv2d& shape, const T* dy, const T* w, T* dx, c
       thin->spread(part, cells.data(), dx + first * thin->volume());
     });
   }
+  if (dilated_backward_data(s, dy, w, dx, epilogue, algorithm)) return;
   backward_part(s, {{0, s.d.in}, {0, s.h.in}, {0, s.w.in}}, dy, w, dx, epilogue, algorithm);
   if (s.padding_mode == PaddingMode::kZeros) return;
   for (const Windows& part : borders(s)) {
@@ -364,6 +393,8 @@ void conv2d_backward_weight(const Conv2d& shape, const T* dy, const T* x, T* dw,
   if (db) bias_gradient(s, dy, db);
   if (!dw) return;
   if (const std::optional<Thinned> thin = thinned(s)) return weight_of_parts(*thin, s, dy, x, dw, algorithm);
+  if (weight_of_met_taps(s, dy, x, dw, algorithm)) return;
+  if (dilated_backward_weight(s, dy, x, dw, algorithm)) return;
   const Kernels<T>& k = kernels_of<T>();
   const Taps taps = forward_taps(s);
   const Conv2dPass p = forward_pass(s, taps);

@@ -9,12 +9,12 @@ namespace jadro {
 enum class Conv2dAlgorithm { kAuto, kDirect, kIm2col, kWinograd };
 
 // Winograd's form has filters of 2x2, 3x3 or 5x5, whatever their depth, and stride 1, or of 3x3 to 6x6 and stride 2 on
-// images; dilation 1.
+// images, dilation 1.
 inline bool winograd_serves(const Conv2d& s) {
   const i64 k = s.h.kernel, stride = s.h.stride;
   if (s.w.kernel != k || s.w.stride != stride || s.d.stride != 1) return false;
-  if (s.d.dilation != 1 || s.h.dilation != 1 || s.w.dilation != 1) return false;
   if (stride == 1) return k == 2 || k == 3 || k == 5;
+  if (s.d.dilation != 1 || s.h.dilation != 1 || s.w.dilation != 1) return false;
   return stride == 2 && k >= 3 && k <= 6 && s.d.in == 1 && s.d.kernel == 1;
 }
 

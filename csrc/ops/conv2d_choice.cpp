@@ -139,7 +139,7 @@ Conv2dChoice with_winograd(const Conv2dPass& p, Conv2dChoice choice, double leas
     const std::optional<Winograd> w = winograd_shape(p, m, kernels_of<T>().lanes);
     if (!w || cost(*w) >= least) continue;
     least = cost(*w);
-    choice = {Conv2dAlgorithm::kWinograd, false, *w};
+    choice = {Conv2dAlgorithm::kWinograd, false, *w, false, least};
   }
   return choice;
 }
@@ -212,7 +212,7 @@ Conv2dChoice choose_product(const Conv2dPass& p, Conv2dAlgorithm algorithm, bool
   }
   if (depthwise) return {Conv2dAlgorithm::kDirect, true, {}};
   const Conv2dChoice engine{
-      least == im2col ? Conv2dAlgorithm::kIm2col : Conv2dAlgorithm::kDirect, false, {}, turned == least};
+      least == im2col ? Conv2dAlgorithm::kIm2col : Conv2dAlgorithm::kDirect, false, {}, turned == least, least};
   if (!winograd) return engine;
   return with_winograd<T>(p, engine, least, [&](const Winograd& w) { return winograd_product(w, s, sizeof(T)); });
 }
@@ -223,7 +223,8 @@ Conv2dChoice choose_weight(const Conv2dPass& p, Conv2dAlgorithm algorithm) {
   const bool depthwise = depthwise_pays<T>(p, depthwise_weight(s), im2col_weight(s));
   if (algorithm != Conv2dAlgorithm::kAuto) return forced(p, algorithm, depthwise, kernels_of<T>().lanes);
   if (depthwise) return {Conv2dAlgorithm::kDirect, true, {}};
-  return with_winograd<T>(p, {Conv2dAlgorithm::kIm2col, false, {}}, im2col_weight(s),
+  const double im2col = im2col_weight(s);
+  return with_winograd<T>(p, {Conv2dAlgorithm::kIm2col, false, {}, false, im2col}, im2col,
                           [&](const Winograd& w) { return winograd_weight(w, s, sizeof(T)); });
 }
 

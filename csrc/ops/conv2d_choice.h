@@ -24,6 +24,7 @@ struct Conv2dChoice {
   bool depthwise;
   Winograd winograd;
   bool cells_are_rows = false;  // of the direct product
+  double cost = 0;              // as predicted for kAuto, but for planes that are computed one by one
   const char* name() const;
 };
 

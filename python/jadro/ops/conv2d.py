@@ -254,11 +254,11 @@ def _check_algorithm(call: str, algorithm: str, kernel: Sizes, strides: Sizes, d
 
 def winograd_serves(kernel: Sizes, strides: Sizes, dilations: Sizes) -> bool:
     """Whether a convolution has a form of Winograd's."""
-    if len(kernel) < 2 or kernel[-1] != kernel[-2] or {*dilations} != {1}:
+    if len(kernel) < 2 or kernel[-1] != kernel[-2]:
         return False
     if {*strides} == {1}:
         return kernel[-1] in (2, 3, 5)
-    return len(kernel) == 2 and {*strides} == {2} and 3 <= kernel[-1] <= 6
+    return len(kernel) == 2 and {*strides} == {2} and {*dilations} == {1} and 3 <= kernel[-1] <= 6
 
 
 @remembered

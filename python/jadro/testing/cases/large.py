@@ -24,6 +24,7 @@ LARGE: list[Case] = [
     Conv2dCase("one_image", 1, 16, (40, 40), 32, (3, 3), padding=SAME),
     Conv2dCase("many_channels", 2, 130, (6, 7), 70, (3, 3), padding=SAME),
     Conv2dCase("past_the_caches", 2, 2, (114, 114), 88, (3, 3)),
+    Conv2dCase("dilated", 3, 16, (200, 201), 16, (3, 3), padding=(2,) * 4, dilation=(2, 2)),
     Conv2dCase("depthwise", 3, 40, (20, 21), 40, (3, 3), padding=SAME, groups=40),
     Conv2dCase("volume", 2, 12, (9, 14, 15), 16, (3, 3, 3), padding=(1,) * 6),
     Conv2dCase("volume_depthwise", 2, 16, (6, 14, 15), 16, (3, 3, 3), (2, 2, 1), (1,) * 6, groups=16),
