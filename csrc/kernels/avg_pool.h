@@ -58,15 +58,10 @@ void sum_of_rows(const T* x, Range h, i64 n, bool first, T* to) {
   }
 }
 
-// x[0] + ... + x[n-1]
+// The sum of x[0], ..., x[n-1] is that of the lanes.
 template <class T>
-JADRO_INLINE T sum_of_run(const T* x, i64 n) {
+JADRO_INLINE Vec<T> sum_of_run(const T* x, i64 n) {
   constexpr i64 kN = kLanes<T>;
-  if (n < kN) {
-    T sum = 0;
-    for (i64 i = 0; i < n; ++i) sum += x[i];
-    return sum;
-  }
   Vec<T> s0{}, s1{}, s2{}, s3{};
   i64 i = 0;
   for (; i + 4 * kN <= n; i += 4 * kN) {
@@ -76,7 +71,24 @@ JADRO_INLINE T sum_of_run(const T* x, i64 n) {
     s3 += load(x + i + 3 * kN);
   }
   for (; i < n; i += kN) s0 += load_or_zero(x + i, n - i);
-  return sum_lanes<T>((s0 + s1) + (s2 + s3));
+  return (s0 + s1) + (s2 + s3);
+}
+
+template <class T>
+__attribute__((noinline)) T total_of_run(const T* x, i64 n) {
+  return sum_lanes<T>(sum_of_run(x, n));
+}
+
+// y[planes] = the means of the same n places of each plane, `pitch` apart, of which `count` count.
+template <class T>
+__attribute__((noinline)) void mean_of_planes(const T* x, i64 pitch, i64 n, T count, Range planes, T* y) {
+  constexpr i64 kN = kLanes<T>;
+  for (i64 k = planes.begin; k < planes.end; k += kN) {
+    const i64 group = min(kN, planes.end - k);
+    Vec<T> sums[kN] = {};
+    for (i64 i = 0; i < group; ++i) sums[i] = sum_of_run(x + (k + i) * pitch, n);
+    store_n(y + k, sum_each<T>(sums) / count, group);
+  }
 }
 
 // y[ow] from the phases of the sum of the rows, divided by count[ow] and by `rows`.
@@ -136,6 +148,10 @@ void split_sum(const AvgPool<T>& p, const Phases<T>& s, const T* x, Range d, Ran
 // Rows of y[planes * od * oh, ow] from x[planes,id,ih,iw].
 template <class T>
 void avg_pool_rows(const AvgPool<T>& p, const T* x, Range rows, T* y, T* scratch) {
+  if (p.d.in == 1 && p.h.in == 1 && p.d.out == 1 && p.h.out == 1 && p.w.out == 1) {
+    const i64 begin = p.w.begin[0], n = p.w.end[0] - begin;
+    return mean_of_planes(x + begin, p.w.in, n, p.d.count[0] * p.h.count[0] * p.w.count[0], rows, y);
+  }
   const AvgPoolBuffers<T> buffers(p);
   const Phases<T>& s = buffers.forward;
   T *const phases = scratch, *const sums = phases + max(s.row, buffers.outputs);
@@ -169,7 +185,7 @@ void avg_pool_rows(const AvgPool<T>& p, const T* x, Range rows, T* y, T* scratch
       row = sums;
     }
     for (i64 o = 0; o < p.w.out; ++o) {
-      means[o] = sum_of_run(row + p.w.begin[o], p.w.end[o] - p.w.begin[o]) / (p.w.count[o] * count);
+      means[o] = total_of_run(row + p.w.begin[o], p.w.end[o] - p.w.begin[o]) / (p.w.count[o] * count);
     }
   }
 }
@@ -261,6 +277,51 @@ void avg_pool_data_rows(const AvgPool<T>& p, const T* dy, Range rows, T* dx, T* 
   out.finish();
 }
 
+// Whether windows of an image lie side by side, two or three columns wide, in rows that fill a vector.
+template <class T>
+bool side_by_side(const AvgPool<T>& p) {
+  const i64 k = p.w.kernel;
+  const bool columns = (k == 2 || k == 3) && p.w.stride == k && p.w.pad == 0 && k * p.w.out <= p.w.in;
+  return columns && p.w.in >= kLanes<T> && p.d.in == 1 && p.d.out == 1 && p.h.kernel > 0 && p.h.kernel <= p.h.stride;
+}
+
+// to[kCount n] = share g[n], each kCount times; with `past` vectors are read and written that go on behind them.
+template <class T, int kCount>
+void repeat_row(const T* g, i64 n, T share, bool past, T* to) {
+  constexpr i64 kN = kLanes<T>;
+  if (!past) {
+    for (i64 i = 0; i < kCount * n; ++i) to[i] = share * g[i / kCount];
+    return;
+  }
+  for (i64 o = 0; o < n; o += kN, to += kCount * kN) {
+    const Vec<T> v = load(g + o) * share, same[] = {v, v, v};
+    for_in_turn<T, kCount>(same, [&](int part, Vec<T> woven) { store(to + part * kN, woven); });
+  }
+}
+
+// Planes of dx where no place is under two windows. Vectors that are longer than a row go on in the next, which is
+// written after it.
+template <class T, int kCount>
+void avg_pool_data_planes(const AvgPool<T>& p, const T* dy, Range planes, T* dx) {
+  const i64 size = p.h.in * p.w.in, out = p.h.out * p.w.out, whole = whole_vectors<T>(p.w.out);
+  const T *const end = dx + planes.end * size, *const last = dy + planes.end * out;
+  T rows = 0, share = 0;
+  for (i64 plane = planes.begin; plane < planes.end; ++plane) {
+    T* to = dx + plane * size;
+    for (i64 h = 0; h < p.h.in; ++h, to += p.w.in) {
+      const i64 o = p.h.first[h];
+      i64 done = 0;
+      if (o < p.h.last[h]) {
+        const T* const g = dy + plane * out + o * p.w.out;
+        if (p.h.count[o] != rows) rows = p.h.count[o], share = T(1) / (p.d.count[0] * rows * p.w.count[0]);
+        repeat_row<T, kCount>(g, p.w.out, share, end - to >= kCount * whole && last - g >= whole, to);
+        done = kCount * p.w.out;
+      }
+      for (; done < p.w.in; ++done) to[done] = 0;
+    }
+  }
+}
+
 struct MeanAxis {
   i64 in, out;
   const i64 *begin, *end;
@@ -287,6 +348,7 @@ bool by_planes(const AvgPool<T>& p, bool backward) {
 
 template <class T>
 PoolWork avg_pool_work(const AvgPool<T>& p, bool backward) {
+  if (backward && side_by_side(p)) return {p.planes, 0};
   const i64 scratch = AvgPoolBuffers<T>(p).size;
   if (!by_planes(p, backward)) return {p.planes * (backward ? p.d.in * p.h.in : p.d.out * p.h.out), scratch};
   const auto pool = planes_of(p, backward);
@@ -356,6 +418,9 @@ void avg_pool_forward(const AvgPool<T>& p, const T* x, Range items, T* y, T* scr
 }
 template <class T>
 void avg_pool_backward(const AvgPool<T>& p, const T* dy, Range items, T* dx, T* scratch, bool past_caches) {
+  if (side_by_side(p)) {
+    return (p.w.kernel == 2 ? avg_pool_data_planes<T, 2> : avg_pool_data_planes<T, 3>)(p, dy, items, dx);
+  }
   by_planes(p, true) ? avg_pool_planes(p, true, dy, items, dx, scratch)
                      : avg_pool_data_rows(p, dy, items, dx, scratch, past_caches);
 }

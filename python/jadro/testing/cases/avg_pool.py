@@ -98,6 +98,8 @@ class AvgPoolCase(Case):
 CASES = [
     AvgPoolCase("halves", 2, 3, (8, 34), (2, 2), (2, 2)),
     AvgPoolCase("halves_with_a_rest", 1, 3, (9, 67), (2, 2), (2, 2)),
+    AvgPoolCase("halves_divisor", 2, 3, (8, 34), (2, 2), (2, 2), divisor=5),
+    AvgPoolCase("thirds_with_rows_between", 2, 3, (13, 35), (2, 3), (4, 3)),
     AvgPoolCase("overlapping", 2, 5, (11, 37), (3, 3), (2, 2), (1, 1, 1, 1)),
     AvgPoolCase("padding_counts", 2, 3, (11, 37), (3, 3), (2, 2), (1, 1, 1, 1), counts=True),
     AvgPoolCase("divisor", 2, 3, (11, 12), (3, 3), (2, 2), (1, 1, 1, 1), divisor=-7),
@@ -122,6 +124,8 @@ CASES = [
     AvgPoolCase("global", 3, 5, (7, 7), bins=(1, 1)),
     AvgPoolCase("global_volume", 2, 3, (3, 5, 17), bins=(1, 1, 1)),
     AvgPoolCase("global_by_windows", 3, 5, (14, 13), (14, 13), (14, 13)),
+    AvgPoolCase("global_of_many_places", 2, 9, (16, 17), bins=(1, 1)),
+    AvgPoolCase("one_window_of_whole_rows", 3, 5, (5, 8), (3, 8), (3, 8)),
     AvgPoolCase("whole_rows", 3, 5, (14, 33), bins=(5, 1)),
     AvgPoolCase("whole_planes", 2, 3, (5, 6, 7), bins=(3, 1, 1)),
     AvgPoolCase("whole_columns", 3, 5, (14, 33), bins=(1, 5)),
