@@ -26,6 +26,7 @@ SMALL_GROUPS = (
     "layers",
     "drawn",
     "rnn_options",
+    "cell",
     "batch_norm",
     "activation",
     "embedding",

@@ -13,6 +13,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from benchmarks.bench_activation import Activation, PRelu
 from benchmarks.bench_avg_pool import AvgPool
 from benchmarks.bench_batch_norm import BatchNorm
+from benchmarks.bench_cell import Cell
 from benchmarks.bench_conv2d import Conv2d, ConvForm
 from benchmarks.bench_cross_entropy import CrossEntropy
 from benchmarks.bench_dropout import Dropout
@@ -30,6 +31,7 @@ from benchmarks.cases import Array, Case, Job
 from benchmarks.models import charlm, resnet20
 
 RNNS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+CELLS = {"lstm": nn.LSTMCell, "gru": nn.GRUCell, "rnn": nn.RNNCell}
 
 
 class Peer:
@@ -102,6 +104,15 @@ class Peer:
         parameters = dict(model.named_parameters())
         dy = torch.from_numpy(a["dy"]) if case.train else None
         return grad_job(lambda: forward(model, x), [x, *(parameters[k] for k in weights)], dy)
+
+    def rnn_cell(self, case: Cell) -> Job:
+        a, weights = case.arrays(), case.weights()
+        model = CELLS[case.cell](case.I, case.H)
+        model.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
+        x, state = torch.from_numpy(a["x"]).requires_grad_(case.train), torch.from_numpy(a["state"])
+        parameters = dict(model.named_parameters())
+        dy = torch.from_numpy(a["dy"]) if case.train else None
+        return grad_job(lambda: case.forward(model, x, state), [x, *(parameters[k] for k in weights)], dy)
 
     def batch_norm(self, case: BatchNorm) -> Job:
         a = case.arrays()

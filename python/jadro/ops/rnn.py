@@ -240,7 +240,8 @@ class Recurrent(Function):
         _, *given = ctx.saved
         # Each input is a node of its own, so that no path leads from one of them to another.
         inputs: list[Any] = [None if a is None else Reshape.apply(as_tensor(a), shape=a.shape) for a in given]
-        outs = cls.composed(inputs, *ctx.kept[:2], len(dys) == 4)
+        plan, rows = ctx.kept[:2]
+        outs = cls.composed(inputs, plan, rows, len(dys) == 4)
         pairs = [(out, dy) for out, dy in zip(outs, dys, strict=True) if dy is not None]
         found = iter(
             grad(
