@@ -9,6 +9,7 @@ import pytest
 
 import jadro
 from jadro import nn
+from jadro.testing import gradgradcheck
 
 KINDS = ["RNN", "LSTM", "GRU"]
 T, B, I, H = 5, 3, 4, 6
@@ -135,6 +136,58 @@ def test_a_layer_is_its_cell_step_by_step(kind):
         state = cell(x[t], state)
         h = state[0] if kind == "LSTM" else state
         np.testing.assert_allclose(h.numpy(), expected, rtol=1e-12, atol=1e-14)
+
+
+def cell_and_inputs(kind):
+    """A cell that has been called before, so that it has a plan; x and the states, which require gradients."""
+    cell = getattr(nn, kind + "Cell")(I, H).double()
+    states = [jadro.tensor(normal(B, H, seed=i), requires_grad=True) for i in (1, 2)[: 1 + (kind == "LSTM")]]
+    x = jadro.tensor(normal(B, I), requires_grad=True)
+    cell(x)
+    return cell, x, states
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_cell_called_again_is_its_layer_over_one_step(kind):
+    cell, x, states = cell_and_inputs(kind)
+    layer = getattr(nn, kind)(I, H).double()
+    layer.load_state_dict({name + "_l0": value for name, value in cell.state_dict().items()})
+    ends = cell(x, pack(kind, states))
+    ends = ends if kind == "LSTM" else (ends,)
+    _, *expected = flat(layer(x.unsqueeze(0), pack(kind, [s.unsqueeze(0) for s in states])))
+    mine = jadro.grad(sum((e * e).sum() for e in ends), [x, *states, *cell.parameters()])
+    theirs = jadro.grad(sum((e * e).sum() for e in expected), [x, *states, *layer.parameters()])
+    for a, b in zip((*ends, *mine), (*(e[0] for e in expected), *theirs), strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy(), strict=True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_cell_has_second_derivatives(kind):
+    cell, x, states = cell_and_inputs(kind)
+    gradgradcheck(lambda x, *states: cell(x, pack(kind, states)), [x, *states])
+    weight = next(cell.parameters())
+    h = flat((None, cell(x)))[1]
+    (slope,) = jadro.grad(h.square().sum(), [weight], create_graph=True)
+    assert np.any(jadro.grad(slope.square().sum(), [weight])[0].numpy())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_cell_called_again_checks_as_before(kind):
+    cell, x, states = cell_and_inputs(kind)
+    y = cell(x, pack(kind, states))
+    for wrong in (states[0].detach().numpy().astype(np.float32), np.zeros((B, H), int)):
+        with pytest.raises(TypeError, match="h0 has dtype"):
+            cell(x, pack(kind, [wrong, *states[1:]]))
+    with pytest.raises(TypeError, match="expected float32 as x has"):
+        cell(x.detach().numpy().astype(np.float32))
+    with pytest.raises(ValueError, match="state h has shape"):
+        cell(x, pack(kind, [states[0][:1], *states[1:]]))
+    with jadro.no_grad():
+        x += 1
+    with pytest.raises(RuntimeError, match="modified in place"):
+        flat((None, y))[1].sum().backward()
+    cell.float()
+    assert flat((None, cell(normal(B, I).astype(np.float32))))[1].dtype == np.float32
 
 
 @pytest.mark.parametrize("kind", KINDS)
