@@ -161,6 +161,16 @@ def test_a_cell_called_again_is_its_layer_over_one_step(kind):
         np.testing.assert_array_equal(a.numpy(), b.numpy(), strict=True)
 
 
+@pytest.mark.parametrize("kind", [*KINDS, *(kind + "Cell" for kind in KINDS)])
+def test_a_class_derived_from_a_layer_or_cell_has_any_name(kind):
+    base = getattr(nn, kind)
+    derived = type("Mine", (base,), {})(I, H)
+    twin = base(I, H)
+    twin.load_state_dict(derived.state_dict())
+    x = normal(*(() if kind.endswith("Cell") else (T,)), B, I).astype(np.float32)
+    np.testing.assert_array_equal(flat((None, derived(x)))[1].numpy(), flat((None, twin(x)))[1].numpy())
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_cell_has_second_derivatives(kind):
     cell, x, states = cell_and_inputs(kind)

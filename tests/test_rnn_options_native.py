@@ -1,6 +1,7 @@
 """What the native loop owes with options: the same bits for any number of threads and any checkpoint, ragged and reset
 batches as if cut by hand, masks by position, outputs inside their arrays, and errors before any work."""
 
+import functools
 import itertools
 
 import numpy as np
@@ -116,13 +117,20 @@ def test_checkpoints_keep_less():
     assert size(0) == 5 * cell and size(1) == cell and size(10) == 9 * 8 * 32
 
 
+def same_bits(steps, options):
+    """How a piece of so many steps agrees with the whole: one step of a plain cell adds up in another order."""
+    if steps > 1 or options:
+        return np.testing.assert_array_equal
+    return functools.partial(np.testing.assert_allclose, rtol=1e-12, atol=1e-13)
+
+
 @pytest.mark.parametrize("name", SETS)
 def test_lengths_are_rows_cut_by_hand(name):
     """Each row alone, as long as it is: outputs, states and gradients. Masks are drawn by place, so not here."""
     cell, options = SETS[name]
     steps, batch = 6, 5
     layer = make(cell, 4, 44, "float64", num_layers=2, bidirectional=True, **options).eval()
-    lengths, x = np.array([3, 6, 0, 2, 6]), draw(steps, batch, 4, dtype="float64")
+    lengths, x = np.array([3, 6, 0, 1, 6]), draw(steps, batch, 4, dtype="float64")
     x[lengths[None] <= np.arange(steps)[:, None]] = np.nan  # what stands past the ends does not matter
     widths = [layer.proj_size or 44, 44][: 1 + (cell == "lstm")]
     state = [draw(4, batch, n, seed=i, dtype="float64") for i, n in enumerate(widths)]
@@ -141,9 +149,11 @@ def test_lengths_are_rows_cut_by_hand(name):
         whole = [draw(*f.shape, seed=5 + i, dtype="float64") for i, f in enumerate(found[:count])]
         seeds = [whole[0][:n, b : b + 1], *(d[:, b : b + 1] for d in whole[1:])]
         grads = [g.numpy() for g in jadro.grad(outs, [*leaves, *layer.parameters()], seeds)]
-        np.testing.assert_array_equal(found[0][:n, b], y.numpy()[:, 0])
+        assert_bits = same_bits(n, options)
+        assert_bits(found[0][:n, b], y.numpy()[:, 0])
         assert not found[0][n:, b].any() and not found[count][n:, b].any()
-        assert_equal([f[:, b] for f in found[1:count]], [e.numpy()[:, 0] for e in outs[1:]])
+        for f, e in zip(found[1:count], outs[1:], strict=True):
+            assert_bits(f[:, b], e.numpy()[:, 0])
         np.testing.assert_allclose(found[count][:n, b], grads[0][:, 0], rtol=1e-11, atol=1e-13)
         total = grads[count:] if total is None else [a + g for a, g in zip(total, grads[count:], strict=True)]
     for a, g in zip(found[2 * count :], total, strict=True):
@@ -153,13 +163,12 @@ def test_lengths_are_rows_cut_by_hand(name):
 @pytest.mark.parametrize("bidirectional", [False, True], ids=["forward", "both ways"])
 @pytest.mark.parametrize("name", SETS)
 def test_resets_are_pieces_run_one_by_one(name, bidirectional):
-    """Cuts of all rows at once: the pieces of one layer, each from the reset state. Pieces of one step would add up
-    their products in another order."""
+    """Cuts of all rows at once: the pieces of one layer, each from the reset state."""
     cell, options = SETS[name]
     layer = make(cell, 4, 36 if not options.get("proj_size") else 60, "float64", bidirectional=bidirectional, **options)
     layer.eval()
     steps, batch, lead = 8, 3, 2 if bidirectional else 1
-    x, cuts = draw(steps, batch, 4, dtype="float64"), [0, 3, 5, 8]
+    x, cuts = draw(steps, batch, 4, dtype="float64"), [0, 3, 4, 8]
     reset = np.zeros((steps, batch), bool)
     reset[cuts[:-1]] = True
     widths = [layer._out, layer.hidden_size][: 1 + (cell == "lstm")]
@@ -173,7 +182,8 @@ def test_resets_are_pieces_run_one_by_one(name, bidirectional):
     y, end = layer(x, handed(), reset=reset, reset_state=pack(again))
     pieces = [layer(x[a:b], handed()) for a, b in itertools.pairwise(cuts)]
     whole = jadro.cat([p[0] for p in pieces], 0)
-    np.testing.assert_array_equal(y.numpy(), whole.numpy())
+    for a, b in itertools.pairwise(cuts):
+        same_bits(b - a, options)(y.numpy()[a:b], whole.numpy()[a:b])
     for ours, last, first in zip(tensors(end), tensors(pieces[-1][1]), tensors(pieces[0][1]), strict=True):
         np.testing.assert_array_equal(ours.numpy()[0], last.numpy()[0])
         if bidirectional:

@@ -95,24 +95,23 @@ class Peer:
 
         return self.recurrent(case, forward)
 
-    def recurrent(self, case: Rnn, forward: Callable[[nn.Module, Tensor], Tensor]) -> Job:
+    def rnn_cell(self, case: Cell) -> Job:
+        state = torch.from_numpy(case.arrays()["state"])
+        model = CELLS[case.cell](case.I, case.H)
+        return self.recurrent(case, lambda model, x: case.forward(model, x, state), model)
+
+    def recurrent(
+        self, case: Rnn, forward: Callable[[nn.Module, Tensor], Tensor], model: nn.Module | None = None
+    ) -> Job:
         a, weights = case.arrays(), case.weights()
-        model = RNNS[case.cell](case.I, case.H, num_layers=case.layers, bidirectional=case.directions == 2)
+        if model is None:
+            model = RNNS[case.cell](case.I, case.H, num_layers=case.layers, bidirectional=case.directions == 2)
         model.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
         model.train(case.train)
         x = torch.from_numpy(a["x"]).requires_grad_(case.train)
         parameters = dict(model.named_parameters())
         dy = torch.from_numpy(a["dy"]) if case.train else None
         return grad_job(lambda: forward(model, x), [x, *(parameters[k] for k in weights)], dy)
-
-    def rnn_cell(self, case: Cell) -> Job:
-        a, weights = case.arrays(), case.weights()
-        model = CELLS[case.cell](case.I, case.H)
-        model.load_state_dict({k: torch.from_numpy(v) for k, v in weights.items()})
-        x, state = torch.from_numpy(a["x"]).requires_grad_(case.train), torch.from_numpy(a["state"])
-        parameters = dict(model.named_parameters())
-        dy = torch.from_numpy(a["dy"]) if case.train else None
-        return grad_job(lambda: case.forward(model, x, state), [x, *(parameters[k] for k in weights)], dy)
 
     def batch_norm(self, case: BatchNorm) -> Job:
         a = case.arrays()

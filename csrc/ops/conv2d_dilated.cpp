@@ -74,6 +74,17 @@ struct Dilated {
       f(part, count, first);
     }
   }
+
+  // Images of `in` to images of `out`: f(dense shape, cells, results).
+  template <class T, class F>
+  void compute(const PhaseImages& in, const T* from, const PhaseImages& out, T* to, F f) const {
+    for_parts<T>([&](const Conv2d& part, i64 n, i64 first) {
+      const Scratch<T> cells(n * in.cells()), results(n * out.cells());
+      in.split(n, from + first * in.image(), cells.data());
+      f(part, cells.data(), results.data());
+      out.join(n, results.data(), to + first * out.image());
+    });
+  }
 };
 
 // The phases, where Winograd is asked for or predicted faster on them than `choose` finds the whole image to be.
@@ -104,11 +115,8 @@ bool dilated_forward(const Conv2d& s, const T* x, const T* w, T* y, const Conv2d
     return choose_product<T>(forward_pass(of, taps), Conv2dAlgorithm::kAuto);
   });
   if (!phases) return false;
-  phases->for_parts<T>([&](const Conv2d& part, i64 n, i64 first) {
-    const Scratch<T> cells(n * phases->x.cells()), results(n * phases->y.cells());
-    phases->x.split(n, x + first * phases->x.image(), cells.data());
-    conv2d_forward(part, cells.data(), w, results.data(), epilogue, algorithm);
-    phases->y.join(n, results.data(), y + first * phases->y.image());
+  phases->compute(phases->x, x, phases->y, y, [&](const Conv2d& part, const T* cells, T* results) {
+    conv2d_forward(part, cells, w, results, epilogue, algorithm);
   });
   return true;
 }
@@ -122,11 +130,8 @@ bool dilated_backward_data(const Conv2d& s, const T* dy, const T* w, T* dx, cons
     return choose_product<T>(BackwardPhase(of, whole, {0, 0, 0}).pass, Conv2dAlgorithm::kAuto);
   });
   if (!phases) return false;
-  phases->for_parts<T>([&](const Conv2d& part, i64 n, i64 first) {
-    const Scratch<T> cells(n * phases->y.cells()), results(n * phases->x.cells());
-    phases->y.split(n, dy + first * phases->y.image(), cells.data());
-    conv2d_backward_data(part, cells.data(), w, results.data(), epilogue, algorithm);
-    phases->x.join(n, results.data(), dx + first * phases->x.image());
+  phases->compute(phases->y, dy, phases->x, dx, [&](const Conv2d& part, const T* cells, T* results) {
+    conv2d_backward_data(part, cells, w, results, epilogue, algorithm);
   });
   return true;
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import operator
 import warnings
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -40,6 +41,11 @@ class _Weights(Module):
         if name not in ("_options", "_last"):
             self.__dict__.update(_options=None, _last=(None, None))
         super().__setattr__(name, value)
+
+    @property
+    @abstractmethod
+    def _cell(self) -> str:
+        """The cell's name in the loop."""
 
     def _check_nonlinearity(self, nonlinearity: str) -> str:
         if nonlinearity not in ("tanh", "relu"):
@@ -146,11 +152,6 @@ class _Layer(_Weights):
         Raises ValueError for a bidirectional layer, RuntimeError for one that is not on the CPU.
         """
         return Stepper(self, batch_size)
-
-    @property
-    def _cell(self) -> str:
-        """The cell's name in the loop."""
-        return type(self).__name__.lower()
 
     def _loop_options(self) -> loops.Options:
         if self._options is not None:
@@ -382,11 +383,6 @@ class _Cell(_Weights):
         self._weights = operator.itemgetter(*names)
         self.reset_parameters()
 
-    @property
-    def _cell(self) -> str:
-        """The cell's name in the loop."""
-        return type(self).__name__.lower().removesuffix("cell")
-
     def _run(self, x: Any, states: Sequence[Any]) -> tuple[Tensor, ...]:
         """The new states, in the axes of x: [B, I] or [I]."""
         x = as_tensor(x)
@@ -439,6 +435,10 @@ class RNNCell(_Cell):
 class LSTMCell(_Cell):
     """One step of LSTM: `h, c = cell(x, (h, c) or None)`; parameters as in RNNCell, with 4 H rows."""
 
+    @property
+    def _cell(self) -> str:
+        return "lstm"
+
     def forward(self, x: Any, state: Any = None) -> tuple[Tensor, Tensor]:
         h, c = self._run(x, _two_states("LSTMCell", state))
         return h, c
@@ -446,6 +446,10 @@ class LSTMCell(_Cell):
 
 class GRUCell(_Cell):
     """One step of GRU: `h = cell(x, h=None)`; parameters as in RNNCell, with 3 H rows."""
+
+    @property
+    def _cell(self) -> str:
+        return "gru"
 
     def forward(self, x: Any, state: Any = None) -> Tensor:
         (h,) = self._run(x, (state, None))
