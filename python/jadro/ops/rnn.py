@@ -450,3 +450,47 @@ def _check_dtypes(call: str, x: Tensor, states: Sequence[Tensor | None], weights
     for name, t in zip(names, (*states, *weights), strict=True):
         if t is not None:
             check_float(call, name, t.data, x.data)
+
+
+def _run_any(call: str, x: Any, states: Sequence[Any], weights: Sequence[Any], options: Options) -> tuple[Tensor, ...]:
+    """`run` of what may be no Tensor yet."""
+    given = [None if s is None else as_tensor(s) for s in states]
+    return run(call, as_tensor(x), given, [as_tensor(w) for w in weights], options)
+
+
+def rnn(
+    x: Any, h0: Any, weights: Sequence[Any], *, nonlinearity: str = "tanh", num_layers: int = 1, bidirectional: bool =
+    False, bias: bool = True, dropout: float = 0.0, training: bool = False,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """h_t = f(w_ih x_t + b_ih + w_hh h_(t-1) + b_hh), f = tanh or relu -> (y, hn). h0 None is zeros."""
+    if nonlinearity not in ("tanh", "relu"):
+        raise ValueError(f"rnn: nonlinearity is {nonlinearity!r}, expected 'tanh' or 'relu'")
+    options = _options(f"rnn_{nonlinearity}", num_layers, bidirectional, bias, dropout, training)
+    y, hn = _run_any("rnn", x, (h0,), weights, options)
+    return y, hn
+
+
+def lstm(
+    x: Any, h0: Any, c0: Any, weights: Sequence[Any], *, num_layers: int = 1, bidirectional: bool = False, bias: bool =
+    True, dropout: float = 0.0, training: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """i, f, o = sigmoid, g = tanh of w_ih x_t + b_ih + w_hh h_(t-1) + b_hh; c_t = f c_(t-1) + i g; h_t = o tanh(c_t)
+    (Hochreiter and Schmidhuber 1997; Gers et al. 2000) -> (y, hn, cn). h0, c0 None are zeros."""
+    options = _options("lstm", num_layers, bidirectional, bias, dropout, training)
+    y, hn, cn = _run_any("lstm", x, (h0, c0), weights, options)
+    return y, hn, cn
+
+
+def gru(
+    x: Any, h0: Any, weights: Sequence[Any], *, num_layers: int = 1, bidirectional: bool = False, bias: bool = True,
+    dropout: float = 0.0, training: bool = False,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """r, z = sigmoid(w x + b + u h + b'); n = tanh(w_n x + b_n + r (u_n h + b'_n)); h_t = (1 - z) n + z h_(t-1)
+    (Cho et al. 2014, with the reset after the product) -> (y, hn). h0 None is zeros."""
+    options = _options("gru", num_layers, bidirectional, bias, dropout, training)
+    y, hn = _run_any("gru", x, (h0,), weights, options)
+    return y, hn
+
+
+def _options(cell: str, layers: int, bidirectional: bool, bias: bool, dropout: float, training: bool) -> Options:
+    return Options(cell, layers, 2 if bidirectional else 1, bias, float(dropout), 0, 0, training=training)
